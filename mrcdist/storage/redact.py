@@ -1,4 +1,4 @@
-"""Redaction of passwords and signatures in URLs, options and messages of other libraries."""
+"""Redaction of secrets in URLs, storage options, and messages of other libraries."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ _SECRET_KEY = re.compile(
     r"|sas|auth|cookie|signature|bearer|^(pwd|pw|pat)$",
     re.I,
 )
-# In a query, other keys than a login's name an object as often as they unlock it.
+# In a query, a bare "key" names an object as often as it unlocks it.
 _SECRET_IN_QUERY = re.compile(
     r"(api|access|secret|account|subscription)[-_]?key|secret|token|password|passwd|passphrase"
     r"|passcode|credential|signature|bearer|^(pwd|pw|pat|sig|auth|expires)$|^x-(amz|goog)-",
     re.I,
 )
 
-# Everything here takes time in proportion to the text: a log may have megabytes without a space,
-# and a password may be a token of kilobytes. Therefore the name of a protocol is bounded, and what
-# may be long starts at a delimiter.
+# All patterns take linear time: a log may have megabytes without a space, and a password may be a
+# token of kilobytes. Therefore protocol names have a bounded length, and long parts start at a
+# delimiter.
 _WORD = re.compile(r"(?<![^\s'\"<>])[^\s'\"<>:]*:[^\s'\"<>]*")
 
-# Where a URL begins. Paths lose one of its slashes, https:/user:password@host, or there is none,
-# https:user:…, which is a URL only if there is a login. One may stand within another.
+# Start of a URL. Conversion to a path removes a slash: https:/user:password@host. Without slashes,
+# https:user:…, it is a URL only with a login. URLs may be nested.
 _PROTOCOL = re.compile(
     r"\b(?:https?|s3a?|s?ftp|ssh|smb|hdfs|gs|gcs|abfss?|tls|tcp|wss?|ucx):", re.I
 )
 _TWO_SLASHES = re.compile(r"[a-z][a-z0-9+.-]{0,30}://", re.I)
 _ONE_SLASH = re.compile(rf"{_PROTOCOL.pattern}/(?=[^/])", re.I)
 
-# user:password@host/ or @host:port, without a protocol. A file may be called a:b@c, and a folder
-# 12:30@300.0kV: no user's name is a number or a date, and a host's ends with letters. A folder that
-# is called a:b@c is taken for a login.
+# user:password@host/ or @host:port, without a protocol. A file may be named a:b@c, and a folder
+# 12:30@300.0kV: user names are not numbers or dates, and host names end with letters. A folder
+# named a:b@c is mistaken for a login.
 _BARE_LOGIN = re.compile(r"""(?<![^\s/\\'"<>])[^\s/\\'"<>]*@""")
 _USER = re.compile(
     r"(?:(?<![^\s/\\'\"<>])|(?<==))(?!\d+:|\d{4}[._-]?\d\d[._-]?\d\d(?:[T_-]?\d+)?:)[^:@=]+=*:"
@@ -53,15 +53,15 @@ _HOST = re.compile(
     re.I,
 )
 
-# Names and values between the slashes of a web URL's path: /a.mrc;token=…
+# Parameters in the path of a web URL: /a.mrc;token=…
 _PATH_PARAMETER = re.compile(r";([^=;/]*)=[^;/]*")
 
-# User and password; also one with /, ? or # in it that should have been escaped, where what follows
-# the colon is no port.
+# User and password, which may contain an unescaped /, ? or # if the text after the colon is not a
+# port.
 _LOGIN = re.compile(r"[^/?#]*@|[^/?#@:\[]*:(?!\d*(?:[/?#]|$)).*@", re.S)
 
-# Headers and answers as the loggers of botocore write them, options, and JSON: name and value,
-# which ends with its quote if it has one.
+# Names and values in options, in JSON, and in headers and responses as logged by botocore. A quoted
+# value ends with its quote.
 _NAME = (
     r"(?:secret|password|passwd|passphrase|security-token|session_?token|token-\d"
     r"|(?:account|api)[_-]?key|accesssignature)[\w-]{0,40}"
@@ -75,47 +75,47 @@ _NAMED = re.compile(
     re.I,
 )
 
-# Loggers whose children write URLs, headers and answers as they are, with what is secret in them.
+# Loggers whose children log URLs, headers and responses including secrets.
 _LOGGERS = ("fsspec", "s3fs", "botocore", "aiobotocore", "aiohttp", "asyncio", "urllib3")
 
-# Where s3fs finds keys that are not among the options.
+# Variables in which s3fs finds keys that are not among the options.
 _ENVIRONMENT = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
-# An option's value may be more than the secret in it.
+# The secret may be a part of the value of an option.
 _WITHIN = re.compile(r"^(?:Bearer|Basic|Token) +(.+)|(?:Key|Signature|Password|Pwd)=([^;]+)", re.I)
 
-# Shorter ones would blot out ordinary words, and protect nothing.
+# Least length of a secret: redacting shorter ones would garble ordinary words.
 _LEAST_SECRET = 4
 
-# Secrets of the URLs and options that this process has used, as far as there are not very many.
+# Secrets of the URLs and options used by this process, up to a maximum number, and their least
+# length, since they are redacted in all texts.
 _MAX_REMEMBERED = 10_000
-_LEAST_REMEMBERED = 8  # in texts about anything
+_LEAST_REMEMBERED = 8
 _remembered: set[str] = set()
 
-# How many loggers there were when the filter was added to ours among them.
+# Number of loggers when the filter was last added.
 _seen_loggers = 0
 
 
 def redact(url: str) -> str:
-    """Return a URL, chained or not, without user, password, fragment and its query's values."""
+    """Return a URL, chained or not, without login, fragment and the values of its query."""
     return printable("::".join(_redact_part(part) for part in _chain(url)))
 
 
 def scrub(text: str, url: str, options: Mapping[str, Any]) -> str:
-    """Remove secrets from a text that somebody else wrote, such as a store about its file at `url`.
+    """Remove secrets from a message of another library about the file at `url`.
 
-    All other URLs in it are redacted too. Options whose names suggest a secret are one.
+    All other URLs in it are redacted, too. Options count as secret if their names suggest it.
     """
-    found = _secrets_of_url(url)
-    found += [*map(unquote, found), *_secrets(options)]
-    return _without(_redact_urls(text.replace(url, redact(url))), found, _LEAST_SECRET)
+    secrets = _secrets_of_url(url)
+    secrets += [*map(unquote, secrets), *_secrets(options)]
+    return _without(_redact_urls(text.replace(url, redact(url))), secrets, _LEAST_SECRET)
 
 
 def identity(url: str, options: Mapping[str, Any]) -> str:
-    """Return a text that tells files apart, wherever they are, without a secret: to name data by.
+    """Return a secret-free key that identifies a file in any store, for tokens.
 
-    Of the storage options, an endpoint, a host or an outer archive is part of it, a credential is
-    not.
+    It includes storage options such as an endpoint, a host or an outer archive, but no credentials.
     """
     return f"{_identity_of(url)} {_identity_of(options)}"
 
@@ -126,10 +126,10 @@ def is_secret_key(name: str) -> bool:
 
 
 def command_line_options(options: Mapping[str, Any]) -> list[str]:
-    """Return storage options as the command line takes them, with dots where they are nested.
+    """Return storage options in the syntax of the command line, with dots for nested ones.
 
-    As KEY=VALUE, or KEY alone where the value is secret: the command line takes it from the
-    environment. Values that only Python can pass are left out.
+    KEY=VALUE, or KEY alone if the value is secret, which the command line reads from the
+    environment. Values that only Python can pass are omitted.
     """
     words = []
     for key, value in options.items():
@@ -144,7 +144,7 @@ def command_line_options(options: Mapping[str, Any]) -> list[str]:
         if isinstance(value, str):
             text = value
             with suppress(ValueError):
-                json.loads(value)  # it would be read as something else than itself
+                json.loads(value)  # otherwise parsed as another type
                 text = json.dumps(value)
         secret = secret or bool(_secrets(value)) or redact_text(text) != text
         words.append(str(key) if secret else f"{key}={text}")
@@ -152,17 +152,17 @@ def command_line_options(options: Mapping[str, Any]) -> list[str]:
 
 
 def remember_secrets(url: str, options: Mapping[str, Any]) -> None:
-    """Let `redact_text` know the secrets of a URL and its storage options."""
+    """Have `redact_text` remove the secrets of a URL and its storage options."""
     if len(_remembered) < _MAX_REMEMBERED:
-        found = _secrets(options) + _secrets_of_url(url, _SECRET_IN_QUERY)
-        _remembered.update(secret for secret in found if len(secret) >= _LEAST_REMEMBERED)
+        secrets = _secrets(options) + _secrets_of_url(url, _SECRET_IN_QUERY)
+        _remembered.update(secret for secret in secrets if len(secret) >= _LEAST_REMEMBERED)
 
 
 def redact_text(text: str) -> str:
-    """Remove secrets from a text that leaves the program, whoever wrote it: logs and errors.
+    """Remove secrets from any text that leaves the program: logs and errors.
 
-    These are logins and queries of URLs, session tokens, and the secrets that `remember_secrets`
-    was told or that the environment holds.
+    These are logins and queries of URLs, named secrets such as session tokens, and the values known
+    from `remember_secrets` and the environment.
     """
     text = _NAMED.sub(r"\1***", _redact_urls(text))
     known = {os.environ.get(name, "") for name in _ENVIRONMENT} | _remembered
@@ -170,7 +170,7 @@ def redact_text(text: str) -> str:
 
 
 def _without(text: str, secrets: Iterable[str], least: int) -> str:
-    """Remove secrets of at least so many characters from a text."""
+    """Remove secrets of at least `least` characters from a text."""
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= least:
             text = text.replace(secret, "***")
@@ -178,7 +178,7 @@ def _without(text: str, secrets: Iterable[str], least: int) -> str:
 
 
 def filter_logs() -> None:
-    """Redact the logs of the libraries that open stores, also of those that were just imported."""
+    """Redact the logs of the libraries that access stores, including newly imported ones."""
     global _seen_loggers
     loggers = logging.root.manager.loggerDict
     if len(loggers) == _seen_loggers:
@@ -190,7 +190,7 @@ def filter_logs() -> None:
 
 
 def _redact_record(record: logging.LogRecord) -> bool:
-    """Redact a log record, with the traceback in it: a filter for the loggers of others."""
+    """Redact a log record, including its traceback; a filter for loggers of other libraries."""
     record.msg, record.args = redact_text(record.getMessage()), ()
     if record.exc_info:
         record.exc_text = logging.Formatter().formatException(record.exc_info)
@@ -201,43 +201,43 @@ def _redact_record(record: logging.LogRecord) -> bool:
 
 
 def _redact_urls(text: str) -> str:
-    return _WORD.sub(lambda found: _redact_word(found.group()), text)
+    return _WORD.sub(lambda match: _redact_word(match.group()), text)
 
 
 def _redact_word(word: str) -> str:
-    """Redact the URLs that a word ends with, and logins before a host."""
+    """Redact the URLs at the end of a word, and logins before a host."""
     for begin in (_TWO_SLASHES, _ONE_SLASH):
-        if found := begin.search(word):
-            word = _redact_from(word, *found.span())
+        if match := begin.search(word):
+            word = _redact_from(word, *match.span())
     start = 0
     for part in word.split("/"):
-        if found := _PROTOCOL.search(part.rpartition("@")[0]):
-            word = _redact_from(word, start + found.start(), start + found.end())
+        if match := _PROTOCOL.search(part.rpartition("@")[0]):
+            word = _redact_from(word, start + match.start(), start + match.end())
             break
         start += len(part) + 1
     return _BARE_LOGIN.sub(_redact_login, word)
 
 
 def _redact_from(word: str, start: int, end: int) -> str:
-    """Redact the URL that a word ends with, and that begins with a protocol and its slashes."""
+    """Redact the URL that extends from `start` to the end of a word; `end` is after its slashes."""
     protocol, _, slashes = word[start:end].partition(":")
     url = f"{protocol}://{word[end:]}"
     shown = redact(url) if slashes == "//" else _redact_part(url)
     return word[:start] + shown.replace("://", f":{slashes}", 1)
 
 
-def _redact_login(found: re.Match[str]) -> str:
-    """Redact what is between the colon after a user and the last @ that a host follows."""
-    text, (start, at) = found.string, found.span()
+def _redact_login(match: re.Match[str]) -> str:
+    """Redact the text between the colon after a user and the last @ before a host."""
+    text, (start, at) = match.string, match.span()
     while (at := text.rfind("@", start, at)) >= 0 and not _HOST.match(text, at):
         pass
     if at < 0 or not (user := _USER.search(text, start, at - 1)):
-        return found.group()
-    return f"{text[start : user.end()]}***{text[at : found.end()]}"
+        return match.group()
+    return f"{text[start : user.end()]}***{text[at : match.end()]}"
 
 
 def _chain(url: str) -> list[str]:
-    """The members of a chained URL; what follows a query belongs to it."""
+    """Return the members of a chained URL, whose queries may contain ``::``."""
     parts: list[str] = []
     for part in chain(url):
         if parts and "://" not in part and _is_web(parts[-1]) and "?" in parts[-1]:
@@ -251,25 +251,25 @@ def _is_web(part: str) -> bool:
     return part.partition("://")[0].lower() in ("http", "https")
 
 
-def _cut(part: str) -> tuple[str, str, str, str]:
-    """Cut a URL in scheme, user and password, host and path, and query."""
+def _split(part: str) -> tuple[str, str, str, str]:
+    """Split a URL into scheme, login, host with path, and query."""
     scheme, _, rest = part.partition("://")
-    more = "" if scheme.lower() in ("file", "local") else rest[: -len(rest.lstrip("/")) or None]
-    rest = rest.removeprefix(more)
-    login = found.group() if (found := _LOGIN.match(rest)) else ""
+    slashes = "" if scheme.lower() in ("file", "local") else rest[: -len(rest.lstrip("/")) or None]
+    rest = rest.removeprefix(slashes)
+    login = match.group() if (match := _LOGIN.match(rest)) else ""
     if login and ":" not in login and not _is_web(part):
         login = ""  # abfs://container@account
     rest = rest.removeprefix(login)
     if _is_web(part):
         rest = rest.partition("#")[0]
     rest, _, query = rest.partition("?")
-    return scheme, login.removesuffix("@"), more + rest, query
+    return scheme, login.removesuffix("@"), slashes + rest, query
 
 
 def _redact_part(part: str) -> str:
     if "://" not in part:
         return _redact_urls(part)
-    scheme, _, rest, query = _cut(part)
+    scheme, _, rest, query = _split(part)
     if _is_web(part):
         rest = _PATH_PARAMETER.sub(r";\1=***", rest)
     if rest.startswith("[") and "]" not in rest.partition("/")[0]:
@@ -280,20 +280,20 @@ def _redact_part(part: str) -> str:
 
 
 def _secrets_of_url(url: str, names: str | re.Pattern[str] = "") -> list[str]:
-    """Passwords, and in the query the values of names that match; if all do, also what has none."""
-    found: list[str] = []
+    """Return passwords, and values of the query whose names match; by default, all with names."""
+    secrets: list[str] = []
     for part in _chain(url):
         if "://" in part:
-            _, login, _, query = _cut(part)
+            _, login, _, query = _split(part)
             for name, _, value in (pair.partition("=") for pair in query.split("&")):
                 if re.search(names, name):
-                    found.append(value or name * (not names))
-            found.append(login.partition(":")[2])
-    return found
+                    secrets.append(value or name * (not names))
+            secrets.append(login.partition(":")[2])
+    return secrets
 
 
 def _secrets(options: Any, *, secret: bool = False) -> list[str]:
-    """Every text in the options that stands under a name that suggests a secret."""
+    """Return the texts in nested options whose names suggest a secret."""
     if isinstance(options, bytes):
         options = options.decode("latin-1")
     if isinstance(options, str):
@@ -320,10 +320,11 @@ def _identity_of(value: Any) -> str:
             _identity_of_url(part) if "://" in part else part for part in _chain(value)
         )
     if isinstance(value, Mapping):
-        # With a login or without one, it is the same file.
-        kept = {str(key): item for key, item in value.items() if key != "anon"}
-        open_ = sorted(key for key in kept if not _SECRET_KEY.search(key))
-        return str({key: _identity_of(kept[key]) for key in open_})
+        # The file is the same with or without a login.
+        items = {str(key): item for key, item in value.items() if key != "anon"}
+        return str(
+            {key: _identity_of(items[key]) for key in sorted(items) if not is_secret_key(key)}
+        )
     if isinstance(value, list | tuple):
         secret = len(value) == 2 and isinstance(value[0], str) and _SECRET_KEY.search(value[0])
         return str([_identity_of(item) for item in value[: 1 if secret else None]])
@@ -333,7 +334,7 @@ def _identity_of(value: Any) -> str:
 
 
 def _identity_of_url(part: str) -> str:
-    scheme, _, rest, query = _cut(part)
+    scheme, _, rest, query = _split(part)
     pairs = [
         pair for pair in query.split("&") if not _SECRET_IN_QUERY.search(pair.partition("=")[0])
     ]

@@ -1,4 +1,4 @@
-"""The contract of byte-range readers, held against every way of reading a file."""
+"""The contract of byte-range readers, tested with all readers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ READERS = (
 
 @dataclass(frozen=True)
 class Stored:
-    """A file of `NUMBERS` as one of the readers finds it.
+    """A file of `NUMBERS` for one of the readers.
 
     Attributes
     ----------
@@ -183,40 +183,40 @@ def read(part: Any, ranges: list[tuple[int, int]]) -> list[bytes]:
 
 
 def increasing_ranges(size: int, seed: int) -> list[tuple[int, int]]:
-    """Disjoint ranges in the file's order, as planning gives them."""
+    """Return disjoint ranges in file order, like those of plans."""
     cuts = sorted(random.Random(seed).sample(range(size + 1), 8))
     return list(zip(cuts[::2], cuts[1::2], strict=True))
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_bytes_of_every_range_equal_the_files(stored: Stored, seed: int) -> None:
+def test_ranges_equal_those_of_the_file(stored: Stored, seed: int) -> None:
     ranges = increasing_ranges(len(stored.payload), seed)
     assert read(stored.part, ranges) == [stored.payload[start:stop] for start, stop in ranges]
 
 
-def test_no_ranges_give_no_bytes(stored: Stored) -> None:
+def test_no_ranges_yield_no_bytes(stored: Stored) -> None:
     assert read(stored.part, []) == []
 
 
-def test_the_last_byte_of_the_file_is_read(stored: Stored) -> None:
+def test_last_byte_of_the_file_is_read(stored: Stored) -> None:
     size = len(stored.payload)
     assert read(stored.part, [(size - 1, size)]) == [stored.payload[-1:]]
 
 
-def test_a_pickled_part_reads_the_same(stored: Stored) -> None:
+def test_pickled_part_reads_the_same_bytes(stored: Stored) -> None:
     part = pickle.loads(pickle.dumps(stored.part))
     size = len(stored.payload)
     assert read(part, [(0, size)]) == [stored.payload]
 
 
-def test_a_replaced_file_is_an_error(stored: Stored) -> None:
+def test_replaced_file_is_an_error(stored: Stored) -> None:
     stored.replace()
     with pytest.raises(FileChangedError):
         read(stored.part, [(0, len(stored.payload))])
 
 
-def test_a_deleted_file_is_an_error(stored: Stored, kind: str) -> None:
+def test_deleted_file_is_an_error(stored: Stored, kind: str) -> None:
     stored.delete()
-    # An archive and its members go together; which of them is missing depends on fsspec.
+    # If an archive is deleted, fsspec may report either the archive or its member as missing.
     with pytest.raises((MissingFileError, FileChangedError)):
         read(stored.part, [(0, len(stored.payload))])

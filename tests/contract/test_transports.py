@@ -1,4 +1,4 @@
-"""The contract of transports: byte ranges of one version of a file, from every kind of store."""
+"""The contract of transports: byte ranges of one version of a file, in all kinds of stores."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ STORES = ("s3", "http", "asynchronous", "synchronous")
 
 @dataclass(frozen=True)
 class Object:
-    """An object of `CONTENT` in a store, and a way to put another in its place."""
+    """An object of `CONTENT` in a store, and a function that replaces it."""
 
     location: Location
     write: Callable[[bytes], None]
@@ -104,7 +104,7 @@ def transport_of(stored: Object) -> Transport:
 
 
 def get(transport: Transport, start: int, stop: int) -> tuple[bytes, int]:
-    """Return the bytes of a range, and how often their coming was told."""
+    """Return the bytes of a range, and how often `alive` was called."""
     memory = np.empty(stop - start, np.uint8)
     told = 0
 
@@ -120,7 +120,7 @@ def get(transport: Transport, start: int, stop: int) -> tuple[bytes, int]:
 @pytest.mark.parametrize(
     ("start", "stop"), [(0, 1), (0, 300_000), (17, 70_000), (299_999, 300_000)]
 )
-def test_get_fills_the_target_with_the_bytes_of_the_range(
+def test_get_fills_the_buffer_with_the_bytes_of_the_range(
     stored: Object, start: int, stop: int
 ) -> None:
     raw, _ = get(transport_of(stored), start, stop)
@@ -128,7 +128,7 @@ def test_get_fills_the_target_with_the_bytes_of_the_range(
 
 
 @pytest.mark.parametrize("sent", [CONTENT, CONTENT[:-1], CONTENT + b"more"])
-def test_whole_file_over_http_may_come_with_status_200(sent: bytes) -> None:
+def test_whole_file_over_http_may_have_status_200(sent: bytes) -> None:
     """RFC 9110, section 14.2: a server may ignore Range."""
 
     def do_get(request: BaseHTTPRequestHandler) -> None:
@@ -152,8 +152,9 @@ def test_whole_file_over_http_may_come_with_status_200(sent: bytes) -> None:
 
 @pytest.mark.parametrize("spoilt_from", [0, 1024], ids=["header", "frames"])
 @pytest.mark.parametrize("times", [1, 1000])
-def test_bytes_that_s3_gives_another_checksum_are_not_taken(spoilt_from: int, times: int) -> None:
-    """They are asked for again."""
+def test_bytes_with_another_checksum_on_s3_are_requested_again(
+    spoilt_from: int, times: int
+) -> None:
     frames = counting((2, 64, 64), "int16")
     content = mrc_bytes(frames)
     asked = 0
@@ -194,17 +195,17 @@ def test_bytes_that_s3_gives_another_checksum_are_not_taken(spoilt_from: int, ti
     assert asked == 2
 
 
-def test_read_ends_where_the_file_ends(stored: Object) -> None:
+def test_read_ends_at_the_end_of_the_file(stored: Object) -> None:
     assert transport_of(stored).read(299_990, 50).raw == CONTENT[299_990:]
 
 
-def test_progress_is_reported_by_the_transports_that_say_so(stored: Object) -> None:
+def test_progress_is_reported_as_declared(stored: Object) -> None:
     transport = transport_of(stored)
     _, told = get(transport, 0, len(CONTENT))
     assert (told > 0) == transport.reports_progress
 
 
-def test_get_or_check_refuses_another_version(stored: Object) -> None:
+def test_get_or_check_raises_for_another_version(stored: Object) -> None:
     transport = transport_of(stored)
     stored.write(OTHER_CONTENT)
 
@@ -216,13 +217,13 @@ def test_get_or_check_refuses_another_version(stored: Object) -> None:
         read_and_check()
 
 
-def test_first_read_of_a_pinned_transport_names_the_version(stored: Object) -> None:
+def test_first_read_of_a_pinned_transport_returns_the_version(stored: Object) -> None:
     transport = open_transport(stored.location, Version(None), "off")
     answer = transport.read(0, 100)
     assert (answer.version.size == len(CONTENT)) == transport.pinned
 
 
-def test_sub_ranges_of_an_asynchronous_filesystem_are_fetched_at_the_same_time(
+def test_sub_ranges_of_an_asynchronous_filesystem_are_fetched_in_parallel(
     counting_store: AsyncStore,
 ) -> None:
     numbers = counting((16, 64, 64), "uint16")

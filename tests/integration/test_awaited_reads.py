@@ -1,4 +1,4 @@
-"""Blocks of S3 and of web servers read from coroutines: the same numbers, in few requests."""
+"""Blocks from S3 and web servers read in coroutines: the same numbers, with few requests."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def proxy(moto: S3Server) -> Iterator[CountingProxy]:
 
 @pytest.fixture
 def source(moto: S3Server, proxy: CountingProxy) -> Iterator[AwaitedSource]:
-    """A stack on S3, opened, behind a proxy that counts from now on; neighbours are joined."""
+    """An opened stack on S3, behind a proxy that counts; adjacent requests are joined."""
     with moto.bucket() as bucket, dask.config.set({"mrcdist.max-gap": "1 MiB"}):
         proxy.respond = None
         bucket.put("stack.mrc", mrc_bytes(FRAMES))
@@ -55,7 +55,7 @@ def source(moto: S3Server, proxy: CountingProxy) -> Iterator[AwaitedSource]:
 
 
 def read(source: AwaitedSource, *indexes: Any) -> list[Any]:
-    """What is read of each index, all of them at the same time."""
+    """Read several indexes concurrently; return blocks or exceptions."""
 
     async def all_of_them() -> list[Any]:
         return await asyncio.gather(*map(source.read, indexes), return_exceptions=True)
@@ -78,7 +78,7 @@ def lengths(proxy: CountingProxy) -> list[int]:
 
 
 class TestOpening:
-    def test_files_are_opened_once_by_all_who_ask_first(
+    def test_files_are_opened_once_by_concurrent_reads(
         self, source: AwaitedSource, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         opened = []
@@ -112,7 +112,7 @@ class TestNumbers:
         for block, index in zip(found, (..., *indexes), strict=True):
             np.testing.assert_array_equal(block, case.truth[index], err_msg=str(index))
 
-    def test_blocks_of_plain_files_take_no_thread(
+    def test_blocks_of_plain_files_need_no_thread(
         self, source: AwaitedSource, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("mrcdist.read.awaited.in_thread", None)
@@ -128,9 +128,9 @@ class TestNumbers:
 
 
 class TestJoinedRequests:
-    """Of blocks asked for at the same time, those next to each other come with one request."""
+    """Adjacent blocks requested at the same time are fetched with one request."""
 
-    def test_neighbours_are_fetched_with_one_request(
+    def test_adjacent_blocks_are_fetched_with_one_request(
         self, source: AwaitedSource, proxy: CountingProxy
     ) -> None:
         order = [4, 2, 3, 9, 5]
@@ -138,7 +138,7 @@ class TestJoinedRequests:
             np.testing.assert_array_equal(block, FRAMES[number])
         assert lengths(proxy) == [FRAME_BYTES, 4 * FRAME_BYTES]
 
-    def test_a_joined_request_is_no_longer_than_half_of_the_largest_gap(
+    def test_joined_requests_are_at_most_half_of_the_largest_gap(
         self, source: AwaitedSource, proxy: CountingProxy
     ) -> None:
         with dask.config.set({"mrcdist.max-gap": 6 * FRAME_BYTES}):
@@ -148,7 +148,7 @@ class TestJoinedRequests:
         np.testing.assert_array_equal(np.stack(found), FRAMES[:10])
         assert lengths(proxy) == [FRAME_BYTES, *[3 * FRAME_BYTES] * 3]
 
-    def test_a_slow_store_is_asked_for_each_block(
+    def test_requests_to_a_slow_store_are_not_joined(
         self, source: AwaitedSource, proxy: CountingProxy
     ) -> None:
         with dask.config.set({"mrcdist.max-gap": 0}):
@@ -157,7 +157,7 @@ class TestJoinedRequests:
             np.testing.assert_array_equal(np.stack(read(source, *range(10))), FRAMES[:10])
         assert lengths(proxy) == [FRAME_BYTES] * 10
 
-    def test_the_same_block_twice_is_no_neighbour(
+    def test_duplicate_blocks_are_not_joined(
         self, source: AwaitedSource, proxy: CountingProxy
     ) -> None:
         found = read(source, 7, 7, 8)
@@ -183,7 +183,7 @@ class TestJoinedRequests:
         assert isinstance(two, asyncio.CancelledError)
         assert not proxy.overdue
 
-    def test_a_request_is_cancelled_once_all_its_reads_are(
+    def test_request_is_cancelled_once_all_its_reads_are(
         self, source: AwaitedSource, proxy: CountingProxy
     ) -> None:
         requested, cancelled = threading.Event(), threading.Event()
@@ -208,7 +208,7 @@ class TestJoinedRequests:
 
 
 class TestFailures:
-    def test_a_broken_answer_is_asked_for_again(
+    def test_truncated_response_is_retried(
         self, source: AwaitedSource, proxy: CountingProxy
     ) -> None:
         proxy.respond = first(2, Fault("truncate", after=5000))
@@ -216,7 +216,7 @@ class TestFailures:
         np.testing.assert_array_equal(np.stack(read(source, 1, 2, 3)), FRAMES[1:4])
         assert (stats.snapshot() - before).retries == 2
 
-    def test_a_failure_names_the_bytes_and_each_block_has_its_own(
+    def test_errors_contain_the_byte_range_and_each_block_has_its_own(
         self, source: AwaitedSource, proxy: CountingProxy
     ) -> None:
         with dask.config.set({"mrcdist.retries": 0}):
@@ -231,7 +231,7 @@ class TestFailures:
         assert f"bytes {start}-{stop - 1}" in str(one)
         assert str(pickle.loads(pickle.dumps(one))) == str(two)
 
-    def test_a_changed_file_is_an_error_although_it_was_opened_before(self, moto: S3Server) -> None:
+    def test_file_changed_after_opening_is_an_error(self, moto: S3Server) -> None:
         numbers = counting((6, 40, 50), "uint16")
         with moto.bucket() as bucket:
             url = bucket.put("a.mrc", mrc_bytes(numbers))
@@ -243,7 +243,7 @@ class TestFailures:
 
 
 class TestSettings:
-    def test_a_setting_holds_from_the_next_read_on(
+    def test_settings_apply_from_the_next_read_on(
         self, source: AwaitedSource, proxy: CountingProxy
     ) -> None:
         with dask.config.set({"mrcdist.sub-range": FRAME_BYTES // 2}):
@@ -252,7 +252,7 @@ class TestSettings:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_process_that_is_forked_while_files_are_opened_opens_them(tmp_path: Path) -> None:
+def test_process_forked_while_files_are_opened_opens_them(tmp_path: Path) -> None:
     path = tmp_path / "stack.mrc"
     path.write_bytes(mrc_bytes(FRAMES[:2]))
     code = f"""

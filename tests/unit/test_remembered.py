@@ -1,4 +1,4 @@
-"""What a process remembers is bounded, and any thread may look while another one adds."""
+"""Bounded caches: the oldest entries are dropped, and threads may use them concurrently."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from mrcdist.remembered import Remembered
 
 
-def test_entries_may_be_added_while_others_are_looked_for() -> None:
+def test_entries_may_be_added_during_a_lookup() -> None:
     remembered: Remembered[Any, None] = Remembered(8)
 
     class Meanwhile(str):
-        """A name that is compared while another thread adds an entry."""
+        """A key whose comparison adds an entry, like another thread."""
 
         __hash__ = str.__hash__
 
@@ -29,7 +29,7 @@ def test_entries_may_be_added_while_others_are_looked_for() -> None:
     assert added
 
 
-def test_oldest_entries_are_forgotten() -> None:
+def test_oldest_entries_are_dropped() -> None:
     remembered: Remembered[str, int] = Remembered(2)
     for number, name in enumerate("abac"):
         assert remembered.keep(name, number) == number
@@ -39,7 +39,7 @@ def test_oldest_entries_are_forgotten() -> None:
     assert list(remembered) == ["c"]
 
 
-def test_threads_that_keep_at_once_keep_no_more_than_allowed() -> None:
+def test_concurrent_threads_do_not_exceed_the_limit() -> None:
     remembered: Remembered[int, int] = Remembered(3)
 
     def keep(first: int) -> None:

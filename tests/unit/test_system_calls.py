@@ -1,4 +1,4 @@
-"""Calls that an operating system may lack: what is done without them is tried here, on any."""
+"""Substitutes for calls that an operating system may lack, tested on any system."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from mrcdist import system_calls
 
-# Functions that Windows does not have, and where they are; macOS lacks some of them.
+# Functions that Windows lacks, with their modules; macOS lacks some of them.
 ABSENT = {
     os: ("posix_fadvise", "posix_fallocate", "preadv", "pwrite", "register_at_fork"),
     signal: ("pthread_kill", "pthread_sigmask"),
@@ -23,7 +23,7 @@ ABSENT = {
 
 @pytest.fixture(params=["as it is", "like Windows"])
 def _system(request, monkeypatch):
-    """This operating system, and one with none of these calls."""
+    """Run with the calls of this operating system, and without any."""
     if request.param == "as it is":
         return
     for module, names in ABSENT.items():
@@ -36,7 +36,7 @@ def _system(request, monkeypatch):
 
 @pytest.fixture
 def file(tmp_path):
-    """An open file of 64 KiB with numbers."""
+    """An open file of 64 KiB."""
     path = tmp_path / "numbers"
     path.write_bytes(np.arange(16384, dtype="<u4").tobytes())
     with path.open("r+b", buffering=0) as opened:
@@ -51,7 +51,7 @@ class TestOnEachSystem:
             system_calls.allocate(file.fileno(), 10_000)
         assert path.read_bytes() == bytes(10_000)
 
-    def test_bytes_are_written_to_their_place(self, file):
+    def test_bytes_are_written_at_an_offset(self, file):
         for start in (40_000, 8, 65_536):
             system_calls.write_at(file.fileno(), np.full(3, 7, "<u4"), start)
         file.seek(0)
@@ -68,10 +68,10 @@ class TestOnEachSystem:
             system_calls.prefetch_map(mapped, ranges)
             assert mapped[:8] == b"\0\0\0\0\1\0\0\0"
 
-    def test_whether_bytes_are_cached_is_known_or_false(self, file):
+    def test_cached_bytes_are_detected_or_reported_as_not_cached(self, file):
         assert system_calls.is_cached(file.fileno(), [0, 65_535]) in (True, False)
 
-    def test_a_signal_reaches_the_main_thread(self):
+    def test_signal_reaches_the_main_thread(self):
         got = []
         before = signal.signal(signal.SIGINT, lambda *_: got.append("interrupt"))
         try:
@@ -85,7 +85,7 @@ class TestOnEachSystem:
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def test_blocks_of_threads_end_with_the_block(self):
+    def test_interrupts_are_unblocked_at_the_end_of_the_block(self):
         with system_calls.interrupts_blocked():
             pass
         if hasattr(signal, "pthread_sigmask"):
@@ -93,12 +93,12 @@ class TestOnEachSystem:
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="threads block no signals here")
-def test_interrupts_are_blocked_meanwhile():
+def test_interrupts_are_blocked_in_the_block():
     with system_calls.interrupts_blocked():
         assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def test_a_system_without_flock_says_so(monkeypatch, file):
+def test_missing_flock_is_an_os_error(monkeypatch, file):
     monkeypatch.setitem(sys.modules, "fcntl", None)
     with pytest.raises(OSError, match="no flock") as caught:
         system_calls.lock_file(file.fileno())

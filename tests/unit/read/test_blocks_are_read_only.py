@@ -1,4 +1,4 @@
-"""Blocks are read-only whatever their size and wherever they are; arrays of a caller are not."""
+"""Blocks are read-only, whatever their size and store; arrays of the caller are writable."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def subtract_one(block):
 
 
 @pytest.mark.parametrize("chunks", [(1, 512, 512), (4, 512, 512), (4, 32, 32)])
-def test_a_block_cannot_be_modified(url, chunks):
+def test_blocks_are_read_only(url, chunks):
     data = read_mrc(url, chunks=chunks)[0]["data"]
     with pytest.raises(ValueError, match="read-only"):
         data.map_blocks(subtract_one, dtype="u2").compute(scheduler="sync")
 
 
 @pytest.mark.parametrize("index", [np.s_[:], np.s_[0], np.s_[:, 3], np.s_[::2, ::-1], np.s_[8:]])
-def test_no_selection_can_be_modified(url, index):
+def test_selections_are_read_only(url, index):
     assert not plan_mrc(url).source[index].flags.writeable
 
 
-def test_a_copy_of_blocks_can_be_modified(url):
+def test_copies_of_blocks_are_writable(url):
     data = read_mrc(url)[0]["data"].map_blocks(np.array)
     changed = data.map_blocks(subtract_one, dtype="u2").compute(scheduler="sync")
     np.testing.assert_array_equal(changed, NUMBERS - 1)
@@ -52,7 +52,7 @@ def test_a_copy_of_blocks_can_be_modified(url):
 
 @pytest.mark.parametrize("distributed", [True, False])
 @pytest.mark.parametrize("chunks", ["auto", (1, -1, -1)])
-def test_an_array_in_memory_can_be_modified(url, distributed, chunks):
+def test_arrays_read_eagerly_are_writable(url, distributed, chunks):
     data = read_mrc(url, lazy=False, distributed=distributed, chunks=chunks)[0]["data"]
     data -= 1
     np.testing.assert_array_equal(data, NUMBERS - 1)

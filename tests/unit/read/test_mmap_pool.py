@@ -1,4 +1,4 @@
-"""Maps that stay take file descriptors and pages that nobody wants: there is an end of both."""
+"""The budget for memory maps: file descriptors, and mapped pages that are not needed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def custom(source):
 
 
 @pytest.fixture(autouse=True)
-def _no_map_is_left():
+def _no_shared_maps():
     POOL.release_shared()
     yield
     POOL.release_shared()
@@ -47,7 +47,7 @@ def _no_map_is_left():
 
 @pytest.fixture
 def in_a_worker_of(monkeypatch):
-    """Let the calling thread seem to run a task of a worker with a memory limit."""
+    """Make the calling thread appear to run a task of a worker with a memory limit."""
 
     def enter(limit: int | None) -> None:
         worker = SimpleNamespace(memory_manager=SimpleNamespace(memory_limit=limit))
@@ -71,24 +71,24 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_a_view_of_whole_frames_is_always_kept(source, in_a_worker_of):
+def test_whole_frames_are_always_views(source, in_a_worker_of):
     in_a_worker_of(1)
     assert is_mapped(source[10:500])
 
 
-def test_a_part_of_each_frame_is_a_view_outside_workers(source):
+def test_parts_of_frames_are_views_outside_workers(source):
     assert is_mapped(source[:, 16:32])
 
 
 @pytest.mark.parametrize("limit", [None, 10 * NUMBERS.nbytes])
-def test_a_part_of_each_frame_is_a_view_in_workers_with_memory_for_the_pages_around_it(
+def test_parts_of_frames_are_views_in_workers_with_memory_for_unneeded_pages(
     source, in_a_worker_of, limit
 ):
     in_a_worker_of(limit)
     assert is_mapped(source[:, 16:32])
 
 
-def test_a_small_range_is_read_and_holds_nothing_else(source):
+def test_small_ranges_are_read_into_their_own_buffers(source):
     block = source[0:64:8]
     assert not is_mapped(block)
     assert block.flags.owndata or block.base.nbytes == block.nbytes
@@ -96,7 +96,7 @@ def test_a_small_range_is_read_and_holds_nothing_else(source):
 
 
 def test_narrow_crops_are_copied(source):
-    """Arithmetic on them is faster then, and the pages around them go."""
+    """Arithmetic on a copy is faster, and the surrounding pages are released."""
     before = POOL.maps, POOL.unused_bytes
     crop = source[:, 8:40, 8:16]
     assert not is_mapped(crop)
@@ -105,7 +105,7 @@ def test_narrow_crops_are_copied(source):
     assert is_mapped(source[:, 8:56, 8:56])
 
 
-def test_a_part_of_each_frame_is_copied_in_workers_without_memory_for_the_pages_around_it(
+def test_parts_of_frames_are_copied_in_workers_without_memory_for_unneeded_pages(
     source, in_a_worker_of
 ):
     in_a_worker_of(NUMBERS.nbytes)
@@ -115,8 +115,8 @@ def test_a_part_of_each_frame_is_copied_in_workers_without_memory_for_the_pages_
     np.testing.assert_array_equal(block, NUMBERS[:, 16:32])
 
 
-def test_room_for_maps_is_shared_and_comes_back(source, in_a_worker_of):
-    """There is room for twice the unwanted bytes of these bands, and none for the whole file."""
+def test_budget_is_shared_and_released(source, in_a_worker_of):
+    """The budget is twice the unneeded bytes of these bands, and less than the whole file."""
     in_a_worker_of(2 * NUMBERS.nbytes)
     kept = [source[:, :48] for _ in range(4)]
     assert [is_mapped(block) for block in kept] == [True, True, False, False]
@@ -125,7 +125,7 @@ def test_room_for_maps_is_shared_and_comes_back(source, in_a_worker_of):
     assert is_mapped(source[:, :48])
 
 
-def test_views_share_the_map_of_a_file_that_there_is_room_for(source, in_a_worker_of):
+def test_views_share_one_map_of_the_file_within_the_budget(source, in_a_worker_of):
     in_a_worker_of(3 * NUMBERS.nbytes)
     kept = [source[:, start : start + 16] for start in range(0, 64, 16)]
     assert all(is_mapped(block) for block in kept)
@@ -137,7 +137,7 @@ def test_views_share_the_map_of_a_file_that_there_is_room_for(source, in_a_worke
     assert is_mapped(source[:, :16])
 
 
-def test_a_shared_map_goes_when_nobody_asks_for_it_any_more(source):
+def test_unused_shared_maps_are_released(source):
     source = dataclasses.replace(source, limits=ReadLimits(map_linger=0.02))
     before = POOL.maps
     source[:, :16]
@@ -145,7 +145,7 @@ def test_a_shared_map_goes_when_nobody_asks_for_it_any_more(source):
     wait_until(lambda: POOL.maps == before)
 
 
-def test_frames_from_all_over_the_file_are_copied_out_of_its_map(custom, in_a_worker_of):
+def test_scattered_frames_are_copied_out_of_the_shared_map(custom, in_a_worker_of):
     in_a_worker_of(None)
     with counted() as count:
         np.testing.assert_array_equal(custom[...], NUMBERS[ORDER])
@@ -153,14 +153,14 @@ def test_frames_from_all_over_the_file_are_copied_out_of_its_map(custom, in_a_wo
 
 
 @pytest.mark.parametrize("index", [np.s_[:, :, ::16], np.s_[::-1, :, ::16], np.s_[:, 8:16, 3:5]])
-def test_columns_of_scattered_frames_hold_nothing_else(custom, index):
+def test_columns_of_scattered_frames_are_copied(custom, index):
     block = custom[index]
     np.testing.assert_array_equal(block, NUMBERS[ORDER][index])
     held = block if block.base is None else block.base
     assert held.nbytes == block.nbytes
 
 
-def test_a_map_that_was_made_after_a_truncation_is_an_error(source, tmp_path, monkeypatch):
+def test_mapping_a_truncated_file_is_an_error(source, tmp_path, monkeypatch):
     with (tmp_path / "any.mrc").open("rb") as file:
         short = mmap.mmap(file.fileno(), mmap.PAGESIZE, access=mmap.ACCESS_READ)
     monkeypatch.setattr(POOL, "shared", lambda *_: short)
@@ -168,7 +168,7 @@ def test_a_map_that_was_made_after_a_truncation_is_an_error(source, tmp_path, mo
         source[:, 16:32]
 
 
-def test_a_thread_that_cannot_be_had_is_no_error(source, monkeypatch):
+def test_reads_succeed_if_no_thread_can_be_started(source, monkeypatch):
     def refuse(_timer):
         raise RuntimeError("can't start new thread")
 
@@ -179,9 +179,7 @@ def test_a_thread_that_cannot_be_had_is_no_error(source, monkeypatch):
     assert POOL.maps == before
 
 
-def test_scattered_frames_are_read_one_by_one_where_there_is_no_room_for_a_map(
-    custom, in_a_worker_of
-):
+def test_scattered_frames_are_read_one_by_one_without_budget_for_a_map(custom, in_a_worker_of):
     in_a_worker_of(NUMBERS.nbytes)
     with counted() as count:
         np.testing.assert_array_equal(custom[...], NUMBERS[ORDER])
@@ -189,7 +187,7 @@ def test_scattered_frames_are_read_one_by_one_where_there_is_no_room_for_a_map(
     assert count.read.bytes_fetched == NUMBERS.nbytes
 
 
-def test_a_read_that_fails_gives_its_room_back(tmp_path, in_a_worker_of):
+def test_failed_reads_release_their_budget(tmp_path, in_a_worker_of):
     path = write_mrc(tmp_path / "any.mrc", NUMBERS)
     source = mrcdist.plan_mrc(path).source
     os.utime(path, (1, 1))
@@ -201,7 +199,7 @@ def test_a_read_that_fails_gives_its_room_back(tmp_path, in_a_worker_of):
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no /proc to count files in")
 @pytest.mark.parametrize("io", ["map", "auto"])
-def test_many_blocks_at_a_time_take_few_file_descriptors(source, io):
+def test_many_blocks_at_a_time_use_few_file_descriptors(source, io):
     before = open_files()
     with dask.config.set({"mrcdist.io": io}):
         blocks = [source[i] for i in range(600)]

@@ -20,7 +20,7 @@ from mrcdist.read_limits import ReadLimits
 from tests.support.examples import examples
 from tests.support.mrc_files import MODES, counting, mrc_bytes
 
-# Some files have an extended header of no known kind.
+# Some files have an extended header of unknown kind.
 pytestmark = pytest.mark.filterwarnings("ignore:.*of unknown kind.*:mrcdist.MrcdistWarning")
 
 
@@ -56,8 +56,8 @@ def test_source_from_a_local_file_equals_numpy(case, io):
 
 @given(case=cases())
 @examples(150)
-def test_source_from_a_map_without_room_for_views_equals_numpy(case):
-    """Blocks that would stay mapped are copied, a few pages of the file at a time."""
+def test_source_without_budget_for_maps_equals_numpy(case):
+    """Blocks are copied, a few pages of the file at a time."""
     raw, navigation, expected, index, _ = case
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "any.mrc"
@@ -68,13 +68,13 @@ def test_source_from_a_map_without_room_for_views_equals_numpy(case):
 
 
 def in_short_pieces(plan):
-    """The source, with no room for maps that stay; it copies a few pages of the file at a time."""
+    """Return the source without budget for maps, which copies a few pages at a time."""
     limits = ReadLimits(map_piece=64, min_piece=64, max_maps=0)
     return dataclasses.replace(plan.source, limits=limits)
 
 
 def dirty(*arguments, **options):
-    """Memory as it may be found: whoever forgets to write to a part of it hands this on."""
+    """Return memory filled with a pattern, to detect parts that are not written."""
     memory = np.zeros(*arguments, **options)
     memory.reshape(-1).view(np.uint8)[...] = 0xA5
     return memory
@@ -84,8 +84,8 @@ def dirty(*arguments, **options):
 @pytest.mark.parametrize("io", ["map", "read"])
 @given(case=cases(), present=st.integers(1, 200))
 @examples(100)
-def test_memory_that_is_not_cleared_is_written_whole(case, io, present):
-    """Frames that are missing in a file cut short are 0."""
+def test_memory_that_is_not_zeroed_is_fully_written(case, io, present):
+    """Missing frames of a truncated file are 0."""
     raw, navigation, expected, index, _ = case
     n_frames = int(np.prod(navigation))
     present = min(present, n_frames)

@@ -1,4 +1,4 @@
-"""Threads wait for an event loop, or for each other, as long as somebody wants the result."""
+"""Threads wait for an event loop, or for each other, until interrupted."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ async def failing() -> None:
     raise TimeoutError("mine")
 
 
-def test_results_and_errors_are_those_of_the_coroutine() -> None:
+def test_wait_for_passes_on_results_and_errors() -> None:
     assert wait_for(late(3), get_loop(), poll=0.01) == 3
     with pytest.raises(TimeoutError, match="mine"):
         wait_for(failing(), get_loop(), poll=0.01)
 
 
-def test_a_wait_is_split_into_short_ones() -> None:
+def test_long_waits_are_split_into_short_ones() -> None:
     """On Windows, Ctrl-C takes effect only after a wait."""
     waits = []
 
@@ -44,7 +44,7 @@ def test_a_wait_is_split_into_short_ones() -> None:
     assert waits == [POLL_SECONDS] * 2
 
 
-def test_a_coroutine_that_would_wait_for_its_own_loop_is_an_error() -> None:
+def test_waiting_for_the_own_event_loop_is_an_error() -> None:
     async def plan() -> Any:
         return mrcdist.plan_mrc("http://127.0.0.1:9/a.mrc", metadata_file=None)
 
@@ -54,7 +54,7 @@ def test_a_coroutine_that_would_wait_for_its_own_loop_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_threads_are_waited_for_unless_the_block_is_interrupted(
+def test_threads_are_joined_unless_the_block_is_interrupted(
     error: type[BaseException],
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""Names and siblings of every kind of URL, and no secret in anything that is shown."""
+"""Names, siblings, identities and versions of all kinds of URLs; redaction of secrets."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class TestNames:
             ("filecache::/data/a_movie.mrc", "a_movie.mrc", "filecache::/data/new.txt"),
         ],
     )
-    def test_a_location_has_a_name_and_siblings(self, url, name, sibling):
+    def test_urls_have_names_and_siblings(self, url, name, sibling):
         location = Location.of(url, {"anon": True})
         assert location.name == name
         assert location.sibling("new.txt").url == sibling
@@ -97,7 +97,7 @@ class TestNames:
         assert location.sibling(name).name == name
 
     @pytest.mark.parametrize("name", ["a b.txt", "50% π.txt", "a?b#c.txt", "a%2Fb.txt", "caf%E9"])
-    def test_a_sibling_on_the_web_has_its_name_quoted(self, name):
+    def test_name_of_a_web_sibling_is_quoted(self, name):
         location = Location("https://host/run/a_movie.mrc?sig=x").sibling(name)
         assert location.name == name
         assert location.url.startswith("https://host/run/")
@@ -105,7 +105,7 @@ class TestNames:
         quoted = location.url.removeprefix("https://host/run/").removesuffix("?sig=x")
         assert re.fullmatch(r"[\w.%]+", quoted, re.ASCII)
 
-    def test_paths_are_absolute_and_home_is_found(self, tmp_path, monkeypatch):
+    def test_paths_become_absolute_and_home_is_expanded(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("HOME", "/home/somebody")
         for given_, url in {
@@ -122,9 +122,7 @@ class TestNames:
         "name",
         ["~no-user/a.mrc", "~backup.mrc", "./~/a.mrc", "a::b.mrc", "é\udcff.mrc"],
     )
-    def test_a_name_that_stands_for_nothing_else_is_taken_as_it_stands(
-        self, tmp_path, monkeypatch, name
-    ):
+    def test_unusual_names_of_existing_files_are_taken_literally(self, tmp_path, monkeypatch, name):
         monkeypatch.chdir(tmp_path)
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_bytes(b"12345")
@@ -135,14 +133,14 @@ class TestNames:
         assert location.sibling("new.txt").url == str((tmp_path / name).with_name("new.txt"))
         assert StoredFile.open(location, 5)[1] == b"12345"
 
-    def test_colons_that_name_no_file_join_a_chain(self, tmp_path, monkeypatch):
+    def test_double_colons_join_a_chain_if_no_such_file_exists(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         assert not Location.of("filecache::b.mrc").is_local
 
     @pytest.mark.parametrize("url", ["memory://a/b.mrc", "/a/b.mrc"])
-    def test_a_upath_brings_its_options(self, url):
+    def test_options_of_a_upath_are_used(self, url):
         class UPath:
-            """As universal_pathlib's: a PathLike only where it is of a disk."""
+            """Like that of universal_pathlib, which is a PathLike only for local files."""
 
             protocol, path = "memory", url
             storage_options: ClassVar[dict[str, object]] = {"one": 1, "two": 2}
@@ -178,9 +176,9 @@ class TestNames:
             ("zip://a.mrc", {"fo": "/data/all.zip"}, {"fo": "/data/all.zip"}),
         ],
     )
-    def test_options_of_a_chained_upath_are_told_by_protocol(self, url, nested, by_protocol):
+    def test_options_of_a_chained_upath_are_grouped_by_protocol(self, url, nested, by_protocol):
         class UPath:
-            """As universal_pathlib 0.3.10 has it: options of a chain are nested."""
+            """Like that of universal_pathlib 0.3.10, which nests the options of a chain."""
 
             protocol, path, storage_options = "any", url, nested
 
@@ -190,12 +188,12 @@ class TestNames:
         kept = "zip://a.mrc::s3://bucket/all.zip"  # an archive's own copy is not used
         assert Location.of(UPath()) == Location(kept if kept[-9:] in url else url, by_protocol)
 
-    def test_a_nul_is_no_part_of_a_name(self):
+    def test_nul_in_a_name_is_refused(self):
         with pytest.raises(ArgumentError, match="NUL"):
             Location.of("a\0b.mrc")
 
     @pytest.mark.parametrize("url", ["/data/a.mrc", "file:///data/a.mrc", "local:///a.mrc"])
-    def test_a_disk_is_local(self, url):
+    def test_paths_and_file_urls_are_local(self, url):
         assert Location.of(url).is_local
 
     @pytest.mark.parametrize(
@@ -204,7 +202,7 @@ class TestNames:
     def test_remote_urls_are_not_local(self, url):
         assert not Location.of(url).is_local
 
-    def test_the_sidecar_of_a_movie_at_the_root_of_a_store_is_found(self):
+    def test_sidecar_at_the_root_of_a_store_is_found(self):
         fs = fsspec.filesystem("memory")
         numbers = counting((6, 4, 5), "uint16")
         sidecar = b"Scan - Type = Raster\nScan - Size X = 3\nScan - Size Y = 2\n"
@@ -253,7 +251,7 @@ class TestShown:
             ("/data/run;x=1/a.mrc", "/data/run;x=1/a.mrc"),
         ],
     )
-    def test_urls_are_shown_without_user_password_and_query_values(self, url, shown):
+    def test_shown_url_has_no_user_password_or_query_values(self, url, shown):
         location = Location(url)
         shown = shown or "https://host/run;a=***;b=***/a.mrc?c=***"
         assert location.shown == shown
@@ -281,7 +279,7 @@ class TestShown:
         ],
         ids=lambda value: str(value).replace(SECRET, "..."),
     )
-    def test_options_are_shown_nowhere(self, options, value):
+    def test_secret_options_are_redacted(self, options, value):
         location = Location.of("s3://bucket/a.mrc", options)
         assert SECRET not in repr(location) + str(location) + location.shown
         assert location.scrub(f"cannot log in with {value}!") == "cannot log in with ***!"
@@ -297,24 +295,24 @@ class TestShown:
             f"zip://a::https://h/all.zip?{SECRET}",
         ],
     )
-    def test_a_presigned_url_is_scrubbed_however_it_is_quoted(self, said):
+    def test_presigned_urls_are_redacted_in_any_quotes(self, said):
         url = f"https://h/a.mrc?X-Amz-Credential=AKIA%2F2024&X-Amz-Signature={SECRET}"
         scrubbed = Location.of(url).scrub(said)
         assert SECRET not in scrubbed
         assert "AKIA" not in scrubbed
 
-    def test_scrubbing_leaves_ordinary_words_alone(self):
+    def test_ordinary_words_are_not_redacted(self):
         location = Location.of("https://h/a.mrc?v=1&q=no", {"key": "a", "secret": SECRET})
         text = "no answer after 11 s from https://h/a.mrc"
         assert location.scrub(text) == text
 
     @given(st.text(min_size=4, max_size=30), st.text(max_size=30), st.text(max_size=30))
-    def test_secrets_of_any_text_are_scrubbed(self, secret, before, after):
+    def test_any_secret_is_redacted_in_any_text(self, secret, before, after):
         location = Location.of("s3://bucket/a.mrc", {"secret": secret})
         assert secret not in location.scrub(f"{before}{secret}{after}").replace("***", "\0")
         assert secret not in repr(location).replace("bucket/a.mrc", "")
 
-    def test_errors_of_a_filesystem_are_scrubbed(self):
+    def test_errors_of_a_filesystem_are_redacted(self):
         class Leaking(MemoryFileSystem):
             protocol = "leaking"
 
@@ -328,7 +326,7 @@ class TestShown:
         assert raised.value.__cause__ is None
         assert raised.value.__suppress_context__
 
-    def test_plans_and_arrays_show_no_secret(self):
+    def test_plans_and_arrays_contain_no_secret_in_their_repr(self):
         fs = fsspec.filesystem("memory")
         fs.pipe_file("memory://shown/a.mrc", mrc_bytes(counting((6, 4, 5), "uint16")))
         plan = mrcdist.plan_mrc("memory://shown/a.mrc", storage_options={"secret": SECRET})
@@ -340,8 +338,8 @@ class TestShown:
         assert SECRET in str(pickle.dumps(plan.source))  # a worker needs it to read
 
 
-class TestPlace:
-    """A place, by which data are named, is where a file is, and never who may read it."""
+class TestIdentity:
+    """The identity, used for tokens, says where a file is, and contains no credentials."""
 
     @pytest.mark.parametrize(
         ("one", "other"),
@@ -390,7 +388,7 @@ class TestPlace:
         ],
         ids=str,
     )
-    def test_credentials_are_no_part_of_an_identity(self, url, options):
+    def test_identity_contains_no_credentials(self, url, options):
         identity = Location.of(url, options).identity
         assert SECRET not in identity
         changed = str((url, options)).replace(SECRET, "another one")
@@ -409,7 +407,7 @@ class TestPlace:
         np.testing.assert_array_equal(two, numbers[:, ::-1])
 
 
-class TestIdentity:
+class TestVersion:
     @pytest.mark.parametrize(
         ("info", "version"),
         [
@@ -427,33 +425,33 @@ class TestIdentity:
         ],
         ids=str,
     )
-    def test_a_version_is_the_best_that_the_store_tells(self, info, version):
+    def test_version_is_the_most_exact_one_reported(self, info, version):
         assert remote_version(info) == version
 
-    def test_a_version_is_shown_in_words(self):
+    def test_version_as_text(self):
         assert str(Version(5, "etag", '"abc"')) == '5 bytes, etag "abc"'
         assert str(Version(None)) == "unknown size"
 
 
 @pytest.mark.parametrize("pool", ["32", 2.5, -1])
-def test_a_pool_of_connections_that_is_no_number_is_refused(pool):
+def test_invalid_size_of_the_connection_pool_is_refused(pool):
     options = {"config_kwargs": {"max_pool_connections": pool}}
     with pytest.raises(ArgumentError, match="max_pool_connections in storage_options"):
         Location.of("s3://bucket/a.mrc", options).filesystem()
 
 
 class TestListing:
-    def test_a_listing_names_the_files_of_the_folder(self, tmp_path):
+    def test_listing_has_all_names_in_the_folder(self, tmp_path):
         for name in ("a_movie.mrc", "a_info.txt", "b c.txt"):
             (tmp_path / name).touch()
         listing = Location.of(tmp_path / "a_movie.mrc").list_siblings()
         assert listing is not None
         assert set(listing) == {"a_movie.mrc", "a_info.txt", "b c.txt"}
 
-    def test_a_missing_folder_has_no_listing(self, tmp_path):
+    def test_listing_of_a_missing_folder_is_none(self, tmp_path):
         assert Location.of(tmp_path / "none" / "a.mrc").list_siblings() is None
 
-    def test_a_listing_without_the_file_itself_is_none(self, memory_file):
+    def test_listing_without_the_file_itself_is_none(self, memory_file):
         class Page(MemoryFileSystem):
             protocol = "page"
 
@@ -464,9 +462,7 @@ class TestListing:
         url = memory_file(b"", "a.mrc").replace("memory:", "page:")
         assert Location.of(url).list_siblings() is None
 
-    def test_a_listing_is_as_new_as_the_store(self):
-        """Some file systems keep what they have listed; a plan is made for what is there now."""
-
+    def test_listings_cached_by_a_filesystem_are_not_used(self):
         class Forgetful(MemoryFileSystem):
             protocol = "listed"
             cachable = True
@@ -489,7 +485,7 @@ class TestListing:
         assert location.find_version().size == 2
 
 
-def test_a_location_pickles_with_its_options_and_nothing_else():
+def test_pickled_location_consists_of_url_and_options():
     location = Location.of("s3://bucket/a.mrc", {"secret": SECRET})
     location.filesystem()
     raw = pickle.dumps(location)
@@ -497,7 +493,7 @@ def test_a_location_pickles_with_its_options_and_nothing_else():
     assert pickle.loads(raw) == location
 
 
-def test_heads_are_as_long_as_the_file(memory_file, tmp_path):
+def test_reads_end_at_the_end_of_the_file(memory_file, tmp_path):
     (tmp_path / "a").write_bytes(b"12345")
     for url in (memory_file(b"12345"), tmp_path / "a"):
         file, head, _ = StoredFile.open(Location.of(url), 3)
@@ -507,7 +503,7 @@ def test_heads_are_as_long_as_the_file(memory_file, tmp_path):
         assert file.read(5, 100) == b""
 
 
-def test_numbers_arrive_through_a_cache_and_an_archive(tmp_path):
+def test_files_are_read_through_caches_and_archives(tmp_path):
     numbers = counting((6, 4, 5), "uint16")
     path = tmp_path / "a.mrc"
     path.write_bytes(mrc_bytes(numbers))

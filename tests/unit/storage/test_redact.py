@@ -1,8 +1,7 @@
-"""Text that leaves the program has no secret in it: logs of libraries, errors, usage errors."""
+"""Secrets are redacted in logs of libraries, errors and usage errors."""
 
 from __future__ import annotations
 
-import logging
 import time
 
 import pytest
@@ -40,7 +39,7 @@ SECRET = "Tr0ub4dor3xyz"
                 "Scan 10:20@30.5/s, 17:30@node3:8786",
             )
         ),
-        # One URL stands within another, or behind it.
+        # Nested or adjacent URLs.
         (
             f"no file s3:/b/a.mrc,https://h/a.mrc#{SECRET}",
             "no file s3:/b/a.mrc,https://h/a.mrc",
@@ -54,7 +53,7 @@ SECRET = "Tr0ub4dor3xyz"
         (f"{{'Token-0': '{SECRET}'}}", "{'Token-0': '***'}"),
         (f"b'x-amz-security-token': b'{SECRET}'", "b'x-amz-security-token': b'***'"),
         (f"b'X-Amz-Security-Token: {SECRET}'", "b'X-Amz-Security-Token: ***'"),
-        # Of the servers that give out credentials, as botocore logs their answers.
+        # Responses of credential servers, as logged by botocore.
         (f"<SecretAccessKey>{SECRET}</SecretAccessKey>", "<SecretAccessKey>***</SecretAccessKey>"),
         (f"<SessionToken>{SECRET}=</SessionToken>", "<SessionToken>***</SessionToken>"),
         (f'{{"SecretAccessKey" : "{SECRET}"}}', '{"SecretAccessKey" : "***"}'),
@@ -71,7 +70,7 @@ SECRET = "Tr0ub4dor3xyz"
         (f"'secret': 'it\\'s {SECRET}'", "'secret': '***'"),
         (f"aws_secret_access_key = {SECRET}", "aws_secret_access_key = ***"),
         (f"(b'x-amz-security-token', b'{SECRET}')", "(b'x-amz-security-token', b'***')"),
-        # A token of kilobytes may be a password, or a user.
+        # Passwords or users of several kilobytes, such as tokens.
         (f"no u:{'p' * 8000}{SECRET}@host/x", "no u:***@host/x"),
         (f"no {'u' * 8000}:{SECRET}@em:80/x", f"no {'u' * 8000}:***@em:80/x"),
         (f"no https:u:{'p' * 8000}{SECRET}@host/x?sig={SECRET}", "no https:host/x?sig=***"),
@@ -89,11 +88,11 @@ SECRET = "Tr0ub4dor3xyz"
         ("file:/data/a:b@c.mrc, s3://bucket/a.mrc", "file:/data/a:b@c.mrc, s3://bucket/a.mrc"),
     ],
 )
-def test_secrets_are_removed_from_any_text(text, shown):
+def test_secrets_are_redacted_in_any_text(text, shown):
     assert redact_text(text) == shown
 
 
-def test_the_name_in_a_query_without_a_value_is_no_secret_of_other_texts():
+def test_names_in_a_query_without_values_are_not_redacted_in_other_texts():
     remember_secrets("https://host/a.mrc?signature&x-amz-credential=", {})
     assert redact_text("no signature, no x-amz-credential") == "no signature, no x-amz-credential"
 
@@ -103,7 +102,7 @@ def test_the_name_in_a_query_without_a_value_is_no_secret_of_other_texts():
     ["a.-", "1.", "=a", "a:", "a@", "a:b@", " a:b@c.d/", "https:", "https:a@", "@https:", "https:/",
      "https://", "secret='", "secret>", "'token': '", "\\'"],
 )  # fmt: skip
-def test_redacting_takes_time_in_proportion_to_the_text(unit):
+def test_redaction_takes_linear_time(unit):
     def seconds(size: int) -> float:
         start = time.process_time()
         redact_text(unit * (size // len(unit)))
@@ -128,7 +127,7 @@ def test_redacting_takes_time_in_proportion_to_the_text(unit):
         ["info", "a.mrc", f"--no-such=https://user:{SECRET}@host/b.mrc"],
     ],
 )
-def test_errors_of_the_command_line_show_no_secret(arguments, capfd, monkeypatch, tmp_path):
+def test_errors_of_the_command_line_contain_no_secret(arguments, capfd, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
         main(arguments)
@@ -136,9 +135,3 @@ def test_errors_of_the_command_line_show_no_secret(arguments, capfd, monkeypatch
     assert ended.value.code
     assert said
     assert SECRET not in said
-
-
-@pytest.fixture
-def logs(caplog):
-    caplog.set_level(logging.DEBUG)
-    return caplog

@@ -1,4 +1,4 @@
-"""Bytes come in pieces of any length, and go to their places in memory."""
+"""Bytes that arrive in pieces of any length are scattered to their places in memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STRETCH = bytes(range(1, 101))
 
 @st.composite
 def targets(draw):
-    """A target of `STRETCH`, its memory, and which bytes of the stretch belong there."""
+    """A buffer for `STRETCH`, its memory, and which bytes of the stretch belong there."""
     ends = sorted({*draw(st.lists(st.integers(1, 99), max_size=6)), 100})
     memory = np.zeros(100, np.uint8)
     expected = np.zeros(100, np.uint8)
@@ -40,7 +40,7 @@ def store(target: ScatterBuffer, raw: bytes, pieces: list[int]) -> None:
 
 
 @given(targets(), st.lists(st.integers(0, 100), max_size=5).map(sorted))
-def test_a_target_takes_the_wanted_bytes_and_nothing_else(made, pieces):
+def test_only_the_wanted_bytes_are_stored(made, pieces):
     target, memory, expected = made
     store(target, STRETCH, pieces)
     target.require_all()
@@ -48,7 +48,7 @@ def test_a_target_takes_the_wanted_bytes_and_nothing_else(made, pieces):
 
 
 @given(targets(), st.integers(0, 99))
-def test_parts_of_a_target_fill_the_same_memory(made, cut):
+def test_parts_of_a_buffer_fill_the_same_memory(made, cut):
     target, memory, expected = made
     for start, stop in ((0, cut), (cut, 100)):
         if start < stop:
@@ -60,14 +60,14 @@ def test_parts_of_a_target_fill_the_same_memory(made, cut):
 
 
 @given(targets(), st.integers(0, 99))
-def test_a_second_attempt_begins_at_the_first_byte(made, failed_after):
+def test_restarted_buffer_starts_at_the_first_byte(made, failed_after):
     target, memory, expected = made
     store(target, bytes(failed_after), [])
     store(target, STRETCH, [])
     np.testing.assert_array_equal(memory, expected)
 
 
-def test_a_target_refuses_more_or_fewer_bytes():
+def test_more_or_fewer_bytes_than_requested_are_refused():
     target = ScatterBuffer([(100, np.zeros(100, np.uint8))])
     store(target, STRETCH[:99], [])
     with pytest.raises(Transient, match="ended after 99 of 100 bytes"):
@@ -77,7 +77,7 @@ def test_a_target_refuses_more_or_fewer_bytes():
 
 
 class TestFramesInAnyOrder:
-    """A store's bytes go straight to their places in the block."""
+    """The bytes of a store are fetched directly to their places in the block."""
 
     NUMBERS = np.arange(40 * 3 * 5, dtype=np.uint16).reshape(40, 3, 5)
 

@@ -1,4 +1,4 @@
-"""What a store says it sent is compared with what was asked for."""
+"""Content-Range of a response is compared with the request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PLANNED = Version(1000, "etag", '"1"')
         ("", 0, None, None),
     ],
 )
-def test_range_that_was_asked_for_says_how_long_the_file_is(
+def test_requested_range_contains_the_size_of_the_file(
     told: str | None, start: int, size: int | None, length: int | None
 ) -> None:
     assert check_range(told, start, size, LOCATION, PLANNED) == length
@@ -53,7 +53,7 @@ def test_any_other_range_is_an_error(
         check_range(told, start, size, LOCATION, PLANNED)
 
 
-def test_length_of_a_file_of_unknown_size_is_learnt() -> None:
+def test_unknown_size_is_taken_from_the_response() -> None:
     assert check_range("bytes 0-99/150", 0, 100, LOCATION, Version(None)) == 150
     with pytest.raises(FileChangedError):
         check_range("bytes 100-199/150", 100, 100, LOCATION, Version(None))
