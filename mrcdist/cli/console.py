@@ -55,9 +55,9 @@ codecs.register_error(_ERRORS, _replace)
 class UnwritableError(Exception):
     """Standard output cannot be written; `closed` if the reader closed the pipe, as `head` does."""
 
-    def __init__(self, reason: str, *, closed: bool) -> None:
-        super().__init__(reason)
-        self.closed = closed
+    def __init__(self, failure: OSError) -> None:
+        super().__init__(str(failure))
+        self.closed = failure.errno == errno.EPIPE
 
 
 class Console(io.TextIOBase):
@@ -74,20 +74,15 @@ class Console(io.TextIOBase):
 
     def __init__(self, stream: TextIO | None, *, required: bool) -> None:
         self._stream = stream or io.StringIO()
+        self.stream_encoding = getattr(stream, "encoding", None) or "utf-8"
         self._required = required
         self._failure = None if stream else OSError(errno.EBADF, os.strerror(errno.EBADF))
-
-    @property
-    def stream_encoding(self) -> str:
-        """The encoding of the console."""
-        return getattr(self._stream, "encoding", None) or "utf-8"
 
     def write(self, text: str, /) -> int:
         """Write text, with replacements for characters that the console cannot show."""
         # Errors and warnings may repeat command-line arguments, which may contain secrets.
         shown = text if self._required else redact_text(text)
-        encoding = self.stream_encoding
-        fitted = shown.encode(encoding, _ERRORS).decode(encoding)
+        fitted = shown.encode(self.stream_encoding, _ERRORS).decode(self.stream_encoding)
         self._attempt(lambda: self._stream.write(fitted))
         return len(text)
 
@@ -104,14 +99,6 @@ class Console(io.TextIOBase):
         """Return whether the stream is a terminal."""
         return self._stream.isatty()
 
-    def fileno(self) -> int:
-        """Return the file descriptor."""
-        return self._stream.fileno()
-
-    def writable(self) -> bool:
-        """Return True."""
-        return True
-
     def _attempt(self, call: Callable[[], object]) -> None:
         if self._failure is None:
             try:
@@ -120,8 +107,7 @@ class Console(io.TextIOBase):
                 _discard(self._stream)
                 self._failure = error
         if self._failure is not None and self._required:
-            closed = self._failure.errno == errno.EPIPE
-            raise UnwritableError(str(self._failure), closed=closed) from None
+            raise UnwritableError(self._failure) from None
 
 
 def _discard(stream: TextIO) -> None:
