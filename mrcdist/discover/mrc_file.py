@@ -159,7 +159,7 @@ class OpenedFile:
                 file_size=size,
                 window=window,
                 at_most=at_most,
-                passed=progress.advance,
+                advance=progress.advance,
             )
         if table.sections > nz:
             frames = MissingFrames.unannounced(nz, table.sections, allowed=allowed, notes=notes)

@@ -1,4 +1,4 @@
-"""One axis of the array, from the sidecar or header that calibrates it to HyperSpy's dict."""
+"""One axis of the array, with its calibration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# Names of the navigation axes of a scan: from a sidecar or an extended header, from the caller.
+# Names of the navigation axes of a scan, from a sidecar or an extended header, and from the caller.
 _SCAN_AXES = (("y", "x"), ("scan_y", "scan_x"))
 
 
@@ -21,16 +21,16 @@ class Axis:
     name: str  # such as "y" or "kx"
     size: int
     navigate: bool  # navigation (True) or signal axis
-    scale: float = 1.0  # in `units`; 1.0 and 0.0 where uncalibrated
+    scale: float = 1.0  # in `units`; 1 if uncalibrated
     offset: float = 0.0
-    units: str | None = None  # "nm", "nm^-1", "s", "deg"; None where uncalibrated
-    values: tuple[float, ...] | None = None  # the positions, where their steps are uneven
+    units: str | None = None  # "nm", "nm^-1", "s", "deg"; None if uncalibrated
+    values: tuple[float, ...] | None = None  # the positions, if their steps are uneven
 
     @classmethod
     def from_dict(cls, described: Mapping[str, Any]) -> Axis:
-        """Return the axis of one of RosettaSciIO's dicts, with the keys "size" and "navigate".
+        """Convert one of RosettaSciIO's dicts, which has at least the keys "size" and "navigate".
 
-        Other keys may be missing or None. HyperSpy's "<undefined>" is no name and no unit.
+        Other keys may be missing or None, or HyperSpy's "<undefined>".
         """
         name, units = (str(described.get(key) or "") for key in ("name", "units"))
         scale, offset = described.get("scale"), described.get("offset")
@@ -47,7 +47,7 @@ class Axis:
 
     @property
     def monotonic(self) -> bool:
-        """Whether positions go up, or down, all along the axis."""
+        """Whether positions increase or decrease along the whole axis."""
         steps = [later - earlier for earlier, later in pairwise(self.values or ())]
         return all(step > 0 for step in steps) or all(step < 0 for step in steps)
 
@@ -60,13 +60,13 @@ class Axis:
 
     @property
     def extremes(self) -> tuple[float, float]:
-        """Lowest and highest position."""
+        """Smallest and largest position."""
         ends = self.values or (self.offset, self.offset + (self.size - 1) * self.scale)
         return min(ends), max(ends)
 
 
 def scan_plane(axes: Sequence[Axis]) -> tuple[int, int] | None:
-    """Return the positions of a scan's (y, x) among the navigation axes; None if it is no scan."""
+    """Return the indices of a scan's (y, x) among the navigation axes, or None without a scan."""
     names = [axis.name for axis in axes if axis.navigate]
     for y, x in _SCAN_AXES:
         if y in names and x in names:
@@ -75,7 +75,7 @@ def scan_plane(axes: Sequence[Axis]) -> tuple[int, int] | None:
 
 
 def frames_are_patterns(axes: Sequence[Axis]) -> bool:
-    """Whether frames are diffraction patterns, by all axes: their own, or those of a scan."""
+    """Whether the axes are those of diffraction patterns: reciprocal, or of a scan."""
     return scan_plane(axes) is not None or any(
         axis.name in ("kx", "ky") or (axis.units or "").endswith(("^-1", "rad"))
         for axis in axes

@@ -1,4 +1,4 @@
-"""One blosc chunk: what its header says, and its bytes compressed and decompressed.
+"""One blosc chunk: parsing its header, compression and decompression.
 
 Sources: c-blosc's README_CHUNK_FORMAT and c-blosc2's.
 """
@@ -16,9 +16,9 @@ from mrcdist.extras import install_command
 
 CHUNK_HEADER_BYTES = 16
 
-# The stream format inside a chunk, bits 5-7 of its flags; lz4hc writes lz4's.
+# The stream format of a chunk, bits 5-7 of its flags; lz4hc writes that of lz4.
 _STREAMS = ("blosclz", "lz4", "snappy", "zlib", "zstd")
-# Chunk format version -> the packages that can read it, the one to ask for first.
+# Chunk format version -> packages that read it, the preferred one first.
 _LIBRARIES = {2: ("blosc", "blosc2"), 5: ("blosc2",)}
 _INSTALL = {"blosc": install_command("mrcz"), "blosc2": "pip install blosc2"}
 
@@ -28,47 +28,47 @@ class BloscHeader:
     """The first 16 bytes of a blosc chunk."""
 
     version: int  # chunk format: 2 for blosc, 5 for blosc2
-    flags: int  # bit 1: the bytes are stored as they are; bits 5-7: the stream format
-    # Bytes of the item that was shuffled. It need not be the pixel's size: mrcz gives the size
-    # before the pixels were cast.
+    flags: int  # bit 1: the bytes are stored uncompressed; bits 5-7: the stream format
+    # Size of the shuffled items. It may differ from the size of a pixel: mrcz gives the size before
+    # the pixels were cast.
     typesize: int
-    nbytes: int  # when decompressed
-    blocksize: int  # of the blocks that the codec saw one at a time
-    ctbytes: int  # of the whole chunk, its header included: the next chunk begins there
+    nbytes: int  # decompressed size
+    blocksize: int  # of the blocks that were compressed one at a time
+    ctbytes: int  # size of the chunk, including its header
 
     @property
     def stored(self) -> bool:
-        """Whether the bytes are only copied, because compression was off or did not help."""
+        """Whether the bytes are stored uncompressed, on request or because it is shorter."""
         return bool(self.flags & 2)
 
     @property
     def stream(self) -> str:
-        """Name of the stream format; "lz4" also for lz4hc, "other" for blosc2's own."""
+        """Name of the stream format: "lz4" also for lz4hc, "other" for those of blosc2."""
         number = self.flags >> 5
         return _STREAMS[number] if number < len(_STREAMS) else "other"
 
 
 def parse_chunk_header(raw: bytes) -> BloscHeader:
-    """Read the first 16 bytes of a chunk, or raise `FormatError` if they cannot be its header.
+    """Parse the first 16 bytes of a chunk; `FormatError` if they are not a valid header.
 
-    Layout, little-endian whatever the file's byte order: version, stream version, flags, typesize
-    (u1 each), nbytes, blocksize, ctbytes (i4 each).
+    Layout, always little-endian: version, stream version, flags, typesize (u1 each), nbytes,
+    blocksize, ctbytes (i4 each).
     """
     if len(raw) < CHUNK_HEADER_BYTES:
         raise _not_a_chunk(raw, f"{len(raw)} bytes are too few")
     version, _, flags, typesize, nbytes, blocksize, ctbytes = struct.unpack_from("<4B3i", raw)
     header = BloscHeader(version, flags, typesize, nbytes, blocksize, ctbytes)
     if version not in _LIBRARIES:
-        raise _not_a_chunk(raw, f"version {version} is none of {', '.join(map(str, _LIBRARIES))}")
+        raise _not_a_chunk(raw, f"version {version} is not 2 or 5")
     if nbytes < 0:
         raise _not_a_chunk(raw, f"{nbytes} decompressed bytes")
     if ctbytes < CHUNK_HEADER_BYTES:
-        raise _not_a_chunk(raw, f"{ctbytes} bytes of chunk, fewer than its header has")
+        raise _not_a_chunk(raw, f"a chunk of {ctbytes} bytes, less than its header")
     if typesize == 0 or (nbytes > 0 and not 0 < blocksize <= nbytes):
         raise _not_a_chunk(raw, f"typesize {typesize}, blocksize {blocksize} of {nbytes} bytes")
-    # blosc2's header is longer and its flags mean more, its own library checks them.
+    # The header of blosc2 is longer and has more flags, which its library checks.
     if version == 2 and header.stored and ctbytes != nbytes + CHUNK_HEADER_BYTES:
-        raise _not_a_chunk(raw, f"{nbytes} bytes stored as they are in a chunk of {ctbytes}")
+        raise _not_a_chunk(raw, f"{nbytes} bytes stored uncompressed in a chunk of {ctbytes}")
     if version == 2 and header.stream == "other":
         raise _not_a_chunk(raw, f"stream format {flags >> 5} is unknown")
     return header
@@ -85,34 +85,31 @@ def decompress(raw: bytes, header: BloscHeader) -> bytearray:
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 (each library has its own class, blosc's not public)
-        absent = header.stream == "snappy"
+        snappy = header.stream == "snappy"
         raise FormatError(
             f"the compressed section ({header.stream}) cannot be decompressed: {error}",
             code="mrcz-section-damaged",
-            cause=f"the installed {library.__name__} has no snappy" if absent else "it is damaged",
-            remedy="write the file again with zstd" if absent else "copy the file again",
+            cause=f"the installed {library.__name__} has no snappy" if snappy else "it is damaged",
+            remedy="write the file again with zstd" if snappy else "copy the file again",
         ) from None
     return pixels
 
 
 def compress(raw: memoryview, codec: str, typesize: int) -> bytes:
-    """Compress bytes to one chunk of version 2, which all readers know.
-
-    The bits of items of `typesize` bytes are shuffled.
-    """
+    """Compress bytes to one chunk of version 2, which all readers support, with bit shuffling."""
     library = _first_installed("blosc")
     chunk: bytes = library.compress(raw, typesize, 1, library.BITSHUFFLE, codec)
     return chunk
 
 
 def require_codec(codec: str) -> None:
-    """Raise `MissingExtraError` where a codec is not installed."""
+    """Raise `MissingExtraError` if a codec is not installed."""
     library = _first_installed("blosc")
     if codec not in library.compressor_list():
         raise MissingExtraError(
             f"the installed {library.__name__} has no {codec}",
             code="package-missing",
-            cause="its builds differ in the codecs that they support",
+            cause="builds of the package support different codecs",
             remedy="choose another codec, such as zstd",
         )
 
@@ -133,9 +130,9 @@ def _first_installed(*names: str) -> Any:
 
 @cache
 def _library(name: str) -> Any:
-    """Import a library that releases the GIL and uses one thread a call, once in a process.
+    """Import a library, once per process, to use one thread and release the GIL.
 
-    A worker's tasks are what runs in parallel; a pool of threads for each would get in their way.
+    The tasks of a worker already run in parallel.
     """
     library = importlib.import_module(name)
     library.set_releasegil(True)
@@ -143,11 +140,11 @@ def _library(name: str) -> Any:
     return library
 
 
-def _not_a_chunk(raw: bytes, why: str) -> FormatError:
-    found = raw[:CHUNK_HEADER_BYTES].hex(" ") or "no bytes"
+def _not_a_chunk(raw: bytes, reason: str) -> FormatError:
+    content = raw[:CHUNK_HEADER_BYTES].hex(" ") or "no bytes"
     return FormatError(
-        f"not a readable blosc chunk: {why}; found {found}",
+        f"not a readable blosc chunk: {reason}; found {content}",
         code="blosc-chunk-invalid",
-        cause="the file is damaged, NSYMBT is wrong, or it is not MRCZ although its MODE says so",
+        cause="the file is damaged, or NSYMBT or MODE is wrong",
         remedy="copy the file again, or write it again with mrcz",
     )

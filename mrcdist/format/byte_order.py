@@ -1,4 +1,4 @@
-"""The byte order of a file: what its header makes of each, since stamps are often wrong."""
+"""The byte order of a file, inferred from its header, since machine stamps are often wrong."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ ByteOrder = Literal["<", ">"]
 STAMPS: dict[bytes, ByteOrder] = {b"\x44\x44": "<", b"\x44\x41": "<", b"\x11\x11": ">"}
 ORDER_NAMES = {"<": "little-endian", ">": "big-endian"}
 
-# No camera and no acquisition comes near: 1 TiB a frame, 1 PiB a file. Small numbers whose bytes
-# are reversed are beyond.
+# 1 TiB per frame and 1 PiB per file, far more than from any camera. Small numbers are beyond with
+# their bytes reversed.
 _MAX_FRAME_BYTES = 2**40
 _MAX_DATA_BYTES = 2**50
 
 
 def check_byte_order(argument: str, value: object) -> None:
-    """Raise an `ArgumentError` if the value of an argument is neither a byte order nor None."""
+    """Raise `ArgumentError` unless the value of an argument is a byte order or None."""
     if value not in (None, "<", ">"):
         raise ArgumentError(
             f"{argument}={value!r}",
@@ -33,45 +33,38 @@ def check_byte_order(argument: str, value: object) -> None:
 
 
 def choose_order(
-    raw: bytes, file_size: int | None, caller: ByteOrder | None
+    raw: bytes, file_size: int | None, endianness: ByteOrder | None
 ) -> tuple[ByteOrder, list[str]]:
-    """Score both orders by what they make of the header; the stamp, then the caller, break ties.
+    """Choose the byte order in which the header is more plausible.
 
-    Where they say nothing either, the order that announces fewer bytes is taken: the reversed bytes
-    of small numbers are large ones. What contradicts the order is noted. `file_size` is None where
-    it is unknown, as behind a decompressor.
+    If both are equally plausible, the machine stamp decides, then `endianness`, and then the number
+    of bytes announced: small numbers are large with their bytes reversed. Also returns notes about
+    contradictions. `file_size` is None if unknown, as for compressed files.
     """
     little, big = (_score(raw, order, file_size) for order in ("<", ">"))
-    # Without the word MAP, an old header, the stamp's place holds a part of the origin.
+    # Headers from before 2000, without the word MAP, have a part of the origin there.
     stamp = STAMPS.get(raw[212:214])
     notes: list[str] = []
     order: ByteOrder
     if little != big:
         order = "<" if little > big else ">"
         if stamp is not None and stamp != order and raw[208:211] == b"MAP":
-            notes.append(
-                Note(
-                    "stamp-contradicted",
-                    f"the machine stamp {raw[212:216].hex(' ')} says {ORDER_NAMES[stamp]}, "
-                    f"the header's numbers make sense only as {ORDER_NAMES[order]}: read as that",
-                )
+            text = (
+                f"the machine stamp {raw[212:216].hex(' ')} says {ORDER_NAMES[stamp]}, but the "
+                f"header is plausible only as {ORDER_NAMES[order]}: read as {ORDER_NAMES[order]}"
             )
+            notes.append(Note("stamp-contradicted", text))
     else:
-        smaller: ByteOrder = "<" if _announced(raw, "<") <= _announced(raw, ">") else ">"
-        order = stamp or caller or smaller
-    if caller is not None and caller != order:
-        notes.append(
-            Note(
-                "byte-order-overruled",
-                f"endianness={caller!r} was requested, but the file is {ORDER_NAMES[order]}: "
-                "read as that",
-            )
-        )
+        smaller: ByteOrder = "<" if _n_pixels(raw, "<") <= _n_pixels(raw, ">") else ">"
+        order = stamp or endianness or smaller
+    if endianness is not None and endianness != order:
+        text = f"endianness={endianness!r} was requested, but the file is {ORDER_NAMES[order]}"
+        notes.append(Note("byte-order-overruled", f"{text}: read as {ORDER_NAMES[order]}"))
     return order, notes
 
 
 def _score(raw: bytes, order: ByteOrder, file_size: int | None) -> int:
-    """Count what of the header's integers is plausible in this byte order."""
+    """Count how many of the header's integers are plausible in this byte order."""
     nx, ny, nz, mode = struct.unpack(order + "4i", raw[:16])
     mapcrs = struct.unpack(order + "3i", raw[64:76])
     (nsymbt,) = struct.unpack(order + "i", raw[92:96])
@@ -89,6 +82,6 @@ def _score(raw: bytes, order: ByteOrder, file_size: int | None) -> int:
     return score + 2 * exact
 
 
-def _announced(raw: bytes, order: ByteOrder) -> int:
+def _n_pixels(raw: bytes, order: ByteOrder) -> int:
     nx, ny, nz = struct.unpack(order + "3i", raw[:12])
     return abs(int(nx) * int(ny)) * max(abs(int(nz)), 1)

@@ -1,6 +1,6 @@
-"""Calibration and numbers → main header and stored pixels: the way back of `header` and `pixels`.
+"""The main header and the stored pixels of a new file, the inverse of `header` and `pixels`.
 
-Layout and conventions after MRC2014 (Cheng et al., J. Struct. Biol. 192, 2015, 146-150, and
+Layout and conventions are those of MRC2014 (Cheng et al., J. Struct. Biol. 192, 2015, 146-150, and
 https://www.ccpem.ac.uk/mrc_format/mrc2014.php).
 """
 
@@ -16,22 +16,23 @@ import numpy.typing as npt
 
 from mrcdist.errors import ArgumentError
 from mrcdist.format.byte_order import ByteOrder
-from mrcdist.format.header import HEADER_BYTES, IMOD_STAMP
+from mrcdist.format.header import HEADER_BYTES, IMOD_STAMP, FloatTriple, Triple
 from mrcdist.format.header_words import header_words
 from mrcdist.format.modes import WRITABLE_MODES
 from mrcdist.format.pixels import PixelFormat
 
 Array = npt.NDArray[Any]
 
-# Unsigned bytes have no mode of their own in MRC2014.
+# MRC2014 has no mode for unsigned bytes.
 _WIDENED = {"uint8": "uint16", "bool": "int8"}
 
-# MRC2014's marks of statistics that were not determined: DMAX < DMIN, DMEAN below both, RMS < 0.
+# MRC2014's marks of undetermined statistics: DMAX < DMIN, DMEAN below both, RMS < 0.
 _UNDETERMINED = (0.0, -1.0, -2.0, -1.0)
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _INT32_MAX = 2**31 - 1
 _LABELS, _LABEL_BYTES = 10, 80
+_WRITABLE = ", ".join((*WRITABLE_MODES, "uint8", "uint4"))
 
 
 @dataclass(frozen=True)
@@ -40,26 +41,26 @@ class Storage:
 
     mode: int
     dtype: str  # numpy name of a stored number, native-endian
-    # Two 4-bit pixels a byte, the first in the low nibble; each row begins on a byte.
+    # Two 4-bit pixels per byte, the first in the low nibble; each row begins on a byte.
     packed: bool = False
-    # Flags beside IMOD's stamp, which says that mode 0 is unsigned; None for no stamp.
+    # Flags with IMOD's stamp, which declares mode 0 as unsigned; None for no stamp.
     imod_flags: int | None = None
 
     def row_bytes(self, columns: int) -> int:
-        """Bytes of a row."""
+        """Return the size of a row."""
         return PixelFormat(self.dtype, packed=self.packed).bytes_of(columns)
 
     def is_of(self, dtype: np.dtype[Any], byteorder: ByteOrder) -> bool:
-        """Whether numbers of a dtype are stored as they are."""
+        """Whether numbers of a dtype are stored unchanged."""
         return not self.packed and dtype == np.dtype(self.dtype).newbyteorder(byteorder)
 
 
 def choose_storage(dtype: np.dtype[Any], wanted: str | None) -> Storage:
-    """Choose the mode for an array's dtype, or for the dtype that the caller wants.
+    """Choose the mode for an array's dtype, or for the requested dtype.
 
-    That is one that MRC has a mode for, "uint8" (mode 0 with IMOD's stamp) or "uint4" (mode 101).
-    None stores every value as it is: uint8 as uint16, and bool as int8. `ArgumentError` is raised
-    where no mode holds all values.
+    The latter is one for which MRC has a mode, "uint8" (mode 0 with IMOD's stamp) or "uint4" (mode
+    101). None stores every value unchanged: uint8 as uint16, and bool as int8. `ArgumentError` is
+    raised if no mode holds all values.
 
     Examples
     --------
@@ -73,60 +74,59 @@ def choose_storage(dtype: np.dtype[Any], wanted: str | None) -> Storage:
         # Flag 1 (signed bytes) is not set; flag 4: the origin has MRC2014's sign.
         return Storage(0, "uint8", imod_flags=4)
     name = _WIDENED.get(name, name)
-    if name not in WRITABLE_MODES:
-        lost = {
-            "f": "float32 keeps 7 digits and magnitudes up to 3.4e38",
-            "c": "complex64 keeps 7 digits",
-            "i": "int16 holds -32768 to 32767, float32 whole numbers up to 16,777,216",
-            "u": "uint16 holds 0 to 65535, float32 whole numbers up to 16,777,216",
-        }.get(dtype.kind, "MRC stores numbers only")
-        raise ArgumentError(
-            f"dtype={name}",
-            code="dtype-unwritable",
-            argument="dtype",
-            cause=f"MRC has no mode for it: {lost}",
-            remedy=f"pass dtype, one of {_writable()}; values that do "
-            "not fit raise an error: integers are never clipped or rounded, and floating-point "
-            "numbers are rounded to the precision of the dtype",
-        )
-    return Storage(WRITABLE_MODES[name], name)
+    if name in WRITABLE_MODES:
+        return Storage(WRITABLE_MODES[name], name)
+    alternatives = {
+        "f": "float32 keeps 7 digits and magnitudes up to 3.4e38",
+        "c": "complex64 keeps 7 digits",
+        "i": "int16 holds -32768 to 32767, float32 integers up to 16,777,216",
+        "u": "uint16 holds 0 to 65535, float32 integers up to 16,777,216",
+    }
+    raise ArgumentError(
+        f"dtype={name}",
+        code="dtype-unwritable",
+        argument="dtype",
+        cause="MRC has no mode for it: " + alternatives.get(dtype.kind, "it stores only numbers"),
+        remedy=f"pass dtype, one of {_WRITABLE}; values that do not fit raise an error: integers "
+        "are never clipped or rounded, and floating-point numbers are rounded to the precision of "
+        "the dtype",
+    )
 
 
-def _writable() -> str:
-    return ", ".join((*WRITABLE_MODES, "uint8", "uint4"))
-
-
-def dtype_name(wanted: Any) -> str:
-    """Return numpy's name of the dtype that the caller wants."""
+def dtype_name(dtype: Any) -> str:
+    """Return numpy's name of a requested dtype."""
     try:
-        return str(np.dtype(wanted).name)
+        return str(np.dtype(dtype).name)
     except TypeError:
         raise ArgumentError(
-            f"dtype={wanted!r}",
+            f"dtype={dtype!r}",
             code="dtype-unwritable",
             argument="dtype",
             cause="not a numpy dtype",
-            remedy=f"pass one of {_writable()}",
+            remedy=f"pass one of {_WRITABLE}",
         ) from None
 
 
 def encode_pixels(numbers: Array, storage: Storage, byteorder: ByteOrder) -> Array:
-    """Turn numbers (..., columns) to stored pixels: uint8 (..., bytes of a row), C-contiguous.
+    """Encode numbers (..., columns) as stored pixels: uint8 (..., bytes of a row), C-contiguous.
 
-    They are the numbers' own memory where these are stored as they are. `ArgumentError` is raised
-    for a value that does not fit: it is out of range, has decimals, or is not finite.
+    The result is a view of the numbers if they are stored unchanged. `ArgumentError` is raised for
+    a value that does not fit: out of range, with decimals, or not finite.
     """
     if storage.packed:
-        return _pack(converted(numbers, np.dtype("uint8"), highest=15, name="uint4"))
+        return _pack(cast_exactly(numbers, np.dtype("uint8"), highest=15, name="uint4"))
     dtype = np.dtype(storage.dtype).newbyteorder(byteorder)
-    stored = np.ascontiguousarray(converted(numbers, dtype, name=storage.dtype))
+    stored = np.ascontiguousarray(cast_exactly(numbers, dtype, name=storage.dtype))
     return stored.reshape(*numbers.shape[:-1], -1).view(np.uint8)
 
 
-def converted(
+def cast_exactly(
     numbers: Array, dtype: np.dtype[Any], *, name: str, highest: int | None = None
 ) -> Array:
-    """The numbers as another dtype, if all of them fit."""
+    """Cast numbers to a dtype, called `name` in the error if a value does not fit.
+
+    Only the precision of floating-point numbers may be lost.
+    """
     if highest is None and np.can_cast(numbers.dtype, dtype, "safe"):
         return numbers.astype(dtype, copy=False)
     stored, kind = numbers, numbers.dtype.kind
@@ -145,13 +145,13 @@ def converted(
                 fits &= stored == numbers
     if fits.all():
         return stored.astype(dtype, copy=False)
-    worst = numbers[~fits].flat[0]
+    first = numbers[~fits].flat[0]
     raise ArgumentError(
-        f"the value {worst.item()!r} does not fit {name}",
+        f"the value {first.item()!r} does not fit {name}",
         code="value-does-not-fit",
         argument="dtype",
-        cause=f"{int((~fits).sum())} of {numbers.size} values of a block are out of range, "
-        "are not integers, are not real numbers, or have more digits than it keeps",
+        cause=f"{int((~fits).sum())} of {numbers.size} values of a block are out of range, not "
+        "integers, not real numbers, or have too many digits",
         remedy="convert the array first (scale, round or clip it), or pass another {dtype}",
     )
 
@@ -166,7 +166,7 @@ def _pack(nibbles: Array) -> Array:
 
 @dataclass(frozen=True)
 class NewHeader:
-    """The main header of a new file, but for its statistics.
+    """The main header of a new file, without its statistics.
 
     `intervals`, `start`, `pixel_size` and `origin` are along columns, rows and sections.
     """
@@ -177,19 +177,19 @@ class NewHeader:
     storage: Storage
     byteorder: ByteOrder = "<"
     ispg: int = 0  # 0 images, 1 volume, 401 volume stack
-    intervals: tuple[int, int, int] = (1, 1, 1)  # pixels of the cell: of the last, 1 for images
-    start: tuple[int, int, int] = (0, 0, 0)  # NXSTART, NYSTART, NZSTART
-    angles: tuple[float, float, float] = (90.0, 90.0, 90.0)  # CELLB, in degrees
-    # Å; None where unknown.
+    intervals: Triple = (1, 1, 1)  # pixels of the cell; 1 along sections for images
+    start: Triple = (0, 0, 0)  # NXSTART, NYSTART, NZSTART
+    angles: FloatTriple = (90.0, 90.0, 90.0)  # CELLB, in degrees
+    # Å; None if unknown.
     pixel_size: tuple[float | None, float | None, float | None] = (None, None, None)
-    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)  # Å
-    axis_order: tuple[int, int, int] = (1, 2, 3)  # MAPC, MAPR, MAPS
+    origin: FloatTriple = (0.0, 0.0, 0.0)  # Å
+    axis_order: Triple = (1, 2, 3)  # MAPC, MAPR, MAPS
     nsymbt: int = 0  # bytes of the extended header
     exttyp: str = ""
-    records: tuple[int, int] = (0, 0)  # NINT and NREAL, which describe those of SERI and AGAR
+    records: tuple[int, int] = (0, 0)  # NINT and NREAL, which describe the records of SERI and AGAR
     labels: tuple[str, ...] = ()
-    codec: int = 0  # MRCZ's number of the codec that compresses sections; 0 for none
-    mrcz_words: tuple[float, float, float] = (0.0, 0.0, 0.0)  # voltage, C3 and gain, of MRCZ alone
+    codec: int = 0  # MRCZ's number of the codec that compresses the sections; 0 for none
+    mrcz_words: FloatTriple = (0.0, 0.0, 0.0)  # voltage, C3 and gain, only for MRCZ
 
     @property
     def mode(self) -> int:
@@ -202,14 +202,14 @@ class NewHeader:
         return HEADER_BYTES + self.nsymbt
 
     def check(self) -> None:
-        """Raise `ArgumentError` for what the header's fields cannot hold."""
-        sizes = {"NX": self.nx, "NY": self.ny, "NZ": self.nz, "NSYMBT": self.nsymbt}
-        for field, value in sizes.items():
-            if not (field in ("NZ", "NSYMBT") and value == 0) and not 0 < value <= _INT32_MAX:
+        """Raise `ArgumentError` for values that the fields of a header cannot hold."""
+        for field in ("nx", "ny", "nz", "nsymbt"):
+            value = getattr(self, field)
+            if not (field in ("nz", "nsymbt") and value == 0) and not 0 < value <= _INT32_MAX:
                 raise ArgumentError(
-                    f"{field} = {value}",
+                    f"{field.upper()} = {value}",
                     code="header-field-overflow",
-                    argument="extended_header" if field == "NSYMBT" else "data",
+                    argument="extended_header" if field == "nsymbt" else "data",
                     cause=f"the header stores integers from 1 to {_INT32_MAX}",
                     remedy="write the data in several files",
                 )
@@ -245,18 +245,16 @@ class NewHeader:
 def encode_header(
     header: NewHeader, statistics: Sequence[float] | None, *, packed_bytes: int = 0
 ) -> bytes:
-    """Lay out the 1024 bytes of a main header.
+    """Encode the 1024 bytes of a main header.
 
     `statistics` are DMIN, DMAX, DMEAN and RMS deviation from the mean; None marks them as
-    undetermined. In MRCZ, whose sections take `packed_bytes`, MX, MY and MZ are 0, and the cell is
+    undetermined. For MRCZ, whose sections take `packed_bytes`, MX, MY and MZ are 0, and the cell is
     that of all sections.
     """
     encoded = bytearray(HEADER_BYTES)
     words = header_words(encoded, header.byteorder)
-    words["nx"], words["ny"], words["nz"] = header.nx, header.ny, header.nz
-    words["mode"] = header.mode
-    words["axis_order"], words["start"] = header.axis_order, header.start
-    words["angles"] = header.angles
+    for name in ("nx", "ny", "nz", "mode", "axis_order", "start", "angles", "ispg", "nsymbt"):
+        words[name] = getattr(header, name)
     intervals = (header.nx, header.ny, header.nz) if header.codec else header.intervals
     for stored, cell in enumerate(header.axis_order):
         # MX and CELLA follow the cell's X, Y, Z, sizes follow columns, rows, sections.
@@ -264,11 +262,10 @@ def encode_header(
         words["intervals"][cell - 1] = 0 if header.codec else intervals[stored]
         words["cell"][cell - 1] = 0.0 if size is None else size * intervals[stored]
         words["stored_origin"][cell - 1] = header.origin[stored]
-    words["ispg"], words["nsymbt"], words["nversion"] = header.ispg, header.nsymbt, 20141
+    words["nversion"], words["map"] = 20141, b"MAP "
     words["exttyp"] = header.exttyp.encode("ascii")
-    words["map"] = b"MAP "
     words["machst"] = (0x44, 0x44, 0, 0) if header.byteorder == "<" else (0x11, 0x11, 0, 0)
-    known = statistics is not None and all(math.isfinite(value) for value in statistics)
+    known = statistics is not None and all(map(math.isfinite, statistics))
     values = statistics if statistics is not None and known else _UNDETERMINED
     words["dmin"], words["dmax"], words["dmean"], words["rms"] = values
     words["nlabl"] = len(header.labels)

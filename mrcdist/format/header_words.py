@@ -1,10 +1,10 @@
-"""The words of the main header: MRC2014's, and those that programs add to it.
+"""The words of the main header: MRC2014's, and those added by IMOD and the mrcz package.
 
-MRC2014's are those of `mrcfile.dtypes.HEADER_DTYPE`. In its EXTRA areas are IMOD's, after its
-description of its MRC files, and the mrcz package's, and so HyperSpy's ``.mrcz`` files': MX and MY
-are 0 and the cell's edges are pixel size × number of pixels, in compressed and in plain files; MZ
-is the slices of a frame, or 0. Voltage, spherical aberration and gain follow one another at byte
-132. The first label is "MRCZ" and the version; EXTTYP is "json" where there is JSON.
+MRC2014's are those of `mrcfile.dtypes.HEADER_DTYPE`. IMOD's, in the EXTRA areas, are from its
+description of its MRC files. Files of the mrcz package, and so HyperSpy's ``.mrcz`` files,
+compressed or not, have MX = MY = 0 and pixel size × number of pixels as cell edges; MZ is the
+number of slices of a frame, or 0. Voltage, spherical aberration and gain are at byte 132. The first
+label is "MRCZ" and the version; EXTTYP is "json" if the extended header contains JSON.
 """
 
 from __future__ import annotations
@@ -35,32 +35,30 @@ _WORDS: Any = {
     "imod_kind": ("6i2", 160),
     "imod_angles": ("6f4", 172),
     "stored_origin": ("3f4", 196),
-    "origin_before_2000": ("3f4", 208),  # z, x, y: later the word MAP, the stamp and RMS
+    "origin_before_2000": ("3f4", 208),  # z, x, y; since then the word MAP, the stamp and RMS
 }
-# Made once: to reverse so many words takes longer than to read them.
+# Made once: reversing so many words takes longer than reading them.
 _DTYPES = {order: np.dtype(_WORDS).newbyteorder(order) for order in ("<", ">")}
 
 _IMOD_KIND = ("IDTYPE", "LENS", "ND1", "ND2", "VD1", "VD2")
 IMOD_WORDS = (*_IMOD_KIND, "TILTANGLES")
 
-# Where HyperSpy has them; it has no name for C3.
-_MRCZ: dict[str, tuple[str, ...]] = {
-    "voltage": ("Acquisition_instrument", "TEM", "beam_energy"),
-    "C3": (),
-    "gain": ("Signal", "Noise_properties", "Variance_linear_model", "gain_factor"),
-}
-_LARGEST = {"voltage": 10_000.0}  # kV
+_MRCZ_WORDS = ("voltage", "C3", "gain")
+# Their paths in HyperSpy's metadata, which has no name for C3.
+_VOLTAGE = ("Acquisition_instrument", "TEM", "beam_energy")
+_GAIN = ("Signal", "Noise_properties", "Variance_linear_model", "gain_factor")
+_MAX_VOLTAGE = 10_000.0  # kV
 
 
 def header_words(raw: bytes | bytearray, byteorder: ByteOrder) -> Any:
-    """Return all words of a main header, by name; they can be changed in a bytearray."""
+    """Return all words of a main header by name; those of a bytearray are writable."""
     return np.frombuffer(raw, _DTYPES[byteorder])[0]
 
 
 def imod_fields(raw: bytes, byteorder: ByteOrder) -> dict[str, Any]:
-    """Return kind of the data, lens, tilt axis and rotations of a volume, by RosettaSciIO's names.
+    """Return IMOD's kind of data, lens, tilt axis and rotations, with RosettaSciIO's names.
 
-    They are there beside IMOD's stamp.
+    They are valid only with IMOD's stamp.
     """
     words = header_words(raw, byteorder)
     kind = dict(zip(_IMOD_KIND, words["imod_kind"].tolist(), strict=True))
@@ -69,49 +67,48 @@ def imod_fields(raw: bytes, byteorder: ByteOrder) -> dict[str, Any]:
 
 def mrcz_fields(raw: bytes, byteorder: ByteOrder) -> dict[str, float | None]:
     """Return ``voltage`` (kV), ``C3`` (mm) and ``gain`` (counts per electron), or None."""
-    return dict(zip(_MRCZ, _finite(header_words(raw, byteorder)["mrcz"]), strict=True))
+    return dict(zip(_MRCZ_WORDS, _finite(header_words(raw, byteorder)["mrcz"]), strict=True))
 
 
 def without_differing_fields(headers: Sequence[tuple[bytes, ByteOrder]]) -> bytes:
-    """Return the first of several main headers with 0 for mrcz's words in which they differ."""
+    """Return the first of several main headers, with 0 for words of mrcz that differ."""
     raw = bytearray(headers[0][0])
-    found = [mrcz_fields(*header) for header in headers]
-    for number, name in enumerate(_MRCZ):
-        if len({words[name] for words in found}) > 1:
+    fields = [mrcz_fields(*header) for header in headers]
+    for number, name in enumerate(_MRCZ_WORDS):
+        if len({words[name] for words in fields}) > 1:
             header_words(raw, headers[0][1])["mrcz"][number] = 0
     return bytes(raw)
 
 
-def mrcz_metadata(words: dict[str, float | None]) -> dict[str, Any]:
-    """Return what `mrcz_fields` found by HyperSpy's names; what is 0 or below was never set."""
+def mrcz_metadata(words: Mapping[str, float | None]) -> dict[str, Any]:
+    """Return the result of `mrcz_fields` with HyperSpy's names; 0 and less means "not set"."""
+    voltage, gain = words["voltage"] or 0.0, words["gain"] or 0.0
     metadata: dict[str, Any] = {}
-    for name, (*branches, leaf) in ((name, path) for name, path in _MRCZ.items() if path):
-        word = words[name] or 0
-        if 0 < word <= _LARGEST.get(name, math.inf):
-            node = metadata
-            for branch in branches:
-                node = node.setdefault(branch, {})
-            node[leaf] = word
+    if 0 < voltage <= _MAX_VOLTAGE:
+        metadata["Acquisition_instrument"] = {"TEM": {"beam_energy": voltage}}
+    if gain > 0:
+        noise = {"Variance_linear_model": {"gain_factor": gain}}
+        metadata["Signal"] = {"Noise_properties": noise}
     return metadata
 
 
-def mrcz_words(metadata: Mapping[str, Any], read: Any) -> tuple[float, float, float]:
-    """Return voltage, C3 and gain for a new file: the way back of `mrcz_metadata`.
+def mrcz_words(metadata: Mapping[str, Any], source_fields: Any) -> tuple[float, float, float]:
+    """Return voltage, C3 and gain for a new file, the inverse of `mrcz_metadata`; 0 if unknown.
 
-    What HyperSpy's `metadata` lack is taken from what was `read`, a mapping or None:
-    ``original_metadata.mrcz_header``. What is unknown is 0.
+    Values missing in HyperSpy's `metadata` are taken from the file that the data were read from:
+    ``original_metadata.mrcz_header``, a mapping or None.
     """
-    known = read if isinstance(read, Mapping) else {}
+    fields = source_fields if isinstance(source_fields, Mapping) else {}
     words = []
-    for word, path in _MRCZ.items():
-        found: Any = metadata if path else None
-        for name in path:
-            found = found.get(name) if isinstance(found, Mapping) else None
-        values = (value for value in (found, known.get(word)) if isinstance(value, int | float))
-        words.append(next((float(value) for value in values if math.isfinite(value)), 0.0))
+    for name, path in zip(_MRCZ_WORDS, (_VOLTAGE, (), _GAIN), strict=True):
+        value: Any = metadata if path else None
+        for branch in path:
+            value = value.get(branch) if isinstance(value, Mapping) else None
+        numbers = (each for each in (value, fields.get(name)) if isinstance(each, int | float))
+        words.append(next((float(number) for number in numbers if math.isfinite(number)), 0.0))
     return words[0], words[1], words[2]
 
 
 def _finite(numbers: Any) -> list[float | None]:
-    """Numbers as Python has them; JSON has no NaN or infinity."""
+    """Return Python numbers, with None for NaN and infinity, which JSON lacks."""
     return [number if math.isfinite(number) else None for number in numbers.tolist()]

@@ -1,13 +1,13 @@
-"""Pixel modes: the numbers of MODE, and how the pixels of each are stored.
+"""Pixel modes: the values of MODE, and how each stores its pixels.
 
-After MRC2014 (https://www.ccpem.ac.uk/mrc_format/mrc2014.php), IMOD (16 and 101) and the mrcz
+From MRC2014 (https://www.ccpem.ac.uk/mrc_format/mrc2014.php), IMOD (16 and 101) and the mrcz
 package (7, 8 and the numbers of compressed files).
 
-SerialEM's plugin for Gatan cameras and IMOD write two 4-bit pixels a byte in mode 0; NX is then
-half the number of columns. IMOD marks its files with flag 16; frames from the camera are announced
-by a label alone, which programs that rewrite a file may copy to whole bytes. So the size has to be
-that of a super-resolution frame, halved. Sources: IMOD's description of its MRC files; EMAN2 takes
-the label where NY is about 2 NX.
+SerialEM's plugin for Gatan cameras and IMOD store two 4-bit pixels per byte in mode 0; NX is then
+half the number of columns. IMOD marks its files with flag 16. Frames from the camera have only a
+label, which programs may copy to a file of whole bytes, so the size must also be that of a
+super-resolution frame, halved. Sources: IMOD's description of its MRC files; EMAN2, which accepts
+the label if NY is about 2 NX.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ Packing = Literal["flag", "label"]
 
 PACKED_LABEL = "4 bits packed"
 _FLAG_16 = 16
-# Columns and rows of super-resolution frames of K2 and K3 cameras, either way round.
+# Columns and rows of super-resolution frames of K2 and K3 cameras, in either orientation.
 _FRAMES = ((7676, 7420), (7680, 7424), (11520, 8184))
-_PIXELS_OFF = 2
-_RATIO_OFF = 0.1
+_MAX_PIXELS_OFF = 2
+_MAX_RATIO_OFF = 0.1
 
 
 class Mode(NamedTuple):
-    """Storage of the pixels of one mode."""
+    """Storage of pixels."""
 
     description: str
     dtype: str  # numpy name of a stored item
-    items: int = 1  # stored items a pixel
+    items: int = 1  # stored items per pixel
 
     def __str__(self) -> str:
         return self.description
@@ -54,7 +54,7 @@ KNOWN_MODES = {
 _ALL_MODES = KNOWN_MODES | {7: Mode("int32", "int32"), 8: Mode("uint32", "uint32")}
 
 CODECS = ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
-"""MRCZ's, by their numbers in MODE, which begin at 1: it writes 1000 * codec + mode."""
+"""MRCZ's compression, numbered from 1: MODE is 1000 * codec + mode."""
 
 MRCZ_MODES = {
     1000 * codec + mode: pixels
@@ -63,16 +63,16 @@ MRCZ_MODES = {
 }
 
 WRITABLE_MODES = {KNOWN_MODES[mode].dtype: mode for mode in (0, 1, 2, 4, 6, 12)}
-"""numpy dtype → mode, where every value fits and a pixel is one number."""
+"""numpy dtype → mode that stores every value unchanged, one number per pixel."""
 
 
 def pixel_mode(mode: int) -> Mode:
-    """Look up a mode that is known, MRCZ's included."""
+    """Look up a known mode, including MRCZ's."""
     return _ALL_MODES[mode % 1000]
 
 
 def pixel_bytes(nx: int, ny: int, nz: int, mode: int) -> int:
-    """Count the bytes that pixels of a known mode, MRCZ's included, take uncompressed."""
+    """Count the bytes of uncompressed pixels of a known mode, including MRCZ's."""
     if mode % 1000 == 101:  # each row is padded to whole bytes
         return (nx + 1) // 2 * ny * nz
     pixels = pixel_mode(mode)
@@ -82,31 +82,31 @@ def pixel_bytes(nx: int, ny: int, nz: int, mode: int) -> int:
 def find_packing(
     nx: int, ny: int, mode: int, imod_flags: int | None, labels: Sequence[str]
 ) -> tuple[Packing | None, Note | None]:
-    """Return what says that the bytes of mode 0 are pairs of pixels, and what is doubtful about it.
+    """Find evidence that mode 0 holds two pixels per byte, and note if it is doubtful.
 
-    None where they are whole bytes. `imod_flags` are None without IMOD's stamp.
+    None means whole bytes. `imod_flags` is None without IMOD's stamp.
     """
     if mode != 0:
         return None, None
-    if imod_flags is not None:  # IMOD says it by the flag, and keeps labels of earlier files
+    if imod_flags is not None:  # IMOD sets the flag, and copies labels of earlier files
         return ("flag" if imod_flags & _FLAG_16 else None), None
     if not any(PACKED_LABEL in label for label in labels):
         return None, None
     if any(
-        abs(nx - columns / 2) <= _PIXELS_OFF and abs(ny - rows) <= _PIXELS_OFF
-        for one, other in _FRAMES
-        for columns, rows in ((one, other), (other, one))
+        abs(nx - columns / 2) <= _MAX_PIXELS_OFF and abs(ny - rows) <= _MAX_PIXELS_OFF
+        for frame in _FRAMES
+        for columns, rows in (frame, frame[::-1])
     ):
         return "label", None
-    said = f'a label says "{PACKED_LABEL}", and NX, NY = {nx}, {ny}'
-    if abs(ny / nx - 2) <= _RATIO_OFF:
+    evidence = f'a label says "{PACKED_LABEL}", and NX, NY = {nx}, {ny}'
+    if abs(ny / nx - 2) <= _MAX_RATIO_OFF:
         return "label", Note(
             "packing-by-label",
-            f"{said} is half a frame: read as two pixels per byte; "
+            f"{evidence} is half a frame: read as two pixels per byte; "
             'mode0="int8" or "uint8" reads whole bytes',
         )
     return None, Note(
         "packing-by-label",
-        f"{said} is not half a frame of a Gatan camera: read as whole bytes; "
+        f"{evidence} is not half a frame of a Gatan camera: read as whole bytes; "
         'mode0="uint4" reads two pixels per byte',
     )

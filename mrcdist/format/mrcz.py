@@ -1,11 +1,11 @@
-"""MRCZ: an MRC file whose sections are blosc chunks, one a section, back to back.
+"""MRCZ: MRC files with each section compressed to one blosc chunk, one after the other.
 
-MODE is ``1000 * codec + mode``, the chunks begin where the data of a plain file would, and nothing
-but the chunks' own headers says where each of them is. So the headers are followed once, when
-reading is planned, and every section can then be fetched and decompressed alone.
+MODE is ``1000 * codec + mode``, and the chunks begin where the data of an uncompressed file would.
+Only the headers of the chunks contain their sizes, so they are followed once when reading is
+planned. After that, every section can be fetched and decompressed independently.
 
-Sources: MRCZ after McLeod et al., J. Struct. Biol. 201 (2018) 252-257, and the files that the mrcz
-package writes.
+Sources: McLeod et al., J. Struct. Biol. 201 (2018) 252-257, and the files that the mrcz package
+writes.
 """
 
 from __future__ import annotations
@@ -18,19 +18,18 @@ from mrcdist.format.blosc import CHUNK_HEADER_BYTES, BloscHeader, decompress, pa
 from mrcdist.warning_notes import Note
 
 LARGEST_SECTION = 2**31 - 1 - CHUNK_HEADER_BYTES
-"""Bytes that a section may have."""
+"""Largest size of a section in bytes."""
 
 
 @dataclass(frozen=True)
 class SectionTable:
-    """Byte ranges of the sections' chunks.
+    """Byte ranges of the chunks.
 
-    Section ``i`` is byte ``offsets[i]`` to ``offsets[i + 1]`` of the file, so a run of sections is
-    one range.
+    Section ``i`` is at bytes ``offsets[i]`` to ``offsets[i + 1]`` of the file.
     """
 
     offsets: tuple[int, ...]
-    notes: tuple[str, ...] = ()  # what is odd although the sections can be read
+    notes: tuple[str, ...] = ()
 
     @property
     def sections(self) -> int:
@@ -38,7 +37,7 @@ class SectionTable:
         return len(self.offsets) - 1
 
     def byte_range(self, first: int, stop: int) -> tuple[int, int]:
-        """First byte, and the byte after the last, of sections `first` to ``stop - 1``."""
+        """Return the byte range of sections `first` to ``stop - 1``."""
         return self.offsets[first], self.offsets[stop]
 
 
@@ -51,64 +50,64 @@ def follow_sections(
     file_size: int,
     window: int = 0,
     at_most: int = 0,
-    passed: Callable[[int], None] = lambda _: None,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> SectionTable:
-    """Follow the chunk headers from the first section, at `start`, to the last that is whole.
+    """Follow the chunk headers from the first section, at `start`, to the last complete one.
 
-    `read` returns the bytes from the first to the second position: windows of that many bytes, or
-    of one chunk header, that begin with a header; what is larger is stepped over. `passed` is
-    called with the number of sections in each. Behind NZ `sections`, up to `at_most` are followed
-    as long as they are sections. There are fewer where the file ends early. `FormatError` is raised
-    if a header is not a chunk's, or its chunk has not the bytes of a decompressed section.
+    `read` returns a byte range: windows of this size, or of one chunk header, that begin with a
+    header. Chunks that extend beyond their window are skipped. `advance` is called with the number
+    of sections in each window. After NZ `sections`, up to `at_most` are followed if they are valid.
+    There are fewer if the file ends early. `FormatError` is raised for an invalid header, and for a
+    chunk with another size than a section.
     """
-    offsets, most = [start], max(sections, at_most)
-    held, begin, counted = b"", start, 0
-    while (found := len(offsets) - 1) < most:
+    offsets, limit = [start], max(sections, at_most)
+    content, content_start, counted = b"", start, 0
+    while (number := len(offsets) - 1) < limit:
         at = offsets[-1]
         if at + CHUNK_HEADER_BYTES > file_size:
             break
-        if at + CHUNK_HEADER_BYTES > begin + len(held):
-            passed(found - counted)
-            counted = found
-            begin = at
-            held = read(at, min(at + max(window, CHUNK_HEADER_BYTES), file_size))
-        place = f"section {found} of {sections}, at byte {at}"
-        raw = held[at - begin : at - begin + CHUNK_HEADER_BYTES]
+        if at + CHUNK_HEADER_BYTES > content_start + len(content):
+            advance(number - counted)
+            counted, content_start = number, at
+            content = read(at, min(at + max(window, CHUNK_HEADER_BYTES), file_size))
+        raw = content[at - content_start :][:CHUNK_HEADER_BYTES]
         try:
-            header = _header_of_section(raw, section_nbytes, place)
+            header = _section_header(
+                raw, section_nbytes, f"section {number} of {sections}, at byte {at}"
+            )
         except FormatError:
-            if found < sections:
+            if number < sections:
                 raise
-            most = found  # what follows the sections is something else
+            limit = number  # the sections are followed by other data
             break
         if at + header.ctbytes > file_size:
             break
         offsets.append(at + header.ctbytes)
-    passed(found - counted)
+    advance(number - counted)
     notes: tuple[str, ...] = ()
-    if found >= sections and (more := file_size - offsets[-1]) > 0:
-        notes = (Note("bytes-after-frames", f"{more} bytes after the last section are ignored"),)
+    if number == limit and (excess := file_size - offsets[-1]) > 0:
+        notes = (Note("bytes-after-frames", f"{excess} bytes after the last section are ignored"),)
     return SectionTable(tuple(offsets), notes)
 
 
 def decode_section(raw: bytes, section_nbytes: int) -> bytearray:
-    """Decompress one section, exactly one chunk, to its pixels as they are stored.
+    """Decompress one section, exactly one chunk, to its stored pixels.
 
-    `FormatError` is raised if it is damaged or does not hold so many bytes, and nothing is
-    allocated for a header that claims so; `MissingExtraError` if the library is not installed.
+    `FormatError` is raised if it is damaged or has another size, before that size is allocated;
+    `MissingExtraError` if the library is not installed.
     """
-    header = _header_of_section(raw, section_nbytes, "the section")
+    header = _section_header(raw, section_nbytes, "the section")
     if len(raw) != header.ctbytes:
         raise FormatError(
             f"{len(raw)} bytes were read for a compressed section of {header.ctbytes}",
             code="mrcz-section-damaged",
-            cause="the file is cut short, or changed after reading was planned",
-            remedy="open the file again; if it persists, copy the file again",
+            cause="the file is truncated, or changed after reading was planned",
+            remedy="open the file again; if the error persists, copy the file again",
         )
     pixels = decompress(raw, header)
     if len(pixels) != section_nbytes:
         raise FormatError(
-            f"the compressed section held {len(pixels)} bytes, {section_nbytes} were announced",
+            f"the compressed section contained {len(pixels)} bytes instead of {section_nbytes}",
             code="mrcz-section-damaged",
             cause="the chunk is damaged",
             remedy="copy the file again",
@@ -116,7 +115,7 @@ def decode_section(raw: bytes, section_nbytes: int) -> bytearray:
     return pixels
 
 
-def _header_of_section(raw: bytes, section_nbytes: int, place: str) -> BloscHeader:
+def _section_header(raw: bytes, section_nbytes: int, place: str) -> BloscHeader:
     try:
         header = parse_chunk_header(raw)
     except FormatError as error:
@@ -125,10 +124,10 @@ def _header_of_section(raw: bytes, section_nbytes: int, place: str) -> BloscHead
         ) from None
     if header.nbytes != section_nbytes:
         raise FormatError(
-            f"{place}: the chunk holds {header.nbytes} bytes, "
-            f"a section of this file has {section_nbytes}",
+            f"{place}: the chunk contains {header.nbytes} bytes, "
+            f"but a section of this file has {section_nbytes}",
             code="mrcz-section-damaged",
-            cause="the main header's NX, NY or MODE is damaged, or the chunk's header is",
+            cause="NX, NY or MODE of the main header is damaged, or the header of the chunk",
             remedy="copy the file again, or write it again with mrcz",
         )
     return header

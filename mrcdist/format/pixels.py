@@ -1,4 +1,4 @@
-"""Stored pixels to numbers: what a row's bytes mean in each mode."""
+"""Decoding of stored pixels to numbers."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """Storage of a pixel, and the number that it is decoded to."""
+    """Storage of a pixel, and the dtype to which it is decoded."""
 
     stored: str  # numpy dtype of one stored item with its byte order, such as ">u2"
-    items: int = 1  # stored ones a pixel: 2 for mode 3 (real, imaginary), 3 for mode 16 (R, G, B)
-    packed: bool = False  # two pixels a byte, the first in the low nibble; a row begins on a byte
-    # A wider dtype for the numbers, "" for that of the stored ones: the common one of several
-    # files.
+    items: int = 1  # per pixel: 2 for mode 3 (real, imaginary), 3 for mode 16 (R, G, B)
+    packed: bool = False  # two pixels per byte, the first in the low nibble; rows begin on a byte
+    # A wider dtype for the numbers, which several files have in common; "" for the stored one.
     widened: str = ""
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        """The numbers' dtype, always native-endian."""
+        """Dtype of the numbers, always native-endian."""
         if self.widened:
             return np.dtype(self.widened).newbyteorder("=")
         # Mode 3's int16 components are exact in complex64's float32.
@@ -38,38 +37,37 @@ class PixelFormat:
 
     @property
     def components(self) -> tuple[int, ...]:
-        """Axes that a pixel adds to the array: (3,) for RGB, else ()."""
+        """Shape of a pixel: (3,) for RGB, else ()."""
         return (3,) if self.items == 3 else ()
 
     @property
     def plain(self) -> bool:
-        """Whether the stored bytes are the numbers, so that they can be used in place."""
+        """Whether the stored bytes can be used as numbers in place."""
         return self.items != 2 and not self.packed and not self.widened
 
     def bytes_of(self, columns: int) -> int:
-        """Bytes of that many pixels at the start of a row."""
+        """Return the size of this many pixels at the start of a row."""
         if self.packed:
             return (columns + 1) // 2
         return columns * self.items * np.dtype(self.stored).itemsize
 
     def byte_range(self, columns: range) -> tuple[int, int]:
-        """First byte and the byte after the last, in a row, of an increasing range of columns."""
+        """Return start and stop, in the bytes of a row, of an increasing range of columns."""
         if self.packed:
             return columns.start // 2, columns[-1] // 2 + 1
         return self.bytes_of(columns.start), self.bytes_of(columns[-1] + 1)
 
     def decode(self, raw: Bytes, columns: range) -> npt.NDArray[Any]:
-        """Turn rows of stored bytes into numbers: shape (..., len(columns)) + components.
+        """Decode rows of stored bytes to numbers of shape (..., len(columns)) + components.
 
-        `raw` are rows cut to `byte_range` of `columns`, which are increasing, at least one; its
-        last axis is contiguous. The result is a view where the bytes can be used in place (then in
-        the file's byte order), else a copy.
+        `raw` contains rows cut to `byte_range` of `columns`, at least one, which are increasing;
+        its last axis is contiguous. The result is a view with the file's byte order if the bytes
+        can be used in place, else a copy.
         """
         numbers = self._stored_numbers(raw, columns)
         return numbers.astype(self.dtype) if self.widened else numbers
 
     def _stored_numbers(self, raw: Bytes, columns: range) -> npt.NDArray[Any]:
-        """Turn rows of stored bytes into numbers of the stored dtype."""
         if self.packed:
             pixels = np.empty((*raw.shape[:-1], 2 * raw.shape[-1]), np.uint8)
             np.bitwise_and(raw, 15, out=pixels[..., 0::2])
@@ -92,9 +90,10 @@ def pixel_format(
 ) -> PixelFormat:
     """Choose the pixel format of a file.
 
-    `mode0` is the caller's word on what mode 0's bytes hold; only IMOD's flag 16 comes before it.
-    The sign of mode 0: the caller; else IMOD's stamp with its flag 1; else a Direct Electron
-    sidecar; else IMOD's rule on DMIN and DMAX, where they are defined; else int8, as MRC2014 says.
+    `mode0` sets the content of the bytes of mode 0, unless IMOD's flag 16 says that they are
+    packed. Otherwise their sign is determined by IMOD's stamp with its flag 1, or else by a Direct
+    Electron sidecar, or else by IMOD's rule for DMIN and DMAX if they are defined; the default is
+    int8, as in MRC2014.
     """
     if mode0 not in (None, "int8", "uint8", "uint4"):
         raise ArgumentError(
@@ -112,13 +111,11 @@ def pixel_format(
         pixel = pixel_mode(mode)
         stored = np.dtype(pixel.dtype).newbyteorder(header.byteorder).str
         return PixelFormat(stored, items=pixel.items)
-    if mode0 is None:
-        signed = _signed_by_file(header, sidecar_unsigned)
-        mode0 = "int8" if signed else "uint8"
-    return PixelFormat("|i1" if mode0 == "int8" else "|u1")
+    signed = _is_signed(header, sidecar_unsigned) if mode0 is None else mode0 == "int8"
+    return PixelFormat("|i1" if signed else "|u1")
 
 
-def _signed_by_file(header: Header, sidecar_unsigned: bool | None) -> bool:
+def _is_signed(header: Header, sidecar_unsigned: bool | None) -> bool:
     if header.imod_flags is not None:
         return bool(header.imod_flags & 1)
     if sidecar_unsigned is not None:

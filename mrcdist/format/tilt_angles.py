@@ -1,9 +1,8 @@
-"""Tilt angles from the text files that lie beside a tilt series.
+"""Tilt angles from text files next to a tilt series.
 
-IMOD's ``.tlt`` and ``.rawtlt`` have one angle per line; lists that AreTomo reads and writes
-(``_TLT.txt``) may have the order of acquisition and the dose in further columns. SerialEM's
-``.mdoc`` is an IMOD autodoc: a section ``[ZValue = n]`` for each image, and in it lines
-``key = value``, of which ``TiltAngle`` is wanted.
+IMOD's ``.tlt`` and ``.rawtlt`` have one angle per line; lists of AreTomo (``_TLT.txt``) may have
+the order of acquisition and the dose in further columns. SerialEM's ``.mdoc`` is an IMOD autodoc: a
+section ``[ZValue = n]`` for each image, with lines ``key = value``, one of them ``TiltAngle``.
 """
 
 from __future__ import annotations
@@ -19,22 +18,22 @@ from mrcdist.errors import SidecarError
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _SECTION = re.compile(r"\[\s*([^=\]]+?)\s*=\s*(.*?)\s*\]")
-_ONE_ANGLE = "a tilt angle is one number between -360 and 360, in degrees"
+_NOT_AN_ANGLE = "a tilt angle is one number between -360 and 360, in degrees"
 _REMEDY = "check the file, or load the data with {tilt_file=None}"
 
 
 def tilt_file_candidates(name: str) -> tuple[str, ...]:
-    """Return the names that the file with the angles of a tilt series can have, best first.
+    """Return the possible names of the file with the angles of a tilt series, best first.
 
-    First what the microscope recorded (``.mdoc``, ``.rawtlt``), then what was computed (``.tlt``,
-    ``_TLT.txt``); the other way round for IMOD's aligned stacks (``name.ali``, ``name_ali.mrc``).
-    None for its reconstructions (``name.rec``, ``name_rec.mrc``).
+    Files recorded by the microscope (``.mdoc``, ``.rawtlt``) come before computed ones (``.tlt``,
+    ``_TLT.txt``), except for IMOD's aligned stacks (``name.ali``, ``name_ali.mrc``). Empty for
+    IMOD's reconstructions (``name.rec``, ``name_rec.mrc``).
     """
     return tuple(stem + ending for stem, ending in _candidates(name))
 
 
 def find_tilt_file(name: str, listing: Iterable[str]) -> str | None:
-    """Return the listed file with the angles of a tilt series; its ending may be in capitals."""
+    """Return the listed file with the angles of a tilt series; its ending may be in either case."""
     names = sorted(listing, reverse=True)  # lower case first
     for stem, ending in _candidates(name):
         for listed in names:
@@ -44,7 +43,7 @@ def find_tilt_file(name: str, listing: Iterable[str]) -> str | None:
 
 
 def _candidates(name: str) -> tuple[tuple[str, str], ...]:
-    """Pairs of a series' name and an ending."""
+    """Return pairs of stem and ending."""
     path = PurePosixPath(name)
     if path.suffix.lower() in (".gz", ".bz2"):
         path = path.with_suffix("")
@@ -60,12 +59,12 @@ def _candidates(name: str) -> tuple[tuple[str, str], ...]:
 
 
 def parse_tilts(name: str, raw: bytes) -> npt.NDArray[np.float64]:
-    """Read the angles of a tilt series, in degrees, from the text of a file beside it.
+    """Parse the angles of a tilt series, in degrees, from the text of a file.
 
-    It is an autodoc, by the name ``.mdoc`` or the first line, or it has lines of one or more
-    numbers, the angle first. Angles are in the order of the ZValues, or of the lines; that there is
-    one for each section is for the caller to check. `SidecarError` is raised if there is no angle,
-    or for a line that cannot be what it should be.
+    It is an autodoc if its name ends in ``.mdoc`` or its first line contains "="; otherwise each
+    line has one or more numbers, the angle first. Angles are in the order of the ZValues, or of the
+    lines; the caller compares their number with that of the sections. `SidecarError` is raised if
+    there is no angle, or if a line is invalid.
     """
     text = raw.removeprefix(b"\xef\xbb\xbf")
     lines = [line.decode("utf-8", "replace").strip() for line in text.splitlines()]
@@ -76,7 +75,7 @@ def parse_tilts(name: str, raw: bytes) -> npt.NDArray[np.float64]:
         angles = _from_columns(name, lines)
     if not angles:
         raise SidecarError(
-            f"{name or 'the list'} holds no tilt angle",
+            f"{name or 'the list'} contains no tilt angle",
             code="tilt-angles-missing",
             argument="tilt_file",
             cause="the file is empty, or describes something other than a tilt series",
@@ -86,7 +85,7 @@ def parse_tilts(name: str, raw: bytes) -> npt.NDArray[np.float64]:
 
 
 def _from_columns(name: str, lines: list[str]) -> list[float]:
-    """The first column: behind it may be the order of acquisition, the dose and so on."""
+    """Return the first of several columns with equal numbers of lines."""
     angles: list[float] = []
     width = 0
     for number, line in enumerate(lines, 1):
@@ -95,12 +94,12 @@ def _from_columns(name: str, lines: list[str]) -> list[float]:
             continue
         width = width or len(words)
         if len(words) != width:
-            raise _junk(name, number, line, f"the lines before have {width} numbers")
+            raise _invalid_line(name, number, line, f"previous lines have {width} numbers")
         if not all(_NUMBER.fullmatch(word) for word in words):
-            raise _junk(name, number, line, _ONE_ANGLE)
+            raise _invalid_line(name, number, line, _NOT_AN_ANGLE)
         angles.append(_angle(name, number, words[0]))
-    counted = [list(range(start, start + len(angles))) for start in (0, 1)]
-    if width > 1 and len(angles) > 2 and angles in counted:
+    counters = [list(range(start, start + len(angles))) for start in (0, 1)]
+    if width > 1 and len(angles) > 2 and angles in counters:
         raise SidecarError(
             f"{name or 'the list'} counts its lines in the first column: {angles[0]:g}, "
             f"{angles[1]:g}, {angles[2]:g}",
@@ -113,11 +112,11 @@ def _from_columns(name: str, lines: list[str]) -> list[float]:
 
 
 def _from_mdoc(name: str, lines: list[str]) -> list[float]:
-    """Angles by ZValue: images may be listed in another order than that of their sections."""
-    started: dict[int, int] = {}  # ZValue -> the line of its section
+    """Return the angles sorted by ZValue, since images may be listed in another order."""
+    section_lines: dict[int, int] = {}  # ZValue -> number of the line where its section begins
     angles: dict[int, float] = {}
     zvalue: int | None = None
-    opened = False
+    has_entries = False
     for number, line in enumerate(lines, 1):
         section = _SECTION.fullmatch(line)
         key, equals, value = (part.strip() for part in line.partition("="))
@@ -125,38 +124,36 @@ def _from_mdoc(name: str, lines: list[str]) -> list[float]:
             zvalue = None
             if section[1] == "ZValue":
                 if not re.fullmatch(r"\d{1,9}", section[2], re.ASCII):
-                    cause = "a ZValue is the number of a section, from 0 on"
-                    raise _junk(name, number, f"[ZValue = {section[2]}]", cause)
+                    cause = "a ZValue is the number of a section, from 0"
+                    raise _invalid_line(name, number, f"[ZValue = {section[2]}]", cause)
                 zvalue = int(section[2])
-            if zvalue in started:
-                earlier = f"line {started[zvalue]} has it too"
-                raise _junk(name, number, line, f"a ZValue stands for one image, and {earlier}")
-            if zvalue is not None:
-                started[zvalue] = number
+                if zvalue in section_lines:
+                    cause = f"line {section_lines[zvalue]} has the same ZValue"
+                    raise _invalid_line(name, number, line, cause)
+                section_lines[zvalue] = number
         elif key == "TiltAngle" and equals and zvalue is not None:
             if zvalue in angles:
-                raise _junk(name, number, line, f"ZValue {zvalue} has a TiltAngle already")
+                raise _invalid_line(name, number, line, f"ZValue {zvalue} has another TiltAngle")
             angles[zvalue] = _angle(name, number, value)
-        elif line and not line.startswith("#") and not equals and not opened:
-            # Later, such a line would go on with the value of the line before.
-            raise _junk(
-                name, number, line, 'the file should begin with "key = value" or "[key = value]"'
-            )
-        opened = opened or bool(equals)
-    for zvalue in sorted(started.keys() - angles.keys()):
-        line = lines[started[zvalue] - 1]
-        raise _junk(name, started[zvalue], line, "the section has no TiltAngle")
+        elif line and not line.startswith("#") and not equals and not has_entries:
+            # Later lines of this kind continue the value of the line before.
+            cause = 'the file should begin with "key = value" or "[key = value]"'
+            raise _invalid_line(name, number, line, cause)
+        has_entries = has_entries or bool(equals)
+    for zvalue in sorted(section_lines.keys() - angles.keys()):
+        number = section_lines[zvalue]
+        raise _invalid_line(name, number, lines[number - 1], "the section has no TiltAngle")
     return [angles[zvalue] for zvalue in sorted(angles)]
 
 
 def _angle(name: str, number: int, text: str) -> float:
     if not _NUMBER.fullmatch(text) or abs(float(text)) > 360:
-        raise _junk(name, number, text, _ONE_ANGLE)
+        raise _invalid_line(name, number, text, _NOT_AN_ANGLE)
     return float(text)
 
 
-def _junk(name: str, number: int, found: str, cause: str) -> SidecarError:
-    shown = found if len(found) <= 60 else f"{found[:60]}..."
+def _invalid_line(name: str, number: int, content: str, cause: str) -> SidecarError:
+    shown = content if len(content) <= 60 else f"{content[:60]}..."
     return SidecarError(
         f"{name or 'the list of tilt angles'}, line {number}: {shown!r}",
         code="tilt-angles-invalid",

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from dask.array.core import normalize_chunks, slices_from_chunks
 
 from mrcdist.format.axis import Axis, frames_are_patterns
-from mrcdist.format.encode import converted
+from mrcdist.format.encode import cast_exactly
 from mrcdist.interop.labelled_array import coordinates
 from mrcdist.interop.references import VARIABLE
 from mrcdist.interop.rosettasciio import (
@@ -63,7 +63,7 @@ class Selected:
             slice(part.start + start, part.stop + start)
             for part, start in zip(box, self.start, strict=True)
         )
-        return converted(self.source[index], np.dtype(self.dtype), name=self.dtype)
+        return cast_exactly(self.source[index], np.dtype(self.dtype), name=self.dtype)
 
 
 @dataclass(frozen=True)

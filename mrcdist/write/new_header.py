@@ -14,7 +14,7 @@ from mrcdist.format.axis import Axis
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.encode import NewHeader, Storage
 from mrcdist.format.extended.stored_records import StoredRecords
-from mrcdist.format.header import IMOD_STAMP, VOLUME_STACKS, standard_origin
+from mrcdist.format.header import IMOD_STAMP, VOLUME_STACKS, has_standard_origin
 from mrcdist.format.header_words import IMOD_WORDS, mrcz_words
 from mrcdist.format.modes import PACKED_LABEL
 from mrcdist.warning_notes import Note
@@ -271,7 +271,7 @@ class SourceHeader:
         origin = numbers("XORIGIN", "YORIGIN", "ZORIGIN")
         stamped = words.get("IMODSTAMP") == IMOD_STAMP
         flags, version, ispg = numbers("IMODFLAGS", "NVERSION", "ISPG")
-        if not standard_origin(flags if stamped else None, version):
+        if not has_standard_origin(flags if stamped else None, version):
             origin = tuple(-value for value in origin)
         return cls(
             numbers("NX", "NY", "NZ"),

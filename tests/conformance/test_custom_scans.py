@@ -141,7 +141,7 @@ class TestTheList:
     def test_a_header_that_does_not_say_which_is_x_is_said(self, tmp_path, keep):
         written = custom(tmp_path, ONCE)
         written.scan_points.write_bytes(b"first,second\n" + written.scan_points.read_bytes())
-        with pytest.warns(MrcdistWarning, match="'first,second', are taken for x, y"):
+        with pytest.warns(MrcdistWarning, match="'first,second', are read as x, y"):
             data = read(written.movie, keep)["data"]
         np.testing.assert_array_equal(data.compute(), frames_of(frame_at(ONCE), written))
 

@@ -207,7 +207,7 @@ def test_axes_are_named_by_mapcrs_and_data_stay_in_file_order(tmp_path):
 
 def test_mapcrs_that_is_no_permutation_is_read_as_1_2_3(tmp_path):
     path = write_mrc(tmp_path / "a.mrc", counting(STACK, "int16"), mapcrs=(1, 1, 3))
-    with pytest.warns(MrcdistWarning, match="no permutation"):
+    with pytest.warns(MrcdistWarning, match="not a permutation"):
         assert [axis["name"] for axis in load(path)["axes"]] == ["z", "y", "x"]
 
 

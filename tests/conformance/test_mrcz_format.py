@@ -168,16 +168,16 @@ def test_header_layout_is_little_endian():
 
 
 @pytest.mark.parametrize(
-    ("changed", "says"),
+    ("changed", "problem"),
     [
         ({"version": 0}, "version 0"),
         ({"version": 1}, "version 1"),
         ({"version": 3}, "version 3"),
         ({"nbytes": -1}, "-1 decompressed"),
-        ({"ctbytes": 15}, "15 bytes of chunk"),
-        ({"ctbytes": 0}, "0 bytes of chunk"),
-        ({"ctbytes": -100}, "-100 bytes of chunk"),
-        ({"ctbytes": 27}, "stored as they are in a chunk of 27"),
+        ({"ctbytes": 15}, "a chunk of 15 bytes"),
+        ({"ctbytes": 0}, "a chunk of 0 bytes"),
+        ({"ctbytes": -100}, "a chunk of -100 bytes"),
+        ({"ctbytes": 27}, "stored uncompressed in a chunk of 27"),
         ({"typesize": 0}, "typesize 0"),
         ({"blocksize": 0}, "blocksize 0"),
         ({"blocksize": -1}, "blocksize -1"),
@@ -185,9 +185,9 @@ def test_header_layout_is_little_endian():
         ({"flags": 0xA0}, "stream format 5"),
     ],
 )
-def test_absurd_headers_are_refused_with_the_bytes_found(changed, says):
+def test_absurd_headers_are_refused_with_the_bytes_found(changed, problem):
     raw = chunk(bytes(12), **changed)
-    with pytest.raises(FormatError, match=says) as caught:
+    with pytest.raises(FormatError, match=problem) as caught:
         parse_chunk_header(raw)
     assert raw[:16].hex(" ") in caught.value.problem
     assert parse_chunk_header(chunk(bytes(12))).ctbytes == 28
@@ -232,7 +232,7 @@ def test_any_window_gives_the_same_table(step):
 
 @pytest.mark.parametrize(("window", "sections_of_each"), [(0, [0, 1, 1, 1]), (1000, [0, 3])])
 def test_each_window_is_read_once_and_its_sections_are_counted(window, sections_of_each):
-    raw, reads, passed = three_sections(), [], []
+    raw, reads, counts = three_sections(), [], []
 
     def read(first, stop):
         reads.append((first, stop))
@@ -245,9 +245,9 @@ def test_each_window_is_read_once_and_its_sections_are_counted(window, sections_
         section_nbytes=4,
         file_size=len(raw),
         window=window,
-        passed=passed.append,
+        advance=counts.append,
     )
-    assert passed == sections_of_each
+    assert counts == sections_of_each
     starts = [1024] if window else table.offsets[:3]
     assert reads == [(first, min(first + max(window, 16), len(raw))) for first in starts]
 
@@ -304,7 +304,7 @@ def test_a_damaged_header_in_the_middle_is_named_by_section_and_byte():
 
 
 def test_a_chunk_of_another_size_than_a_section_is_refused():
-    with pytest.raises(FormatError, match="holds 4 bytes, a section of this file has 8"):
+    with pytest.raises(FormatError, match="contains 4 bytes, but a section of this file has 8"):
         walk(three_sections(), sections=3, section_nbytes=8)
 
 
@@ -332,13 +332,15 @@ def test_a_stored_chunk_by_hand_is_its_bytes_in_the_files_order():
 def test_a_lying_header_is_refused_before_anything_is_decompressed(monkeypatch):
     monkeypatch.setattr(mrcz, "decompress", lambda *_: pytest.fail("it was decompressed"))
     raw = chunk(bytes(12), flags=0, nbytes=2**31 - 1, blocksize=65536)
-    with pytest.raises(FormatError, match="holds 2147483647 bytes, a section of this file has 12"):
+    with pytest.raises(
+        FormatError, match="contains 2147483647 bytes, but a section of this file has 12"
+    ):
         decoded(raw, dtype="u1", shape=(3, 4))
 
 
 def test_a_decompressor_that_returns_too_little_is_an_error(monkeypatch):
     monkeypatch.setattr(mrcz, "decompress", lambda *_: bytearray(11))
-    with pytest.raises(FormatError, match="held 11 bytes, 12 were announced"):
+    with pytest.raises(FormatError, match="contained 11 bytes instead of 12"):
         decoded(chunk(bytes(12)), dtype="u1", shape=(3, 4))
 
 

@@ -1,6 +1,6 @@
-"""A Direct Electron sidecar → scan shape, calibration, metadata.
+"""The scan or movie that a Direct Electron sidecar describes: shape, calibration, metadata.
 
-What the keys are called and mean is in `mrcdist.format.direct_electron.sidecar_keys`.
+`mrcdist.format.direct_electron.sidecar_keys` explains the keys.
 """
 
 from __future__ import annotations
@@ -26,53 +26,55 @@ _IMAGE_SIZE = (keys.IMAGE_SIZE_Y, keys.IMAGE_SIZE_X)
 _PIXEL = (keys.SPECIMEN_PIXEL_Y, keys.SPECIMEN_PIXEL_X)
 _K_PIXEL = (keys.DIFFRACTION_PIXEL_Y, keys.DIFFRACTION_PIXEL_X)
 
+_YEAR_10000 = 253402300800  # seconds since Epoch
+
 
 @dataclass(frozen=True)
 class Scan:
-    """The order and the meaning of a movie's frames.
+    """Order and meaning of a movie's frames.
 
-    ``"raster"``: the frames follow each other in the order of the navigation axes; ``"custom"``: a
-    list of scan points says where each frame belongs; ``"movie"``: not a scan.
+    ``"raster"``: the frames are in the order of the navigation axes; ``"custom"``: a list of scan
+    points determines the place of each frame; ``"movie"``: not a scan.
     """
 
     kind: Literal["raster", "custom", "movie"]
-    # In array order, slowest first. Raster: (repeat, y, x, point_repeat); custom: (y, x); both with
-    # their axes of size 1. Movie: (time,).
+    # In array order, slowest first, including axes of size 1. Raster: (repeat, y, x, point_repeat);
+    # custom: (y, x); movie: (time,).
     navigation: tuple[Axis, ...]
-    signal: tuple[Axis, Axis]  # rows and columns: (ky, kx), or (y, x) of a movie of images
-    notes: tuple[str, ...] = ()  # what was odd, in words for the user
+    signal: tuple[Axis, Axis]  # rows and columns: (ky, kx), or (y, x) for a movie of images
+    notes: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
-        """Number of places for a frame: the product of the navigation sizes."""
+        """Number of places for frames: the product of the navigation sizes."""
         return math.prod(axis.size for axis in self.navigation)
 
 
 def describe_scan(sidecar: Sidecar, *, n_frames: int, frame_shape: tuple[int, int]) -> Scan:
-    """Describe what the frames are: their shape as a scan or movie, and the calibration.
+    """Describe the frames: shape of the scan or movie, and calibration.
 
-    A movie, whose time axis has `n_frames`, where ``Scan - Enable`` is off or absent. A raster of
-    shape (Repeats, Size Y, Size X, point repeats), where an enabled region of interest brings its
-    own Size X and Y. A custom scan where the scan type is not Raster or where the raster leaves out
-    points (subsampling). The sizes of a scan are the sidecar's alone: whoever calls compares
-    `Scan.size` with `n_frames`. Frames have the rows and columns of the MRC header; the sidecar's
-    image size is only compared with them. Scales: nm (y, x), nm^-1 (ky, kx), s (time, repeat,
-    point_repeat); uncalibrated unless they are known and positive.
+    A movie, whose time axis has `n_frames`, if ``Scan - Enable`` is off or absent. Otherwise a
+    custom scan if the scan type is not Raster or points are left out (subsampling), else a raster
+    of shape (Repeats, Size Y, Size X, point repeats). An enabled region of interest has its own
+    Size X and Y. The size of a scan is that in the sidecar; the caller compares `Scan.size` with
+    the number of frames. Frames have the rows and columns of the MRC header; a different image size
+    in the sidecar is noted. Scales are in nm (y, x), nm^-1 (ky, kx) and s (time, repeat,
+    point_repeat), if they are known and positive.
 
-    `SidecarError` is raised if a size is missing, not a whole number or not positive; a switch says
-    neither on nor off; or one frame holds several scan points.
+    `SidecarError` is raised if a size is missing or not a positive integer, if a switch is neither
+    on nor off, or if frames span several scan points.
     """
     notes = (*_frame_size_notes(sidecar, frame_shape), *_unreadable_notes(sidecar))
-    if not _switched_on(sidecar, keys.SCAN_ENABLE):
+    if not _is_enabled(sidecar, keys.SCAN_ENABLE):
         time = _axis("time", n_frames, _frame_time(sidecar), "s")
-        return Scan("movie", (time,), _signal(sidecar, frame_shape, scan=False), notes)
+        return Scan("movie", (time,), describe_signal(sidecar, frame_shape=frame_shape), notes)
 
-    roi = _switched_on(sidecar, keys.ROI_ENABLE)
+    roi = _is_enabled(sidecar, keys.ROI_ENABLE)
     grid = tuple(
         _axis(name, _count(sidecar, size), sidecar.positive(pixel), "nm")
         for name, size, pixel in zip("yx", _ROI_SIZE if roi else _SCAN_SIZE, _PIXEL, strict=True)
     )
-    signal = _signal(sidecar, frame_shape, scan=True)
+    signal = describe_signal(sidecar, frame_shape=frame_shape)
     points_per_frame = sidecar.number(keys.POINTS_PER_FRAME) or 1
     if points_per_frame > 1:
         raise SidecarError(
@@ -96,32 +98,42 @@ def describe_scan(sidecar: Sidecar, *, n_frames: int, frame_shape: tuple[int, in
 
 
 def describe_signal(sidecar: Sidecar, *, frame_shape: tuple[int, int]) -> tuple[Axis, Axis]:
-    """Return the axes of a frame alone; `SidecarError` if the switch says neither on nor off."""
-    return _signal(sidecar, frame_shape, scan=_switched_on(sidecar, keys.SCAN_ENABLE))
+    """Return the axes of a frame; `SidecarError` if ``Scan - Enable`` is neither on nor off."""
+    diffraction = (
+        _is_enabled(sidecar, keys.SCAN_ENABLE)
+        or sidecar.positive(keys.CAMERA_LENGTH) is not None
+        or _acquisition_mode(sidecar) == "STEM"
+    )
+    prefix, pixel, units = ("k", _K_PIXEL, "nm^-1") if diffraction else ("", _PIXEL, "nm")
+    y, x = (
+        _axis(prefix + name, size, sidecar.positive(key), units, navigate=False)
+        for name, size, key in zip("yx", frame_shape, pixel, strict=True)
+    )
+    return y, x
 
 
 def pixel_is_unsigned(sidecar: Sidecar) -> bool | None:
-    """Return whether the bytes of an 8-bit movie (MRC mode 0) are unsigned.
+    """Return whether the bytes of an 8-bit movie (MRC mode 0) are unsigned, or None if unknown.
 
-    DE Server has a pixel format for counted and one for integrated movies, and
-    ``Image Processing - Mode`` says which of the two was saved. Its format decides if it has 8
-    bits. If it has more, the 8-bit movie cannot have been saved in it, and the other one decides.
-    None where neither format has 8 bits.
+    DE Server has one pixel format for counted and one for integrated movies; ``Image Processing -
+    Mode`` says which was saved. If its format does not have 8 bits, the 8-bit movie cannot have
+    been saved in it, and the other format decides.
     """
-    eight_bits = {"uint8": True, "int8": False}
-    formats = (keys.INTEGRATED_FORMAT, keys.COUNTED_FORMAT)
-    signs = [eight_bits.get((sidecar.text(key) or "").lower()) for key in formats]
+    signs = [
+        {"uint8": True, "int8": False}.get((sidecar.text(key) or "").lower())
+        for key in (keys.INTEGRATED_FORMAT, keys.COUNTED_FORMAT)
+    ]
     if _is_counted(sidecar):
         signs.reverse()
-    said = [sign for sign in signs if sign is not None]
-    undecided = sidecar.text(keys.PROCESSING_MODE) is None and len(set(said)) > 1
-    return None if undecided or not said else said[0]
+    known = [sign for sign in signs if sign is not None]
+    ambiguous = sidecar.text(keys.PROCESSING_MODE) is None and len(set(known)) > 1
+    return None if ambiguous or not known else known[0]
 
 
 def sidecar_metadata(sidecar: Sidecar) -> dict[str, dict[str, Any]]:
-    """Return what HyperSpy has a place for, in its names and units; what is not known is absent.
+    """Return the known metadata for which HyperSpy has names, in its units.
 
-    ``General``: date, time (ISO 8601) and time_zone (always UTC, for the machines that plan and
+    ``General``: date, time (ISO 8601) and time_zone (always UTC, because the machines that plan and
     read may be in different zones). ``Acquisition_instrument.TEM``: beam_energy (keV),
     camera_length (mm), magnification, acquisition_mode, dwell_time (s, scans only),
     frames_per_second, detector and Detector.Camera.name.
@@ -132,9 +144,9 @@ def sidecar_metadata(sidecar: Sidecar) -> dict[str, dict[str, Any]]:
     camera = sidecar.text(keys.CAMERA_NAME, keys.CAMERA_MODEL)
     gain = None if _is_counted(sidecar) else sidecar.positive(keys.GAIN)
     numbers = {
-        name: number * times / over
-        for key, name, times, over in IN_HYPERSPY
-        # The server keeps the last scan's dwell time in the sidecars of movies that are no scans.
+        name: number * factor / divisor
+        for key, name, factor, divisor in IN_HYPERSPY
+        # In sidecars of movies that are not scans, the dwell time is that of the last scan.
         if (key is not keys.DWELL_TIME or sidecar.flag(keys.SCAN_ENABLE))
         and (number := sidecar.positive(key)) is not None
     }
@@ -145,23 +157,24 @@ def sidecar_metadata(sidecar: Sidecar) -> dict[str, dict[str, Any]]:
         "Detector": camera and {"Camera": {"name": camera}},
     }
     noise = gain and {"Variance_linear_model": {"gain_factor": gain}}
-    sections = {
-        "General": _timestamp(sidecar),
-        "Acquisition_instrument": _known({"TEM": _known(tem)}),
-        "Signal": _known({"Noise_properties": noise}),
-    }
-    return {name: section for name, section in sections.items() if section}
+    return _known(
+        {
+            "General": _timestamp(sidecar),
+            "Acquisition_instrument": _known({"TEM": _known(tem)}),
+            "Signal": _known({"Noise_properties": noise}),
+        }
+    )
 
 
 def _count(sidecar: Sidecar, key: Key, default: int | None = None) -> int:
-    """Return the whole number above 0 that `key` has."""
-    spelled = next((name for name in key.spellings if sidecar.text(name)), key.name)
-    text = sidecar.text(spelled)
+    """Return the value of `key`, a positive integer."""
+    spelling = next((name for name in key.spellings if sidecar.text(name)), key.name)
+    text = sidecar.text(spelling)
     if text is None:
         if default is not None:
             return default
         raise SidecarError(
-            f"the sidecar describes a scan, but lacks {spelled}",
+            f"the sidecar describes a scan, but lacks {spelling}",
             code="sidecar-key-missing",
             cause="the sidecar was edited, or was copied before it was complete",
             remedy=_REMEDY,
@@ -169,7 +182,7 @@ def _count(sidecar: Sidecar, key: Key, default: int | None = None) -> int:
     whole = re.fullmatch(r"(\d{1,18})(?:\.0*)?", text, re.ASCII)
     if whole is None or int(whole[1]) == 0:
         raise SidecarError(
-            f"{spelled} = {shorten(text)} in the sidecar is not a whole number above 0",
+            f"{spelling} = {shorten(text)} in the sidecar is not a whole number above 0",
             code="sidecar-value-invalid",
             cause="the sidecar was edited or is damaged",
             remedy=_REMEDY,
@@ -177,7 +190,7 @@ def _count(sidecar: Sidecar, key: Key, default: int | None = None) -> int:
     return int(whole[1])
 
 
-def _switched_on(sidecar: Sidecar, key: Key) -> bool:
+def _is_enabled(sidecar: Sidecar, key: Key) -> bool:
     flag, text = sidecar.flag(key), sidecar.text(key)
     if flag is None and text is not None:
         raise SidecarError(
@@ -190,45 +203,34 @@ def _switched_on(sidecar: Sidecar, key: Key) -> bool:
 
 
 def _is_raster(sidecar: Sidecar, *, roi: bool) -> bool:
-    """Whether the order of the frames is the scan's, so that no list of points is needed.
+    """Whether the frames are in raster order, so that no list of points is needed.
 
-    With a region of interest the server has a type for the region and one for the area around it.
-    Which of the two rules is not written down, so the scan is a raster only if both say so.
+    With a region of interest, the server has a type and a subsampling for the region and one for
+    the area around it. It is not documented which of them applies, so both must be a raster, and
+    neither may leave out points.
     """
-    orders = (keys.SCAN_TYPE, keys.ROI_TYPE) if roi else (keys.SCAN_TYPE,)
-    types = {(sidecar.text(key) or "Raster").lower() for key in orders}
-    # A raster that leaves out points has fewer frames than its grid has places.
-    left_out = (keys.SCAN_SUBSAMPLING, keys.ROI_SUBSAMPLING) if roi else (keys.SCAN_SUBSAMPLING,)
-    steps = {sidecar.number(key) or 1.0 for key in left_out}
-    return types == {"raster"} and steps == {1.0}
+    types = (keys.SCAN_TYPE, keys.ROI_TYPE) if roi else (keys.SCAN_TYPE,)
+    steps = (keys.SCAN_SUBSAMPLING, keys.ROI_SUBSAMPLING) if roi else (keys.SCAN_SUBSAMPLING,)
+    return all((sidecar.text(key) or "Raster").lower() == "raster" for key in types) and all(
+        (sidecar.number(key) or 1) == 1 for key in steps
+    )
 
 
 def _axis(name: str, size: int, scale: float | None, units: str, *, navigate: bool = True) -> Axis:
-    if scale is None or not math.isfinite(scale):  # of numbers that are finite, but absurd
+    if scale is None or not math.isfinite(scale):  # the quotient of extreme numbers may overflow
         return Axis(name, size, navigate)
     return Axis(name, size, navigate, scale=scale, units=units)
 
 
-def _signal(sidecar: Sidecar, frame_shape: tuple[int, int], *, scan: bool) -> tuple[Axis, Axis]:
-    rows, columns = frame_shape
-    diffracting = sidecar.positive(keys.CAMERA_LENGTH) or _acquisition_mode(sidecar) == "STEM"
-    prefix, pixel, units = ("k", _K_PIXEL, "nm^-1") if scan or diffracting else ("", _PIXEL, "nm")
-    along_y, along_x = (sidecar.positive(key) for key in pixel)
-    return (
-        _axis(f"{prefix}y", rows, along_y, units, navigate=False),
-        _axis(f"{prefix}x", columns, along_x, units, navigate=False),
-    )
-
-
 def _frame_time(sidecar: Sidecar) -> float | None:
-    """Seconds from one stored frame to the next, each a sum of camera frames."""
+    """Return the time in s between stored frames, each of which is a sum of camera frames."""
     rate = sidecar.positive(keys.FRAME_RATE)
     summed = sidecar.positive(keys.SUM_COUNT) if sidecar.values.get(keys.SUM_COUNT.name) else 1
     return None if rate is None or summed is None else summed / rate
 
 
 def _repeat_time(sidecar: Sidecar) -> float | None:
-    """Seconds from the start of one scan to that of its repeat."""
+    """Return the time in s from the start of one scan to the start of its repeat."""
     duration = sidecar.positive(keys.SCAN_TIME)
     delay = sidecar.number(keys.REPEAT_DELAY) if sidecar.values.get(keys.REPEAT_DELAY.name) else 0.0
     return None if duration is None or delay is None or delay < 0 else duration + delay
@@ -239,33 +241,32 @@ def _repeat_notes(sidecar: Sidecar, repeats: int) -> list[str]:
     total, single = sidecar.positive(keys.SCAN_TIME), sidecar.positive(keys.TIME_PER_SCAN)
     if repeats > 1 and total and single and not math.isclose(total, single, rel_tol=1e-3):
         notes.append(
-            f"the repeat axis is calibrated by {keys.SCAN_TIME} = {total:g}, though the sidecar"
-            f" also says {keys.TIME_PER_SCAN} = {single:g}"
+            f"the repeat axis is calibrated with {keys.SCAN_TIME} = {total:g}, but the sidecar also"
+            f" contains {keys.TIME_PER_SCAN} = {single:g}"
         )
-    spelled = {
-        key: sidecar.number(key) for key in keys.POINT_REPEATS.spellings if sidecar.number(key)
-    }
-    if len(set(spelled.values())) > 1:
-        said = " and ".join(f"{key} = {value:g}" for key, value in spelled.items())
-        notes.append(f"the sidecar says {said}: the first one is used")
+    numbers = {name: sidecar.number(name) for name in keys.POINT_REPEATS.spellings}
+    known = {name: number for name, number in numbers.items() if number}
+    if len(set(known.values())) > 1:
+        values = " and ".join(f"{name} = {number:g}" for name, number in known.items())
+        notes.append(f"the sidecar contains {values}: the first one is used")
     return notes
 
 
 def _frame_size_notes(sidecar: Sidecar, frame_shape: tuple[int, int]) -> list[str]:
-    said = [sidecar.positive(key) for key in _IMAGE_SIZE]
-    if all(size in (None, actual) for size, actual in zip(said, frame_shape, strict=True)):
+    stated = [sidecar.positive(key) for key in _IMAGE_SIZE]
+    if all(size in (None, actual) for size, actual in zip(stated, frame_shape, strict=True)):
         return []
-    rows, columns = ("?" if size is None else f"{size:g}" for size in said)
+    rows, columns = ("?" if size is None else f"{size:g}" for size in stated)
     return [
         f"the sidecar says that images have {rows} rows and {columns} columns, but the movie's"
-        f" frames have {frame_shape[0]} rows and {frame_shape[1]} columns: the movie is right"
+        f" frames have {frame_shape[0]} rows and {frame_shape[1]} columns, which are used"
     ]
 
 
 def _unreadable_notes(sidecar: Sidecar) -> list[str]:
     texts = {key: sidecar.text(key) for key in KEYS if key.calibrates}
     return [
-        f"{key} = {shorten(text)} in the sidecar is not a number: left uncalibrated"
+        f"{key} = {shorten(text)} in the sidecar is not a number: the axis is not calibrated"
         for key, text in texts.items()
         if text is not None and to_float(text) is None
     ]
@@ -281,16 +282,12 @@ def _is_counted(sidecar: Sidecar) -> bool:
 
 def _timestamp(sidecar: Sidecar) -> dict[str, str]:
     seconds = sidecar.positive(keys.TIMESTAMP)
-    if seconds is None or seconds > 253402300799:  # the last second of the year 9999
+    if seconds is None or seconds > _YEAR_10000 - 1:
         return {}
     date, time = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat().split("T")
     return {"date": date, "time": time, "time_zone": "UTC"}
 
 
-def _known(section: dict[str, Any]) -> dict[str, Any]:
-    """Return the known values of a section: not None, 0 or infinite."""
-    return {
-        key: value
-        for key, value in section.items()
-        if value and not (isinstance(value, float) and math.isinf(value))
-    }
+def _known(entries: dict[str, Any]) -> dict[str, Any]:
+    """Return the entries that are not None, empty, 0 or infinite."""
+    return {key: value for key, value in entries.items() if value and value != math.inf}

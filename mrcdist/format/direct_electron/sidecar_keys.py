@@ -1,8 +1,8 @@
-"""The keys of a Direct Electron sidecar: how they are spelled and what they mean.
+"""The keys of a Direct Electron sidecar: spelling and meaning.
 
-Names are those that DE Server 2.7.2 to 2.7.5 writes; what they mean is in the server's user
-documentation and in the acquisitions themselves. A server writes several hundred keys more, which
-nothing here reads. Every key that mrcdist reads or writes is spelled in this module alone.
+The names are those that DE Server 2.7.2 to 2.7.5 writes; their meaning is from the server's user
+documentation and from acquisitions. Servers write several hundred more keys, which mrcdist does not
+use. Keys that mrcdist reads or writes are spelled only in this module.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from functools import partial
 class Key:
     """One property of the server."""
 
-    name: str  # its spelling in the sidecar; ``{}`` stands for the number of a detector
+    name: str  # spelling in the sidecar; ``{}`` stands for the number of a detector
     meaning: str
-    unit: str = ""  # "" where the value has none
-    # Its other spellings, by the version of the server that has them, best first.
+    unit: str = ""
+    # Other spellings, by the version of the server that uses them, best first.
     aliases: Mapping[str, str] = field(default_factory=dict, hash=False)
-    calibrates: bool = False  # whether an axis is uncalibrated where the value is not a number
-    varies: bool = False  # acquisitions differ in it even if all their settings are the same
+    calibrates: bool = False  # whether it calibrates an axis
+    varies: bool = False  # whether it differs between acquisitions with the same settings
 
     @property
     def spellings(self) -> tuple[str, ...]:
-        """Every spelling of the key, best first."""
+        """All spellings, best first."""
         return (self.name, *self.aliases.values())
 
     def spelled(self, version: str) -> str:
-        """Return the spelling of one version of the server."""
+        """Return the spelling used by a version of the server."""
         return self.aliases.get(version, self.name)
 
     def numbered(self, number: int) -> str:
-        """Return the spelling of a detector's key."""
+        """Return the key for one detector."""
         return self.name.format(number)
 
     def __str__(self) -> str:
@@ -47,10 +47,10 @@ _varying = partial(Key, varies=True)
 # The server and the acquisition
 SERVER_VERSION = Key("Server Software Version", "version of DE Server")
 TIMESTAMP = _varying("Timestamp (seconds since Epoch)", "start of the acquisition", "s")
-LOCAL_TIME = _varying("Local time", "the same in words, in the server's time zone")
+LOCAL_TIME = _varying("Local time", "the same as text, in the server's time zone")
 ACQUISITION_COUNTER = _varying("Acquisition Counter", "number of the next acquisition")
 DATASET_NAME = _varying("Dataset Name", "stem of the file names")
-TOTAL_ACQUISITIONS = Key("Total Number of Acquisitions", "acquisitions asked for")
+TOTAL_ACQUISITIONS = Key("Total Number of Acquisitions", "acquisitions requested")
 REMAINING_ACQUISITIONS = _varying("Remaining Number of Acquisitions", "acquisitions still to come")
 SYSTEM_STATUS = _varying("System Status", "what the server was doing")
 SERVER_PORT = Key("Server Port Number", "TCP port of the server")
@@ -61,7 +61,7 @@ ACQUISITION_STATUS = _varying("Acquisition Status", "state of the acquisition, s
 # Saved files
 AUTOSAVE_DIRECTORY = _varying("Autosave Directory", "folder of the files, on the server")
 AUTOSAVE_FORMAT = Key("Autosave File Format", "file format of all images")
-AUTOSAVE_SUFFIX = _varying("Autosave Filename Suffix", "what follows date and number in the stem")
+AUTOSAVE_SUFFIX = _varying("Autosave Filename Suffix", "text after date and number in the stem")
 FINAL_IMAGE = Key("Autosave Final Image", "whether the sum of the movie is saved")
 FINAL_IMAGE_PATH = _varying("Autosave Final Image File Path", "file of the sum")
 FINAL_FRAMES_WRITTEN = _varying("Autosave Final Frames Written", "images in that file")
@@ -91,7 +91,7 @@ CROP_OFFSET_X = Key("Crop Offset X", "first column kept", "px")
 CROP_OFFSET_Y = Key("Crop Offset Y", "first row kept", "px")
 CROP_SIZE_X = Key("Crop Size X", "columns kept", "px")
 CROP_SIZE_Y = Key("Crop Size Y", "rows kept", "px")
-EXPOSURE_MODE = Key("Exposure Mode", "what is exposed: Normal, Dark, Gain")
+EXPOSURE_MODE = Key("Exposure Mode", "kind of exposure: Normal, Dark, Gain")
 EXPOSURE_TIME = Key("Exposure Time (seconds)", "exposure of the whole movie", "s")
 FRAME_COUNT = _varying("Frame Count", "frames acquired")
 FRAME_TIME = Key("Frame Time (nanoseconds)", "exposure of a camera frame", "ns")
@@ -103,7 +103,7 @@ HARDWARE_ROI_SIZE_Y = Key("Hardware ROI Size Y", "rows read out", "px")
 PROCESSING_MODE = Key("Image Processing - Mode", "Counting or Integrating")
 IMAGE_SIZE_X = Key("Image Size X (pixels)", "columns of a frame", "px")
 IMAGE_SIZE_Y = Key("Image Size Y (pixels)", "rows of a frame", "px")
-FRAMES_REQUESTED = Key("Number of Frames Requested", "frames asked for")
+FRAMES_REQUESTED = Key("Number of Frames Requested", "frames requested")
 PRESET_PROPERTIES = Key("Preset - Properties", "properties that a preset sets")
 COVER_STATUS = Key("Protection Cover Status", "Open or Closed")
 PIXEL_PITCH = Key("Sensor Pixel Pitch (micrometers)", "distance of the sensor's pixels", "µm")
@@ -155,32 +155,31 @@ ROI_OFFSET_Y = Key("Scan - ROI Offset Y", "first row of the region", "points")
 ROI_SIZE_X = Key("Scan - ROI Size X", "columns of the region", "points")
 ROI_SIZE_Y = Key("Scan - ROI Size Y", "rows of the region", "points")
 ROI_SUBSAMPLING = Key(
-    "Scan - ROI Subsampling", "every how many points of the region one is scanned"
+    "Scan - ROI Subsampling", "one point of the region is scanned out of this many"
 )
 ROI_TYPE = Key("Scan - ROI Type", "order of the region's points")
 REPEAT_DELAY = _scale("Scan - Repeat Delay (seconds)", "pause between repeats", "s")
-SCAN_REPEATS = Key("Scan - Repeats", "how often the scan is done")
+SCAN_REPEATS = Key("Scan - Repeats", "number of times the scan is done")
 SCAN_ROTATION = Key("Scan - Rotation", "rotation of the scan", "degrees")
 SCAN_SIZE_X = Key("Scan - Size X", "columns of the scan", "points")
 SCAN_SIZE_Y = Key("Scan - Size Y", "rows of the scan", "points")
-SCAN_SUBSAMPLING = Key("Scan - Subsampling", "every how many points one is scanned")
+SCAN_SUBSAMPLING = Key("Scan - Subsampling", "one point is scanned out of this many")
 SCAN_TIME = _scale("Scan - Time (seconds)", "time of one scan", "s")
-TIME_PER_SCAN = Key("Scan - Time Per Scan (seconds)", "the same, as later servers add it", "s")
+TIME_PER_SCAN = Key("Scan - Time Per Scan (seconds)", "the same, added by later servers", "s")
 SCAN_TYPE = Key("Scan - Type", "order of the points: Raster, or another")
 POINTS_FILE = Key("Scan - XY File", "list of points of a custom scan, on the server")
 POINTS_PATTERN = Key("Scan - XY File Pattern ID", "pattern in that list")
-VIRTUAL_CALCULATION = Key("Scan - Virtual Detector {} Calculation", "what it computes")
+VIRTUAL_CALCULATION = Key("Scan - Virtual Detector {} Calculation", "its calculation")
 VIRTUAL_NAME = Key("Scan - Virtual Detector {} Name", "name of a virtual detector")
 VIRTUAL_SHAPE = Key("Scan - Virtual Detector {} Shape", "shape of a virtual detector, or Off")
 EXTERNAL_ENABLE = Key("Scan - External Detector {} Enable", "whether an external detector records")
 EXTERNAL_NAME = Key("Scan - External Detector {} Name", "name of an external detector")
 
-#: Every key above, in that order.
+#: All keys above, in this order.
 KEYS = tuple(value for value in list(globals().values()) if isinstance(value, Key))
 
-
-#: Of what HyperSpy has a place for: key, name below ``Acquisition_instrument.TEM``, and by what the
-#: key's number is multiplied and then divided to have HyperSpy's unit (keV, mm, s).
+#: Keys with a name in HyperSpy: key, name below ``Acquisition_instrument.TEM``, and the factor and
+#: divisor that convert to HyperSpy's unit (keV, mm, s).
 IN_HYPERSPY = (
     (VOLTAGE, "beam_energy", 1, 1000),
     (CAMERA_LENGTH, "camera_length", 10, 1),

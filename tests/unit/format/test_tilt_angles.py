@@ -79,8 +79,12 @@ def test_a_line_that_is_no_angle_is_named(word):
     ("text", "line", "cause"),
     [
         ("[ZValue = 0]\nTiltAngle = 1\n[ZValue = 1]\nDose = 2\n", 3, "no TiltAngle"),
-        ("[ZValue = 0]\nTiltAngle = 1\n[ZValue = 0]\nTiltAngle = 2\n", 3, "line 1 has it too"),
-        ("[ZValue = 0]\nTiltAngle = 1\nTiltAngle = 1\n", 3, "a TiltAngle already"),
+        (
+            "[ZValue = 0]\nTiltAngle = 1\n[ZValue = 0]\nTiltAngle = 2\n",
+            3,
+            "line 1 has the same ZValue",
+        ),
+        ("[ZValue = 0]\nTiltAngle = 1\nTiltAngle = 1\n", 3, "another TiltAngle"),
         ("[ZValue = one]\nTiltAngle = 1\n", 1, "number of a section"),
         ("[ZValue = -1]\nTiltAngle = 1\n", 1, "number of a section"),
         ("\nnot an autodoc\n", 2, "should begin with"),
@@ -95,12 +99,12 @@ def test_an_mdoc_that_leaves_an_angle_in_doubt_is_refused(text, line, cause):
 @pytest.mark.parametrize("name", ["a.tlt", "a.rawtlt", "a.mdoc"])
 @pytest.mark.parametrize("raw", [b"", b"\n \n"])
 def test_a_file_without_angles_is_refused(name, raw):
-    with pytest.raises(SidecarError, match="holds no tilt angle"):
+    with pytest.raises(SidecarError, match="contains no tilt angle"):
         parse_tilts(name, raw)
 
 
 def test_an_mdoc_of_frames_has_no_angles_of_images():
-    with pytest.raises(SidecarError, match="holds no tilt angle"):
+    with pytest.raises(SidecarError, match="contains no tilt angle"):
         parse_tilts("a.mdoc", b"Voltage = 300\n[FrameSet = 0]\nTiltAngle = 3\n")
 
 

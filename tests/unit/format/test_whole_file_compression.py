@@ -101,7 +101,3 @@ def test_the_advice_names_the_kind_the_reason_and_the_command(kind):
     assert f"{'unzip' if kind == 'zip' else kind} " in remedy
     assert "tilt.mrc.packed`" in remedy
     assert "for parallel reading" in remedy
-
-
-def test_the_advice_has_an_example_where_no_name_is_given():
-    assert "`bzip2 -dk movie.mrc.bz2`" in parallel_advice("bzip2")[1]

@@ -72,10 +72,9 @@ class TestText:
     def test_a_windows_ellipsis_does_not_end_a_line(self):
         assert list(parse_sidecar(b"Status = Saving\x85 1\nNext = 2").values) == ["Status", "Next"]
 
-    def test_junk_lines_are_kept_and_noted(self):
+    def test_lines_without_a_key_are_ignored_and_noted(self):
         parsed = parse_sidecar(b"A = 1\nhello\n\n= 3\nB\0 = 2\n\0\0\0")
         assert parsed.values == {"A": "1"}
-        assert parsed.junk == ("hello", "= 3", "B\0 = 2")
         assert len(parsed.notes) == 1
         assert "3 line(s)" in parsed.notes[0]
         assert "'hello'" in parsed.notes[0]
