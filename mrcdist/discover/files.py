@@ -212,7 +212,9 @@ def _glob(pattern: Location) -> list[Location]:
         files = pattern.list_files()
     except MissingFileError:  # the folder does not exist
         files = ()
-    names = sorted(_matching(pattern, files), key=_natural_order)
+    names = _matching(pattern, files)
+    # Part 10 comes after part 9.
+    names.sort(key=lambda name: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", name)])
     if not names:
         raise MissingFileError(
             f"no file matches {pattern.shown}",
@@ -250,13 +252,6 @@ def _matching(pattern: Location, files: Sequence[str]) -> list[str]:
         if matching := [file for file in candidates if fnmatch.fnmatchcase(file, name)]:
             return matching
     return []
-
-
-def _natural_order(name: str) -> list[tuple[int, str]]:
-    """Sort key that puts part 10 after part 9."""
-    return [
-        (int(piece), "") if piece.isdecimal() else (-1, piece) for piece in re.split(r"(\d+)", name)
-    ]
 
 
 def locate(path: str | os.PathLike[str], data: Location) -> Location:
