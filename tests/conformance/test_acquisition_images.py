@@ -1,4 +1,4 @@
-"""Images beside a scan: each under its own name, in the scan's shape, found by one listing."""
+"""Companion images of a scan: names, shapes, and one listing to find them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCAN = (2, 4)
 
 
 def image(value, shape=SCAN):
-    """An image that says which one it is, and which way round."""
+    """Return an image with a unique value and orientation."""
     return value + np.arange(np.prod(shape), dtype="float32").reshape(shape) / 100
 
 
@@ -43,7 +43,7 @@ def read(path, keep, **options):
 
 
 def navigators_of(dataset):
-    """Name → signal dict."""
+    """Return the signal dicts by name."""
     found = dataset["metadata"].get("_HyperSpy", {}).get("navigators", {})
     assert all(name.startswith("_sig_") for name in found)
     return {name.removeprefix("_sig_"): signal for name, signal in found.items()}
@@ -60,7 +60,7 @@ class TestNames:
             assert signal["metadata"]["General"]["title"] == name
             assert signal["metadata"]["Signal"]["signal_type"] == ""
 
-    def test_more_than_ten_images_are_in_the_order_of_their_numbers(self, tmp_path, keep):
+    def test_more_than_ten_images_are_in_numerical_order(self, tmp_path, keep):
         names = [f"detector {letter}" for letter in "MLKJIHGFEDCBA"]
         images = {name: image(number) for number, name in enumerate(names)}
         written = acquisition(tmp_path, virtual_images=images, external_images=None)
@@ -77,8 +77,8 @@ class TestNames:
         assert [signal["data"][0, 0] for signal in found.values()] == [1, 2]
         assert len(found) == 2
 
-    def test_names_that_hyperspy_cannot_tell_apart_are_numbered(self, tmp_path, keep):
-        """HyperSpy keeps ASCII letters and digits of a name; each image has its own even so."""
+    def test_names_that_are_equal_in_hyperspy_are_numbered(self, tmp_path, keep):
+        """HyperSpy keeps only ASCII letters and digits of a name; names must still be unique."""
         names = ["A B", "A_B", "DF+", "DF-", "\N{MICRO SIGN}", "\xa7", "1", "A B (2)", "BF"]
         images = {name: image(number) for number, name in enumerate(names)}
         written = acquisition(tmp_path, virtual_images=images, external_images={"A-B": image(9)})
@@ -88,7 +88,7 @@ class TestNames:
         slugify = pytest.importorskip("hyperspy.misc.utils").slugify
         assert len({slugify(name, valid_variable_name=True) for name in found}) == 10
 
-    def test_images_of_another_acquisition_are_not_taken(self, tmp_path, keep):
+    def test_images_of_another_acquisition_are_not_loaded(self, tmp_path, keep):
         own = acquisition(tmp_path, name="20260101_00001_b", external_images=None)
         acquisition(tmp_path, name="20260101_00001", virtual_images={"no": image(9)})
         acquisition(tmp_path, name="20260101_00001_a", virtual_images={"nor this": image(9)})
@@ -104,15 +104,15 @@ class TestShape:
                 assert (axis["scale"], axis["units"]) == (scan_axis["scale"], scan_axis["units"])
                 assert not axis["navigate"]
 
-    def test_an_image_with_a_pixel_for_every_point_in_one_row_is_folded(self, tmp_path, keep):
+    def test_image_with_all_points_in_one_row_is_reshaped(self, tmp_path, keep):
         flat = image(1).reshape(1, 8)
         written = acquisition(tmp_path, virtual_images={"BF": flat})
         found = navigators_of(read(written.movie, keep))["BF"]
         assert axis_names(found) == ["y", "x"]
         np.testing.assert_array_equal(found["data"], image(1))
 
-    def test_an_image_with_lines_of_another_length_is_not_folded(self, tmp_path, keep):
-        """As many pixels, but they are not the scan's points in their order."""
+    def test_image_with_lines_of_another_length_is_not_reshaped(self, tmp_path, keep):
+        """The number of pixels fits, but they are not in the order of the scan points."""
         written = acquisition(
             tmp_path,
             scan_shape=(3, 4),
@@ -128,7 +128,7 @@ class TestShape:
         navigator = dataset["metadata"]["_HyperSpy"]["_sig_navigator"]
         np.testing.assert_array_equal(navigator["data"], image(3, (3, 4)))
 
-    def test_an_image_may_have_the_repeats_one_below_the_other(self, tmp_path, keep):
+    def test_image_may_contain_the_repeats_below_each_other(self, tmp_path, keep):
         written = acquisition(
             tmp_path, repeats=2, virtual_images={"BF": image(1, (4, 4))}, external_images={}
         )
@@ -136,7 +136,7 @@ class TestShape:
         assert axis_names(found) == ["repeat", "y", "x"]
         np.testing.assert_array_equal(found["data"], image(1, (4, 4)).reshape(2, 2, 4))
 
-    def test_a_scan_line_has_lines_for_images(self, tmp_path, keep):
+    def test_images_of_a_line_scan_are_lines(self, tmp_path, keep):
         written = acquisition(
             tmp_path, scan_shape=(1, 8), virtual_images={"BF": image(1, (1, 8))}, external_images={}
         )
@@ -150,7 +150,7 @@ class TestShape:
         assert [(axis["name"], axis["scale"]) for axis in axes] == [("y", 0.5), ("x", 0.4)]
         assert "_sig_navigator" not in dataset["metadata"]["_HyperSpy"]
 
-    def test_an_image_of_another_size_stays_as_it_is(self, tmp_path, keep):
+    def test_image_of_another_size_is_unchanged(self, tmp_path, keep):
         written = acquisition(tmp_path, virtual_images={"odd": image(1, (3, 3)), "BF": image(2)})
         dataset = read(written.movie, keep)
         np.testing.assert_array_equal(navigators_of(dataset)["odd"]["data"], image(1, (3, 3)))
@@ -158,14 +158,14 @@ class TestShape:
         navigator = dataset["metadata"]["_HyperSpy"]["_sig_navigator"]
         np.testing.assert_array_equal(navigator["data"], image(2))
 
-    def test_the_navigator_is_the_first_that_fits(self, tmp_path, keep):
+    def test_navigator_is_the_first_image_that_fits(self, tmp_path, keep):
         navigator = read(acquisition(tmp_path).movie, keep)["metadata"]["_HyperSpy"][
             "_sig_navigator"
         ]
         assert navigator["metadata"]["General"]["title"] == "BF"
         np.testing.assert_array_equal(navigator["data"], image(1))
 
-    def test_a_custom_scan_has_images_of_its_grid(self, tmp_path, keep):
+    def test_images_of_a_custom_scan_have_the_shape_of_its_grid(self, tmp_path, keep):
         points = np.array([[0, 0], [3, 1], [0, 0]])
         dataset = read(acquisition(tmp_path, custom_points=points).movie, keep)
         assert axis_names(dataset) == ["y", "x", "repeat", "ky", "kx"]
@@ -182,7 +182,7 @@ class TestArguments:
         both = read(written.movie, keep, virtual_images=None, external_images=None)
         assert "_HyperSpy" not in both["metadata"]
 
-    def test_named_images_win_over_those_in_the_folder(self, tmp_path, keep):
+    def test_passed_images_override_those_in_the_folder(self, tmp_path, keep):
         written = acquisition(tmp_path)
         mine = acquisition(tmp_path / "mine", virtual_images={"mine": image(7)}).companions[0]
         found = navigators_of(read(written.movie, keep, virtual_images=[mine]))
@@ -198,12 +198,12 @@ class TestArguments:
         found = navigators_of(read(written.movie, keep, virtual_images=mine))
         assert [float(signal["data"][0, 0]) for signal in found.values()] == [7, 8]
 
-    def test_a_path_alone_is_no_list_of_files(self, tmp_path, keep):
+    def test_single_path_is_refused_as_a_list_of_images(self, tmp_path, keep):
         written = acquisition(tmp_path)
         with pytest.raises(ArgumentError, match="virtual_images="):
             read(written.movie, keep, virtual_images=str(written.companions[0]))
 
-    def test_without_a_sidecar_no_images_are_looked_for(self, tmp_path, keep):
+    def test_no_images_are_searched_without_a_sidecar(self, tmp_path, keep):
         written = acquisition(tmp_path)
         assert "_HyperSpy" not in read(written.movie, keep, metadata_file=None)["metadata"]
 
@@ -227,7 +227,7 @@ class TestLoading:
         assert len(navigators_of(dataset)) == 4
         assert listed == [url]
 
-    def test_a_store_that_cannot_list_gives_the_sidecar_but_no_images(
+    def test_store_that_cannot_list_has_the_sidecar_but_no_images(
         self, tmp_path, keep, monkeypatch
     ):
         written = acquisition(tmp_path)
@@ -258,7 +258,7 @@ class TestLoading:
         np.testing.assert_array_equal(large().compute(), image(2, scan))
         assert type(large(lazy=False)) is np.ndarray
 
-    def test_an_unfinished_image_is_left_out_with_a_warning(self, tmp_path, keep):
+    def test_unfinished_image_is_left_out_with_a_warning(self, tmp_path, keep):
         written = acquisition(tmp_path)
         broken = written.companions[0]
         broken.write_bytes(broken.read_bytes()[:-4])
@@ -268,7 +268,7 @@ class TestLoading:
         navigator = dataset["metadata"]["_HyperSpy"]["_sig_navigator"]
         np.testing.assert_array_equal(navigator["data"], image(2))
 
-    def test_an_image_that_the_caller_named_must_be_whole(self, tmp_path, keep):
+    def test_image_that_the_caller_passes_must_be_complete(self, tmp_path, keep):
         written = acquisition(tmp_path)
         broken = written.companions[0]
         broken.write_bytes(broken.read_bytes()[:-4])
@@ -277,7 +277,7 @@ class TestLoading:
 
 
 class TestWebServer:
-    """Names in URLs are quoted; the files' own are not."""
+    """Names are quoted in URLs, but not in the names of images."""
 
     NAME = "20260101_00001_my run"
 
@@ -295,7 +295,7 @@ class TestWebServer:
         assert dataset["metadata"]["General"]["original_filename"] == written.movie.name
 
     @pytest.mark.parametrize("spelled", [str, quote])
-    def test_the_sidecar_is_found_where_there_is_no_listing(self, tmp_path, spelled):
+    def test_sidecar_is_found_without_a_listing(self, tmp_path, spelled):
         written = acquisition(tmp_path, name=self.NAME)
         with folder_server(tmp_path, lists=False) as url:
             [dataset] = read_mrc(f"{url}/{spelled(written.movie.name)}")

@@ -1,4 +1,4 @@
-"""Raster scans: every frame at its place, every axis the length of its data."""
+"""Raster scans: positions of frames, and lengths of axes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read(path, keep, **options):
 
 @st.composite
 def block_lengths(draw, sizes):
-    """A block length for each axis; frames may be cut too."""
+    """Return a block length for each axis; frames may be split, too."""
     return tuple(draw(st.integers(1, size)) for size in sizes)
 
 
@@ -78,7 +78,7 @@ class TestOrder:
         assert axis_names(dataset) == ["y", "x", "point_repeat", *FRAME_AXES]
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
 
-    def test_a_region_of_interest_is_what_was_scanned(self, tmp_path, keep):
+    def test_region_of_interest_determines_the_scan_shape(self, tmp_path, keep):
         written = write_acquisition(
             tmp_path, scan_shape=(16, 9), roi=(2, 3), repeats=2, frame_shape=FRAME
         )
@@ -99,22 +99,20 @@ class TestOrder:
     @pytest.mark.parametrize(
         ("scan_shape", "names"), [((1, 6), ["x"]), ((6, 1), ["y"]), ((1, 1), [])]
     )
-    def test_axes_of_one_point_are_in_neither_axes_nor_data(
-        self, tmp_path, keep, scan_shape, names
-    ):
+    def test_axes_of_length_1_are_dropped(self, tmp_path, keep, scan_shape, names):
         written = write_acquisition(tmp_path, scan_shape=scan_shape, frame_shape=FRAME)
         for lazy in (True, False):
             dataset = read(written.movie, keep, lazy=lazy, distributed=lazy)
             assert axis_names(dataset) == names + FRAME_AXES
             np.testing.assert_array_equal(np.asarray(dataset["data"]), all_frames(written))
 
-    def test_a_frame_of_one_row_keeps_it(self, tmp_path, keep):
+    def test_frame_of_one_row_keeps_its_axis(self, tmp_path, keep):
         written = write_acquisition(tmp_path, scan_shape=(2, 3), frame_shape=(1, 7))
         dataset = read(written.movie, keep)
         assert axis_names(dataset) == ["y", "x", *FRAME_AXES]
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
 
-    def test_a_movie_that_is_no_scan_has_a_time_axis(self, tmp_path, keep):
+    def test_movie_without_a_scan_has_a_time_axis(self, tmp_path, keep):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME, scan=False)
         dataset = read(written.movie, keep)
         assert axis_names(dataset) == ["time", *FRAME_AXES]
@@ -122,7 +120,7 @@ class TestOrder:
             dataset["data"].compute(), all_frames(written).reshape(8, *FRAME)
         )
 
-    def test_a_scan_in_tem_mode_stays_a_scan(self, tmp_path, keep):
+    def test_scan_in_tem_mode_is_read_as_a_scan(self, tmp_path, keep):
         written = write_acquisition(
             tmp_path,
             scan_shape=(2, 4),
@@ -152,7 +150,7 @@ class TestFrameCount:
         assert "allow_truncated=True" in caught.value.remedy
 
     @pytest.mark.parametrize("chunks", ["auto", (1, 3, -1, -1), (2, 2, 2, 3)])
-    def test_a_partial_scan_reads_0_where_frames_are_missing(self, tmp_path, keep, chunks):
+    def test_missing_frames_of_a_partial_scan_read_as_0(self, tmp_path, keep, chunks):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME, present=5)
         with pytest.warns(MrcdistWarning, match="3 of 8 frames are missing"):
             dataset = read(written.movie, keep, allow_truncated=True, chunks=chunks)
@@ -161,7 +159,7 @@ class TestFrameCount:
         assert not expected[1, 1:].any()
         np.testing.assert_array_equal(dataset["data"].compute(), expected)
 
-    def test_a_header_that_announces_missing_frames_is_an_error_or_noted(self, tmp_path, keep):
+    def test_frames_that_are_announced_but_missing_are_an_error_or_a_note(self, tmp_path, keep):
         written = write_acquisition(
             tmp_path, scan_shape=(2, 4), frame_shape=FRAME, present=5, announced=8
         )
@@ -172,7 +170,7 @@ class TestFrameCount:
         assert any("3 of 8 frames are missing" in str(warning.message) for warning in said)
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
 
-    def test_a_last_frame_that_was_cut_is_missing(self, tmp_path, keep):
+    def test_incomplete_last_frame_is_missing(self, tmp_path, keep):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
         whole = written.movie.read_bytes()
         written.movie.write_bytes(whole[:-1])
@@ -187,7 +185,7 @@ class TestFrameCount:
 
 
 class TestNavigationShape:
-    """navigation_shape is in HyperSpy's order, fastest first; the array's is the reverse."""
+    """navigation_shape is in HyperSpy's order, fastest first; that of the array is reversed."""
 
     @pytest.mark.parametrize(
         ("given", "array_order"),
@@ -206,7 +204,7 @@ class TestNavigationShape:
         ],
     )
     @pytest.mark.parametrize("sidecar", ["auto", None])
-    def test_navigation_shape_wins_over_the_sidecar(
+    def test_navigation_shape_overrides_the_sidecar(
         self, tmp_path, keep, given, array_order, sidecar
     ):
         written = write_acquisition(tmp_path, scan_shape=(3, 8), frame_shape=FRAME)
@@ -248,9 +246,7 @@ class TestNavigationShape:
             with pytest.raises(ArgumentError, match=str(size)):
                 read(written.movie, keep, navigation_shape=(size,), allow_truncated=True)
 
-    def test_a_longer_navigation_shape_is_a_partial_scan_where_that_is_allowed(
-        self, tmp_path, keep
-    ):
+    def test_longer_navigation_shape_is_a_partial_scan_if_allowed(self, tmp_path, keep):
         written = write_acquisition(tmp_path, scan_shape=(3, 8), frame_shape=FRAME)
         with pytest.warns(MrcdistWarning, match="1 of 25 frames are missing"):
             dataset = read(written.movie, keep, navigation_shape=(5, 5), allow_truncated=True)
@@ -268,7 +264,7 @@ class TestNavigationShape:
         ],
         ids=str,
     )
-    def test_the_scans_own_shape_keeps_its_axes(self, tmp_path, keep, options):
+    def test_shape_of_the_scan_keeps_its_axes(self, tmp_path, keep, options):
         options = {"scan_shape": (3, 8), "frame_shape": FRAME, **options}
         written = write_acquisition(tmp_path, **options)
         own = read(written.movie, keep)
@@ -276,8 +272,8 @@ class TestNavigationShape:
         for shape in (given, [*given, 1], [1, *given]):
             assert read(written.movie, keep, navigation_shape=shape)["axes"] == own["axes"]
 
-    def test_another_shape_keeps_axes_up_to_the_first_that_differs(self, tmp_path, keep):
-        """Frames are in the scan's order, so that 8 of them in turn are a line, however many."""
+    def test_other_shape_keeps_axes_up_to_the_first_that_differs(self, tmp_path, keep):
+        """Frames are in the order of the scan, so 8 consecutive ones are always a line."""
         written = write_acquisition(tmp_path, scan_shape=(6, 8), repeats=6, frame_shape=FRAME)
         y, x = read(written.movie, keep, navigation_shape=(8, 36))["axes"][:2]
         assert (x["name"], x["scale"], x["units"]) == ("x", 0.4, "nm")
@@ -286,14 +282,14 @@ class TestNavigationShape:
         assert [axis["name"] for axis in (first, *others)] == ["scan_3", "scan_y", "scan_x"]
         assert {axis["units"] for axis in (first, *others)} == {None}
 
-    def test_the_scans_own_shape_the_other_way_round_is_taken_and_said(self, tmp_path):
+    def test_reversed_shape_of_the_scan_is_used_with_a_warning(self, tmp_path):
         written = write_acquisition(tmp_path, scan_shape=(3, 8), frame_shape=FRAME)
         with pytest.warns(MrcdistWarning, match=r"\(3, 8\) is used as given.* scan is \(8, 3\)"):
             [dataset] = read_mrc(written.movie, navigation_shape=(3, 8))
         assert dataset["data"].shape == (8, 3, *FRAME)
 
-    def test_axes_of_a_scan_with_point_repeats_are_not_mistaken(self, tmp_path, keep):
-        """As long as x and y, but the fastest axis is that of the repeats."""
+    def test_axes_of_a_scan_with_point_repeats_are_not_confused(self, tmp_path, keep):
+        """The lengths are those of x and y, but the fastest axis is that of the repeats."""
         written = write_acquisition(tmp_path, scan_shape=(4, 4), point_repeats=3, frame_shape=FRAME)
         with pytest.warns(MrcdistWarning, match="the shape of the scan is"):
             axes = read(written.movie, keep, navigation_shape=(4, 4, 3))["axes"][:3]
@@ -303,15 +299,15 @@ class TestNavigationShape:
             ("scan_x", None),
         ]
 
-    def test_lines_with_further_frames_keep_the_steps_of_the_scan(self, tmp_path, keep):
-        """The camera goes on while the beam flies back: `[:, :8]` is the scan."""
+    def test_lines_with_extra_frames_keep_the_calibration_of_the_scan(self, tmp_path, keep):
+        """The camera records while the beam flies back: `[:, :8]` is the scan."""
         written = write_acquisition(tmp_path, scan_shape=(2, 8), frame_shape=FRAME, present=20)
         own = read(written.movie, keep, skip_frames=(0, 2))["axes"]
         y, x, *signal = read(written.movie, keep, navigation_shape=(10, 2))["axes"]
         assert [y, x | {"size": 8}, *signal] == own
         assert x["units"] == "nm"
 
-    def test_a_scan_of_another_length_does_not_name_the_axes(self, tmp_path, keep):
+    def test_scan_with_another_number_of_points_does_not_name_the_axes(self, tmp_path, keep):
         written = write_acquisition(tmp_path, scan_shape=(2, 8), frame_shape=FRAME, present=24)
         axes = read(written.movie, keep, navigation_shape=(8, 3))["axes"][:2]
         assert [(axis["name"], axis["units"]) for axis in axes] == [
@@ -320,7 +316,7 @@ class TestNavigationShape:
         ]
 
     @pytest.mark.parametrize(("given", "name"), [((24,), "time"), ((6, 4), None)])
-    def test_a_movie_keeps_its_time_and_its_names_apart(self, tmp_path, keep, given, name):
+    def test_axes_of_a_movie_have_distinct_names(self, tmp_path, keep, given, name):
         """A movie of images has signal axes called y and x."""
         written = write_acquisition(
             tmp_path,
@@ -338,7 +334,7 @@ class TestNavigationShape:
         assert len(set(names)) == len(names)
         assert dataset["axes"][0] == read(written.movie, keep)["axes"][0] or name is None
 
-    def test_navigation_shape_rescues_a_scan_whose_sidecar_makes_no_sense(self, tmp_path, keep):
+    def test_navigation_shape_replaces_an_invalid_sidecar(self, tmp_path, keep):
         written = write_acquisition(
             tmp_path, scan_shape=(3, 8), frame_shape=FRAME, sidecar={"Scan - Size X": "many"}
         )

@@ -1,4 +1,4 @@
-"""Files named as a list, such as one per tilt: what holds for one is not said of all."""
+"""Lists of files, such as one per tilt: properties of one file are not applied to all."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ IMOD_SIGNED, IMOD_UNSIGNED = 1 | 4, 4
 
 @pytest.fixture
 def write(tmp_path):
-    """Write files of the names 0.mrc, 1.mrc, …; return their paths."""
+    """Write files 0.mrc, 1.mrc, …, and return their paths."""
 
     def written(*contents: bytes) -> list[str]:
         paths = [tmp_path / f"{number}.mrc" for number in range(len(contents))]
@@ -56,7 +56,7 @@ def steps(dataset):
 
 
 def fei2(tilt, exposure=1.0, pixel=2e-10, voltage=300_000.0):
-    """The record of a section, all of its values marked as valid."""
+    """Return the record of a section, with all values marked as valid."""
     record = np.zeros(1, get_ext_header_dtype(b"FEI2", "<"))
     record["Metadata size"] = record.itemsize
     for mask in ("Bitmask 1", "Bitmask 2", "Bitmask 3"):
@@ -67,7 +67,7 @@ def fei2(tilt, exposure=1.0, pixel=2e-10, voltage=300_000.0):
 
 
 def tilted(*records, **header):
-    """A file with a section for each record."""
+    """Return a file with one section per record."""
     data = counting((len(records), 3, 4), "int16")
     return mrc_bytes(data, extended=b"".join(records), exttyp=b"FEI2", **header)
 
@@ -75,9 +75,7 @@ def tilted(*records, **header):
 class TestPixels:
     @pytest.mark.parametrize("chunks", [(1, -1, -1), (3, 2, -1), -1])
     @pytest.mark.parametrize("index", [np.s_[:], np.s_[::-1], np.s_[1:4, ::2, 1:], np.s_[[4, 0]]])
-    def test_bytes_signed_in_one_file_and_not_in_another_keep_their_values(
-        self, write, index, chunks
-    ):
+    def test_signed_and_unsigned_bytes_of_two_files_keep_their_values(self, write, index, chunks):
         raw = np.arange(0, 240, 10, dtype=np.uint8).reshape(2, 3, 4)
         paths = write(
             mrc_bytes(raw, mode=0, imod_flags=IMOD_SIGNED),
@@ -93,14 +91,14 @@ class TestPixels:
             quietly(paths, lazy=False, distributed=False)["data"], expected
         )
 
-    def test_the_callers_sign_holds_for_all_files(self, write):
+    def test_mode0_argument_applies_to_all_files(self, write):
         raw = np.full((1, 3, 4), 200, np.uint8)
         paths = write(*(mrc_bytes(raw, mode=0, statistics=(0, top, 9, 9)) for top in (100, 200)))
         [dataset] = read_mrc(paths, mode0="uint8")
         assert dataset["data"].dtype == np.uint8
         assert (dataset["data"] == 200).all().compute()
 
-    def test_packed_and_plain_bytes_go_together(self, write):
+    def test_packed_and_plain_bytes_can_be_joined(self, write):
         packed = np.array([[[0x21, 0x43]] * 3], np.uint8)
         plain = np.array([[[9, 200, 3, 4]] * 3], np.uint8)
         paths = write(
@@ -121,18 +119,18 @@ class TestPixels:
         np.testing.assert_array_equal(dataset["data"].compute(), expected)
         np.testing.assert_array_equal(dataset["data"][5:0:-2, 1].compute(), expected[5:0:-2, 1])
 
-    def test_files_that_swap_their_bytes_are_different_arrays(self, write):
+    def test_byte_order_of_each_file_is_part_of_the_name_of_the_array(self, write):
         one = plan_mrc(write(*(mrc_bytes(NUMBERS, byteorder=order) for order in "<>"))).source
         other = plan_mrc(write(*(mrc_bytes(NUMBERS, byteorder=order) for order in "><"))).source
         assert one.__dask_tokenize__() != other.__dask_tokenize__()
 
-    def test_other_numbers_are_refused(self, write):
+    def test_files_of_other_modes_are_refused(self, write):
         paths = write(mrc_bytes(NUMBERS), mrc_bytes(NUMBERS.astype("f4")))
         with pytest.raises(FormatError, match=r"mode 2 against .* mode 1") as caught:
             read_mrc(paths)
         assert caught.value.code == "parts-differ"
 
-    def test_compressed_files_are_a_task_each(self, write):
+    def test_compressed_files_have_one_task_each(self, write):
         paths = write(*(gzip.compress(mrc_bytes(NUMBERS + i), mtime=0) for i in range(3)))
         dataset = quietly(paths)
         assert dataset["data"].chunks[0] == (2, 2, 2)
@@ -142,19 +140,19 @@ class TestPixels:
 
 class TestCalibration:
     def test_pixel_sizes_that_differ_are_dropped(self, write):
-        """1.05 and 2.10 Å are not 0.105 nm for all."""
+        """1.05 and 2.10 Å must not become 0.105 nm for all."""
         paths = write(*(mrc_bytes(NUMBERS, cell=(4 * s, 3 * s, 0)) for s in (1.05, 2.10)))
         with pytest.warns(MrcdistWarning, match=r"pixel size along x \(1.05 to 2.1 Å\)"):
             [dataset] = read_mrc(paths)
         assert steps(dataset)["x"] == steps(dataset)["y"] == (1.0, None)
 
-    def test_a_pixel_size_that_only_some_files_have_is_dropped(self, write):
+    def test_pixel_size_of_only_some_files_is_dropped(self, write):
         paths = write(mrc_bytes(NUMBERS, cell=(4, 3, 0)), mrc_bytes(NUMBERS))
         with pytest.warns(MrcdistWarning, match=r"along x \(1 and unknown Å\)"):
             [dataset] = read_mrc(paths)
         assert steps(dataset)["x"] == (1.0, None)
 
-    def test_the_same_pixel_size_is_kept(self, write):
+    def test_common_pixel_size_is_kept(self, write):
         paths = write(*(mrc_bytes(NUMBERS, cell=(4 * s, 3 * s, 2)) for s in (1.05, 1.0500001)))
         [dataset] = read_mrc(paths)
         assert steps(dataset)["x"] == (pytest.approx(0.105), "nm")
@@ -167,19 +165,19 @@ class TestCalibration:
         [x] = [axis for axis in dataset["axes"] if axis["name"] == "x"]
         assert (x["scale"], x["offset"], x["units"]) == (pytest.approx(0.1), 0.0, "nm")
 
-    def test_single_images_have_no_distance(self, write):
+    def test_single_images_have_no_section_spacing(self, write):
         [dataset] = read_mrc(write(*(mrc_bytes(NUMBERS[:1], cell=(4, 3, 1)) for _ in range(3))))
         assert steps(dataset)["z"] == (1.0, None)
         assert steps(dataset)["x"] == (pytest.approx(0.1), "nm")
 
-    def test_other_axes_are_refused(self, write):
+    def test_files_with_different_axes_are_refused(self, write):
         paths = write(mrc_bytes(NUMBERS), mrc_bytes(NUMBERS, mapcrs=(2, 1, 3)))
         with pytest.raises(FormatError, match="MAPC, MAPR, MAPS") as caught:
             read_mrc(paths)
         assert caught.value.code == "parts-differ"
 
     @pytest.mark.parametrize("other", [{"ispg": 0}, {"ispg": 401, "intervals": (4, 3, 3)}])
-    def test_stacks_of_volumes_and_other_files_are_one_axis(self, write, other):
+    def test_volume_stacks_and_other_files_share_one_axis(self, write, other):
         data = counting((6, 3, 4), "int16")
         volumes = {"ispg": 401, "intervals": (4, 3, 2), "cell": (4, 3, 2)}
         paths = write(mrc_bytes(data, **volumes), mrc_bytes(data, **{**volumes, **other}))
@@ -187,19 +185,19 @@ class TestCalibration:
             [dataset] = read_mrc(paths)
         assert dataset["data"].shape == (12, 3, 4)
 
-    def test_volumes_do_not_reach_from_file_to_file(self, write):
-        """Two files of 3 sections, in volumes of 2: the second would begin in the first file."""
+    def test_volumes_do_not_extend_across_files(self, write):
+        """Files of 3 sections in volumes of 2: the second volume would start in the first file."""
         data = counting((3, 3, 4), "int16")
         paths = write(*(mrc_bytes(data, ispg=401, intervals=(4, 3, 2)) for _ in range(2)))
         assert quietly(paths)["data"].shape == (6, 3, 4)
 
-    def test_stacks_of_the_same_volumes_are_joined(self, write):
+    def test_stacks_of_equal_volumes_are_joined(self, write):
         data = counting((6, 3, 4), "int16")
         paths = write(*(mrc_bytes(data, ispg=401, intervals=(4, 3, 2)) for _ in range(2)))
         assert read_mrc(paths)[0]["data"].shape == (6, 2, 3, 4)
 
     @given(st.lists(st.sampled_from([0.5, 1.0, 2.0]), min_size=1, max_size=4))
-    def test_a_pixel_size_is_that_of_all_or_of_none(self, sizes):
+    def test_pixel_size_is_common_to_all_files_or_dropped(self, sizes):
         raw = [header_bytes(nx=4, ny=3, nz=2, mode=1, cell=(4 * s, 3 * s, 2 * s)) for s in sizes]
         notes = Notes()
         agreed = common_header([parse_header(each, file_size=None) for each in raw], notes)
@@ -210,7 +208,7 @@ class TestCalibration:
 
 class TestExtendedHeaders:
     def test_tilts_and_records_of_single_images_are_joined(self, write):
-        """One file a tilt: the same as if all sections were in one file."""
+        """One file per tilt gives the same as all sections in one file."""
         angles = (-60.0, 0.0, 60.0)
         records = [fei2(angle, 1.0 + i) for i, angle in enumerate(angles)]
         cell = {"cell": (8, 6, 0)}
@@ -227,8 +225,8 @@ class TestExtendedHeaders:
 
     @pytest.mark.parametrize("angles", [(-33.0, 0.0, 33.0), (0.0, 30.0), (-33.0, -3.0, 33.0)])
     @pytest.mark.parametrize("exttyp", [b"AGAR", b"SERI"])
-    def test_tilt_of_zero_is_a_tilt_of_the_series(self, write, exttyp, angles):
-        """In its own file, a record of zeros could be one that was never written."""
+    def test_tilt_of_zero_belongs_to_the_series(self, write, exttyp, angles):
+        """In a file of its own, a record of zeros could be one that was never written."""
 
         def content(angle):
             if exttyp == b"AGAR":
@@ -242,7 +240,7 @@ class TestExtendedHeaders:
         dataset = quietly(write(*map(content, angles)))
         assert dataset["axes"][0]["name"] == "tilt"
 
-    def test_an_exposure_of_all_files_is_kept(self, write):
+    def test_common_exposure_is_kept(self, write):
         [dataset] = read_mrc(write(*(tilted(fei2(angle, 2.0)) for angle in (-60.0, 60.0))))
         detector = dataset["metadata"]["Acquisition_instrument"]["TEM"]["Detector"]
         assert detector["Camera"]["exposure"] == 2.0
@@ -254,13 +252,13 @@ class TestExtendedHeaders:
         assert "extended_header" not in dataset["original_metadata"]
         assert "Stage" not in str(dataset["metadata"])
 
-    def test_pixel_sizes_of_records_that_differ_are_dropped(self, write):
+    def test_differing_pixel_sizes_of_records_are_dropped(self, write):
         paths = write(*(tilted(fei2(angle, pixel=(4 + angle) * 1e-10)) for angle in (-2.0, 2.0)))
         with pytest.warns(MrcdistWarning, match="pixel size changes"):
             [dataset] = read_mrc(paths)
         assert steps(dataset)["x"] == (1.0, None)
 
-    def test_documents_keep_what_all_files_say(self, write):
+    def test_common_entries_of_documents_are_kept(self, write):
         same = b'{"Signal": {"signal_type": "EELS"}, "Sample": {"name": "%s"}}'
         paths = write(
             *(mrc_bytes(NUMBERS, extended=same % n, exttyp=b"json") for n in (b"a", b"b"))
@@ -302,10 +300,10 @@ SCAN = {
 
 
 class TestSidecars:
-    """Each acquisition has a sidecar of its own."""
+    """Lists of acquisitions, each with its own sidecar."""
 
     def movies(self, tmp_path, *sidecars, data=NUMBERS):
-        """Two movies of 20241021 for each sidecar, which is that of the acquisition."""
+        """Write two movies for each sidecar, which is that of the acquisition."""
         paths = []
         for number, changed in enumerate(sidecars):
             stem = tmp_path / f"20241021_0000{number}"
@@ -316,7 +314,7 @@ class TestSidecars:
                 stem.with_name(f"{stem.name}_info.txt").write_text("\n".join(lines))
         return [str(path) for path in paths]
 
-    def test_what_all_say_is_kept(self, tmp_path):
+    def test_common_values_are_kept(self, tmp_path):
         [dataset] = read_mrc(self.movies(tmp_path, {}, {}))
         assert steps(dataset)["time"] == (0.02, "s")
         assert dataset["metadata"]["General"]["date"] == "2023-11-14"
@@ -340,7 +338,7 @@ class TestSidecars:
         [dataset] = read_mrc(paths, metadata_file=sidecar)
         assert steps(dataset)["time"] == (0.02, "s")
 
-    def test_each_says_whether_the_bytes_of_its_movie_are_signed(self, tmp_path):
+    def test_each_sidecar_determines_the_signedness_of_its_movie(self, tmp_path):
         data = np.array([[[[200]], [[100]]], [[[-56]], [[100]]]]).astype("u1")
         signed = {"Autosave Integrated Movie Pixel Format": "int8"}
         dataset = quietly(self.movies(tmp_path, {}, signed, data=data.view("i1")))
@@ -349,7 +347,7 @@ class TestSidecars:
 
     @pytest.mark.parametrize("order", [1, -1])
     def test_scans_of_several_sizes_are_refused(self, tmp_path, order):
-        """The frames of both are as many as the points of one."""
+        """Both together have as many frames as one has points."""
         sizes = ({**SCAN, "Scan - Size Y": rows} for rows in "21")
         paths = self.movies(tmp_path, *sizes)[::order]
         with pytest.raises(SidecarError, match="2 sidecars that differ, 2 of them of a scan"):
@@ -378,7 +376,7 @@ class TestSidecars:
         stack = read_mrc(paths, metadata_file=None)[0]["data"]
         assert stack.shape == (4, 3, 4)
 
-    def test_scans_keep_the_calibration_of_the_detector_in_the_shape_given(self, tmp_path):
+    def test_scans_read_with_navigation_shape_keep_the_calibration_of_the_detector(self, tmp_path):
         patterns = {"Diffraction Pixel Size X": "0.1", "Diffraction Pixel Size Y": "0.2"}
         sizes = ({**SCAN, **patterns, "Scan - Size Y": rows} for rows in "21")
         dataset = quietly(self.movies(tmp_path, *sizes), navigation_shape=(2, 2))
@@ -390,8 +388,8 @@ class TestSidecars:
         }
 
     @pytest.mark.parametrize("order", [1, -1])
-    def test_absent_key_disagrees_with_one_that_is_there(self, tmp_path, order):
-        """A movie that does not say what it sums stores each frame."""
+    def test_absent_key_differs_from_a_present_one(self, tmp_path, order):
+        """A movie without the number of summed frames stores each frame."""
         sums = ({"Autosave Movie Sum Count": "10"}, {"Autosave Movie Sum Count": ""})
         paths = self.movies(tmp_path, *sums)[::order]
         with pytest.warns(MrcdistWarning, match="Autosave Movie Sum Count"):
@@ -399,7 +397,7 @@ class TestSidecars:
         assert steps(dataset)["time"] == (1.0, None)
 
     @pytest.mark.parametrize("order", [1, -1])
-    def test_patterns_of_several_camera_lengths_are_no_images(self, tmp_path, order):
+    def test_patterns_of_several_camera_lengths_are_not_taken_for_images(self, tmp_path, order):
         length = "Instrument Project Camera Length (centimeters)"
         pixels = {f"Specimen Pixel Size {axis} (nanometers)": "0.5" for axis in "XY"}
         paths = self.movies(tmp_path, *({length: each, **pixels} for each in ("20", "30")))
@@ -407,7 +405,7 @@ class TestSidecars:
         assert steps(dataset)["ky"] == steps(dataset)["kx"] == (1.0, None)
 
     @pytest.mark.parametrize("order", [1, -1])
-    def test_images_beside_patterns_are_uncalibrated(self, tmp_path, order):
+    def test_images_joined_with_patterns_are_uncalibrated(self, tmp_path, order):
         length = "Instrument Project Camera Length (centimeters)"
         pixels = {f"Specimen Pixel Size {axis} (nanometers)": "0.5" for axis in "XY"}
         dataset = quietly(self.movies(tmp_path, {length: "20", **pixels}, pixels)[::order])
@@ -419,7 +417,7 @@ class TestSidecars:
         assert "Noise_properties" in quietly(paths[:1])["metadata"]["Signal"]
         assert "Noise_properties" not in quietly(paths)["metadata"]["Signal"]
 
-    def test_acquisitions_of_the_same_settings_are_not_warned_about(self, tmp_path):
+    def test_acquisitions_with_equal_settings_cause_no_warning(self, tmp_path):
         own = (
             {
                 "Acquisition Counter": number,
@@ -436,13 +434,13 @@ class TestSidecars:
         assert "date" not in dataset["metadata"]["General"]
 
     @pytest.mark.parametrize("order", [1, -1])
-    def test_movie_without_sidecar_has_the_sign_of_all_others(self, tmp_path, order):
+    def test_movie_without_sidecar_has_the_signedness_of_the_others(self, tmp_path, order):
         data = np.full((3, 2, 1, 1), 200, "u1").view("i1")
         dataset = quietly(self.movies(tmp_path, {}, None, {}, data=data)[::order])
         assert dataset["data"].dtype == "uint8"
         assert (dataset["data"] == 200).all().compute()
 
-    def test_parts_in_several_folders_have_one(self, tmp_path):
+    def test_parts_in_several_folders_share_one_sidecar(self, tmp_path):
         (tmp_path / "b").mkdir()
         first, second = (tmp_path / f"20241021_00007_{n}_movie.mrc" for n in (0, 1))
         for path in (first, tmp_path / "b" / second.name):
@@ -455,7 +453,7 @@ class TestSidecars:
 
 @pytest.fixture
 def acquisitions_in_memory():
-    """Write movies with a sidecar each to folders of fsspec's memory; return their URLs."""
+    """Write movies with sidecars to folders of fsspec's memory filesystem; return their URLs."""
     memory = fsspec.filesystem("memory")
 
     def written(*folders: str) -> list[str]:
@@ -487,8 +485,8 @@ def test_folders_of_a_list_are_listed_concurrently(acquisitions_in_memory, monke
     assert len(listed) == 4
 
 
-def test_work_for_a_list_does_not_grow_with_its_square(tmp_path):
-    """Names looked at for each file must not be those of all files."""
+def test_work_for_a_list_grows_linearly(tmp_path):
+    """For each file, only its own names may be examined."""
     counts = []
     for number in (20, 40):
         names = [f"20241021_{i:05}" for i in range(number)]
@@ -534,7 +532,7 @@ def test_headers_of_a_list_are_fetched_concurrently():
     assert [part.file.location.url for part in plan.source.parts] == urls
 
 
-def test_the_first_file_that_cannot_be_opened_is_named(tmp_path):
+def test_error_names_the_first_file_that_cannot_be_opened(tmp_path):
     paths = [write_mrc(tmp_path / f"{number}.mrc", NUMBERS) for number in range(12)]
     for number in (9, 5):
         paths[number].write_bytes(b"<html>".ljust(2000))

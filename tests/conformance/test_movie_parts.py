@@ -1,4 +1,4 @@
-"""Movies in numbered parts, lists and globs: one dataset, its frames in the order of the parts."""
+"""Movies in numbered parts, lists and globs: one dataset, with frames in the order of the parts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TestNaming:
     @pytest.mark.parametrize("named", ["first part", "glob", "list"])
     @pytest.mark.parametrize("parts", [1, 2, 5, 12])
     def test_all_parts_make_one_scan(self, tmp_path, keep, named, parts):
-        """24 frames in 12 parts: part 10 comes behind part 9."""
+        """24 frames in 12 parts: part 10 comes after part 9."""
         written = parts_of(tmp_path, parts)
         assert len(written.movies) == parts
         folder = keep(tmp_path)
@@ -53,7 +53,7 @@ class TestNaming:
         assert axis_names(dataset) == ["y", "x", "ky", "kx"]
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
 
-    def test_a_list_is_taken_in_its_own_order(self, tmp_path, keep):
+    def test_list_is_used_in_its_own_order(self, tmp_path, keep):
         written = parts_of(tmp_path, 2)
         folder = keep(tmp_path)
         [dataset] = read_mrc(
@@ -62,7 +62,7 @@ class TestNaming:
         expected = frames_of([*range(12, 24), *range(12)], written)
         np.testing.assert_array_equal(dataset["data"].compute(), expected)
 
-    def test_a_list_of_one_file_is_that_file(self, tmp_path, keep):
+    def test_list_of_one_file_is_only_that_file(self, tmp_path, keep):
         written = parts_of(tmp_path, 2)
         [dataset] = read_mrc([f"{keep(tmp_path)}/{written.movie.name}"], metadata_file=None)
         np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(12), written))
@@ -88,8 +88,8 @@ class TestNaming:
         assert raised.value.argument == "filename"
         assert (f"also as {again}" in raised.value.problem) == (how != "URL")
 
-    def test_files_to_which_a_mount_gives_one_number_are_several(self, tmp_path, monkeypatch):
-        """No filesystem here does that."""
+    def test_files_with_equal_inode_numbers_are_distinguished(self, tmp_path, monkeypatch):
+        """No filesystem of this machine does that, so `stat` is replaced."""
 
         class Mounted(type(Path())):
             def stat(self, **options):
@@ -114,7 +114,7 @@ class TestNaming:
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
 
     @pytest.mark.parametrize("first", [0, 1])
-    def test_the_first_part_is_number_0_or_1(self, tmp_path, keep, first):
+    def test_first_part_has_number_0_or_1(self, tmp_path, keep, first):
         written = parts_of(tmp_path)
         if first:
             renumbered(written, range(1, 4))
@@ -127,7 +127,7 @@ class TestNaming:
         [dataset] = read_mrc(f"{keep(tmp_path)}/20260101_00001_{wildcard}_movie.mrc")
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
 
-    def test_brackets_in_the_name_of_a_file_are_no_wildcard(self, tmp_path, keep):
+    def test_brackets_in_the_name_of_a_file_are_not_a_wildcard(self, tmp_path, keep):
         written = write_acquisition(tmp_path, scan_shape=(4, 6), frame_shape=FRAME)
         written.movie.rename(tmp_path / "run [1]_movie.mrc")
         [dataset] = read_mrc(f"{keep(tmp_path)}/run [1]_movie.mrc")
@@ -148,10 +148,10 @@ class TestNaming:
             ("a::b", "a"),
         ],
     )
-    def test_wildcards_in_the_name_of_a_folder_are_none(
+    def test_wildcards_in_the_name_of_a_folder_are_literal(
         self, tmp_path, keep, folder, neighbour, wildcard
     ):
-        """Files of the folder that the name would match as a pattern are not among the parts."""
+        """Files of a folder that the name would match as a pattern are not among the parts."""
         for other in (folder, neighbour):
             (tmp_path / other).mkdir()
         written = parts_of(tmp_path / folder, scan=False)
@@ -161,21 +161,21 @@ class TestNaming:
         [dataset] = read_mrc(f"{keep(tmp_path)}/{folder}/20260101_00001_{wildcard}_movie.mrc")
         np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(24), written))
 
-    def test_brackets_beside_a_wildcard_fit_names_that_have_them(self, tmp_path, keep):
+    def test_brackets_next_to_a_wildcard_match_literally(self, tmp_path, keep):
         written = parts_of(tmp_path, scan=False)
         renumbered(written, range(3), stem="run [1]")
         write_acquisition(tmp_path, name="run 1", scan_shape=(2, 3), frame_shape=FRAME, scan=False)
         [dataset] = read_mrc(f"{keep(tmp_path)}/run [1]_*_movie.mrc")
         np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(24), written))
 
-    def test_hidden_files_are_not_among_those_of_a_pattern(self, tmp_path, keep):
+    def test_pattern_does_not_match_hidden_files(self, tmp_path, keep):
         written = parts_of(tmp_path, scan=False)
         for part in written.movies:  # as macOS leaves them on disks of others
             (tmp_path / f"._{part.name}").write_bytes(b"no movie")
         [dataset] = read_mrc(f"{keep(tmp_path)}/*_movie.mrc")
         np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(24), written))
 
-    def test_folders_are_not_among_the_files_of_a_pattern(self, tmp_path, keep):
+    def test_pattern_does_not_match_folders(self, tmp_path, keep):
         written = parts_of(tmp_path, scan=False)
         (tmp_path / "20260101_00001_3_movie.mrc").mkdir()
         (tmp_path / "20260101_00001_3_movie.mrc" / "notes.txt").write_text("here")
@@ -183,7 +183,9 @@ class TestNaming:
         np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(24), written))
 
     @pytest.mark.parametrize("name", ["a*b.mrc", "a?b.mrc", "a[1]b.mrc", "a::b.mrc", "zip::b.mrc"])
-    def test_a_file_on_a_disk_is_that_file_whatever_it_is_called(self, tmp_path, monkeypatch, name):
+    def test_existing_file_is_not_taken_for_a_pattern_or_a_chained_url(
+        self, tmp_path, monkeypatch, name
+    ):
         written = write_acquisition(tmp_path, scan_shape=(4, 6), frame_shape=FRAME, scan=False)
         written.movie.rename(tmp_path / name)
         (tmp_path / "a1b.mrc").write_bytes(b"another file")
@@ -192,19 +194,19 @@ class TestNaming:
             [dataset] = read_mrc(given)
             np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(24), written))
 
-    def test_a_sidecar_is_found_beside_a_movie_with_colons(self, tmp_path, monkeypatch):
+    def test_sidecar_is_found_next_to_a_movie_with_colons(self, tmp_path, monkeypatch):
         written = write_acquisition(tmp_path / "a::b", scan_shape=(4, 6), frame_shape=FRAME)
         monkeypatch.chdir(tmp_path)
         for given in (f"a::b/{written.movie.name}", written.movie, "a::b/*_movie.mrc"):
             assert axis_names(read_mrc(given)[0]) == ["y", "x", "ky", "kx"]
 
-    def test_digits_that_are_no_decimals_are_part_of_a_name(self, tmp_path, keep):
+    def test_digits_that_are_not_decimal_are_part_of_a_name(self, tmp_path, keep):
         written = parts_of(tmp_path)
         renumbered(written, range(3), stem="1²3")
         [dataset] = read_mrc(f"{keep(tmp_path)}/1²3_*_movie.mrc", metadata_file=None)
         np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(24), written))
 
-    def test_a_later_part_alone_is_read_where_it_is_no_scan(self, tmp_path, keep):
+    def test_later_part_alone_is_read_if_it_is_not_a_scan(self, tmp_path, keep):
         written = parts_of(tmp_path)
         url = f"{keep(tmp_path)}/{written.movies[1].name}"
         for options in ({"metadata_file": None}, {"navigation_shape": (8,)}):
@@ -220,7 +222,7 @@ class TestNaming:
             read_mrc(f"{keep(tmp_path)}/*_movie.mrc")
         assert raised.value.argument == "filename"
 
-    def test_without_a_listing_it_is_said_that_there_may_be_more_parts(
+    def test_warning_about_further_parts_if_the_folder_cannot_be_listed(
         self, tmp_path, keep, monkeypatch
     ):
         written = parts_of(tmp_path, scan=False)
@@ -246,7 +248,7 @@ class TestNaming:
         with pytest.raises(MissingFileError, match=r"00001_1_movie\.mrc"):
             read_mrc(f"{keep(tmp_path)}/*_movie.mrc", allow_truncated=True)
 
-    def test_a_list_with_a_gap_is_the_callers_and_said(self, tmp_path, keep):
+    def test_list_with_a_gap_is_read_with_a_warning(self, tmp_path, keep):
         written = parts_of(tmp_path, scan=False)
         folder = keep(tmp_path)
         with pytest.warns(MrcdistWarning, match="00001_1_movie.mrc is missing from the list"):
@@ -264,8 +266,8 @@ class TestNaming:
             read_mrc([])
 
 
-class TestPlaces:
-    """A scan that is filled from its start has to begin with its first frames."""
+class TestFirstPart:
+    """A scan that is filled from its start must begin with its first part."""
 
     @pytest.mark.parametrize("allow", [False, True])
     @pytest.mark.parametrize("custom", [False, True])
@@ -280,7 +282,7 @@ class TestPlaces:
         ],
     )
     @pytest.mark.filterwarnings("ignore:.*is missing from the list")
-    def test_later_parts_do_not_pass_for_the_scan(
+    def test_later_parts_are_not_taken_for_the_scan(
         self, tmp_path, keep, allow, custom, present, named, absent
     ):
         points = np.array([[i % 6, i // 6] for i in reversed(range(24))]) if custom else None
@@ -298,7 +300,7 @@ class TestPlaces:
             read_mrc(url, allow_truncated=allow)
         assert f"00001_{absent}_movie.mrc is not among them" in caught.value.problem
 
-    def test_later_parts_do_not_pass_for_the_scan_where_the_folder_cannot_be_listed(
+    def test_later_parts_are_not_taken_for_the_scan_if_the_folder_cannot_be_listed(
         self, tmp_path, keep, monkeypatch
     ):
         written = parts_of(tmp_path)
@@ -347,7 +349,7 @@ class TestReading:
 class TestNotes:
     """Unusual features of several parts are noted once."""
 
-    def test_bytes_after_the_frames_of_each_part_are_noted_once(self, tmp_path, keep):
+    def test_trailing_bytes_of_each_part_cause_one_note(self, tmp_path, keep):
         written = parts_of(tmp_path)
         for number, movie in enumerate(written.movies, 1):
             movie.write_bytes(movie.read_bytes() + bytes(number))
@@ -357,7 +359,7 @@ class TestNotes:
         assert "1 bytes follow" in str(warning.message)
         assert "also in 2 other files" in str(warning.message)
 
-    def test_the_note_about_bytes_after_the_frames_names_a_later_part(self, tmp_path, keep):
+    def test_note_on_trailing_bytes_names_a_later_part(self, tmp_path, keep):
         written = parts_of(tmp_path)
         written.movies[1].write_bytes(written.movies[1].read_bytes() + b"x")
         with pytest.warns(MrcdistWarning) as said:
@@ -367,7 +369,7 @@ class TestNotes:
 
 
 class TestAgreement:
-    """Parts of different frames would make a wrong array."""
+    """Parts with different frames would give a wrong array."""
 
     @pytest.mark.parametrize("other", [{"frame_shape": (5, 3)}, {"dtype": "int16"}])
     def test_parts_that_differ_are_refused(self, tmp_path, keep, other):
@@ -379,14 +381,14 @@ class TestAgreement:
             read_mrc(f"{keep(tmp_path)}/{written.movie.name}")
         assert written.movies[1].name in str(caught.value)
 
-    def test_a_part_that_is_no_mrc_file_is_named(self, tmp_path, keep):
+    def test_error_names_a_part_that_is_not_an_mrc_file(self, tmp_path, keep):
         written = parts_of(tmp_path)
         written.movies[1].write_bytes(b"<html>".ljust(2000))
         with pytest.raises(FormatError) as caught:
             read_mrc(f"{keep(tmp_path)}/{written.movie.name}")
         assert written.movies[1].name in caught.value.where
 
-    def test_only_the_last_part_may_be_cut(self, tmp_path, keep):
+    def test_only_the_last_part_may_be_truncated(self, tmp_path, keep):
         written = parts_of(tmp_path)
         first, *_, last = written.movies
         whole = first.read_bytes()

@@ -1,4 +1,4 @@
-"""`skip_frames`: scans whose frames begin too early or too late, or go on at each line's end."""
+"""`skip_frames`: scans with frames missing or extra at the start, or extra after each line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def numbered(n: int) -> np.ndarray:
 
 
 def acquisition(folder: Path, frames: int) -> Path:
-    """A scan of 4 × 5 points, and a movie of `frames` frames, each of which holds its number."""
+    """Write a scan of 4 × 5 points, with `frames` frames that contain their number."""
     written = write_acquisition(
         folder,
         scan_shape=(1, frames),
@@ -46,7 +46,7 @@ def numbers(dataset: dict) -> np.ndarray:
     return np.asarray(dataset["data"][..., 0, 0])
 
 
-def test_frames_before_the_scan_are_skipped_and_its_calibration_stays(tmp_path):
+def test_frames_before_the_scan_are_skipped_and_its_calibration_is_kept(tmp_path):
     path = acquisition(tmp_path, 20 + 7)
     with pytest.raises(mrcdist.SidecarError, match="20 points, but the file has 27"):
         read(path)
@@ -56,7 +56,7 @@ def test_frames_before_the_scan_are_skipped_and_its_calibration_stays(tmp_path):
     assert axes == [("y", 3.0, "nm"), ("x", 2.0, "nm")]
 
 
-def test_frames_at_the_ends_of_lines_are_skipped(tmp_path):
+def test_frames_after_each_line_are_skipped(tmp_path):
     path = acquisition(tmp_path, 3 + ROWS * (COLUMNS + 2))
     expected = 3 + np.arange(ROWS * (COLUMNS + 2)).reshape(ROWS, -1)[:, :COLUMNS]
     np.testing.assert_array_equal(numbers(read(path, skip_frames=(3, 2))), expected)
@@ -102,7 +102,7 @@ def test_a_stack_without_a_scan_is_shortened(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::mrcdist.MrcdistWarning")
-def test_a_compressed_stream_is_read_alike(tmp_path):
+def test_frames_of_a_compressed_stream_are_skipped(tmp_path):
     plain = write_mrc(tmp_path / "stack.mrc", numbered(23))
     packed = tmp_path / "stack.mrc.gz"
     packed.write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
@@ -111,7 +111,7 @@ def test_a_compressed_stream_is_read_alike(tmp_path):
         np.testing.assert_array_equal(numbers(dataset), np.arange(3, 23).reshape(ROWS, COLUMNS))
 
 
-def test_the_command_line_takes_one_number_or_two(tmp_path):
+def test_command_line_accepts_one_number_or_two(tmp_path):
     path = acquisition(tmp_path, 3 + ROWS * (COLUMNS + 2))
     for given, status in (("3,2", 0), ("-3", 0), ("1,2,3", 2), ("x", 2)):
         done = CliRunner().invoke(main, ["info", str(path), f"--skip-frames={given}"])

@@ -1,4 +1,4 @@
-"""NZ that was not brought up to date: the frames behind it are read, never taken for missing."""
+"""NZ that is out of date: frames after it are read, and never taken for missing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def set_nz(path, nz, byteorder="<"):
 
 
 def read(url, **options):
-    """The data and what was warned about it."""
+    """Return the data and the warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", MrcdistWarning)
         [ds] = mrcdist.read_mrc(url, **options)
@@ -89,10 +89,10 @@ def test_list_of_scan_points_is_read_once(tmp_path, points_in):
     assert_complete(found, expected, 1)
 
 
-class TestFramesThatDoNotFillTheScan:
+class TestPartialScan:
     @pytest.mark.parametrize("nz", [0, 1, 11])
-    def test_those_that_are_there_are_read(self, tmp_path, nz):
-        """The acquisition was aborted, too."""
+    def test_existing_frames_are_read(self, tmp_path, nz):
+        """The acquisition was also aborted."""
         written = write_acquisition(tmp_path, scan_shape=SCAN, present=12, announced=nz)
         numbers = np.where(np.arange(N) < 12, np.arange(N), -1).reshape(SCAN)
         data, notes = read(written.movie, allow_truncated=True)
@@ -100,12 +100,12 @@ class TestFramesThatDoNotFillTheScan:
         assert any("8 of 20 frames are missing" in note for note in notes)
         assert any(f"NZ = {nz} is out of date: the file has 12" in note for note in notes)
 
-    def test_without_leave_they_are_an_error_that_counts_them(self, tmp_path):
+    def test_missing_frames_are_an_error_unless_allowed(self, tmp_path):
         written = write_acquisition(tmp_path, scan_shape=SCAN, present=12, announced=1)
         with pytest.raises(SidecarError, match="only 12 frames"):
             mrcdist.read_mrc(written.movie)
 
-    def test_a_part_of_a_frame_at_the_end_is_none(self, tmp_path):
+    def test_incomplete_last_frame_is_not_counted(self, tmp_path):
         written = write_acquisition(tmp_path, scan_shape=SCAN, present=12, announced=1)
         with written.movie.open("ab") as file:
             file.write(bytes(7))
@@ -115,20 +115,20 @@ class TestFramesThatDoNotFillTheScan:
 
     @pytest.mark.parametrize("options", [{}, {"allow_truncated": True}])
     @pytest.mark.parametrize("nz", [0, 1, 19])
-    def test_more_than_the_scan_has_points_are_an_error(self, tmp_path, nz, options):
-        """Which of them are the scan's is not known; NZ is not either."""
+    def test_more_frames_than_points_of_the_scan_are_an_error(self, tmp_path, nz, options):
+        """It is unknown which of them belong to the scan, and NZ is wrong, too."""
         written = write_acquisition(tmp_path, scan_shape=SCAN, present=25, announced=nz)
         with pytest.raises(SidecarError, match="20 points, but the file has 25 frames"):
             mrcdist.read_mrc(written.movie, **options)
 
     @pytest.mark.parametrize("options", [{}, {"allow_truncated": True}])
-    def test_more_than_the_callers_shape_has_places_are_an_error(self, tmp_path, options):
+    def test_more_frames_than_points_of_the_callers_shape_are_an_error(self, tmp_path, options):
         written = write_acquisition(tmp_path, scan_shape=SCAN, announced=1)
         with pytest.raises(ArgumentError, match="15 points, but the file has 20 frames"):
             mrcdist.read_mrc(written.movie, navigation_shape=(5, 3), **options)
 
 
-def test_callers_shape_that_nz_agrees_with_is_taken_at_its_word(tmp_path):
+def test_nz_is_used_if_it_fits_the_callers_shape(tmp_path):
     written = write_acquisition(tmp_path, scan_shape=SCAN, announced=10)
     with pytest.warns(MrcdistWarning, match="bytes follow the 10 frames"):
         [ds] = mrcdist.read_mrc(written.movie, navigation_shape=(5, 2), metadata_file=None)
@@ -152,7 +152,7 @@ class TestParts:
         expected = frames_of(np.arange(N).reshape(SCAN), written)
         assert_complete(read(written.movie, **options), expected, 1)
 
-    def test_no_part_moves_to_the_place_of_another(self, written):
+    def test_frames_of_one_part_do_not_replace_those_of_another(self, written):
         """The last part is missing, and NZ of the first is out of date."""
         set_nz(written.movies[0], 3)
         written.movies[2].unlink()
@@ -193,7 +193,7 @@ class TestCompressed:
         found = read(path, navigation_shape=(5, 4), **options)
         assert_complete(found, NUMBERS.reshape(4, 5, 6, 8), nz)
 
-    def test_frames_that_are_there_are_read(self, tmp_path, form, nz):
+    def test_existing_frames_are_read(self, tmp_path, form, nz):
         path = tmp_path / "a.mrc"
         path.write_bytes(FORMS[form](NUMBERS, nz))
         data, notes = read(path, navigation_shape=(6, 4), allow_truncated=True)
@@ -201,7 +201,7 @@ class TestCompressed:
         np.testing.assert_array_equal(data, expected)
         assert any("4 of 24 frames are missing" in note for note in notes)
 
-    def test_more_than_the_shape_has_places_are_an_error(self, tmp_path, form, nz):
+    def test_more_frames_than_points_are_an_error(self, tmp_path, form, nz):
         path = tmp_path / "a.mrc"
         path.write_bytes(FORMS[form](NUMBERS, nz))
         with pytest.raises(ArgumentError, match="15 points"):
@@ -209,7 +209,7 @@ class TestCompressed:
 
 
 @pytest.mark.parametrize("more", [b"junk", b"\2\1\0\0" + bytes(40)])
-def test_what_follows_the_sections_of_mrcz_need_not_be_sections(tmp_path, more):
+def test_bytes_after_the_sections_of_mrcz_need_not_be_sections(tmp_path, more):
     path = tmp_path / "a.mrcz"
     path.write_bytes(mrcz_bytes(NUMBERS[:12], 10) + more)
     data, notes = read(path, navigation_shape=(5, 4), allow_truncated=True)
@@ -219,7 +219,7 @@ def test_what_follows_the_sections_of_mrcz_need_not_be_sections(tmp_path, more):
 
 
 @pytest.mark.parametrize("nz", [0, 1, 5])
-def test_without_a_scan_nz_holds_and_the_warning_names_the_remedy(tmp_path, nz):
+def test_nz_is_used_without_a_scan_and_the_warning_has_a_remedy(tmp_path, nz):
     path = tmp_path / "a.mrc"
     path.write_bytes(stale(NUMBERS, nz))
     with pytest.warns(MrcdistWarning, match="navigation_shape=\\(20,\\) reads them as frames"):
@@ -229,13 +229,13 @@ def test_without_a_scan_nz_holds_and_the_warning_names_the_remedy(tmp_path, nz):
 
 
 @pytest.mark.parametrize("nz", [0, 1, 4])
-def test_a_length_left_open_counts_the_frames_that_are_there(tmp_path, nz):
+def test_length_of_minus_1_counts_all_complete_frames(tmp_path, nz):
     path = tmp_path / "a.mrc"
     path.write_bytes(stale(NUMBERS, nz))
     assert_complete(read(path, navigation_shape=(5, -1)), NUMBERS.reshape(4, 5, 6, 8), nz)
 
 
-def test_a_length_left_open_may_be_that_of_the_complete_frames(tmp_path):
+def test_length_of_minus_1_may_count_only_the_complete_frames(tmp_path):
     path = tmp_path / "a.mrc"
     path.write_bytes(mrc_bytes(NUMBERS)[: 1024 + 18 * 96 + 5])
     data, _ = read(path, navigation_shape=(3, -1), allow_truncated=True)
@@ -244,7 +244,7 @@ def test_a_length_left_open_may_be_that_of_the_complete_frames(tmp_path):
         mrcdist.plan_mrc(path, navigation_shape=(8, -1), allow_truncated=True)
 
 
-def test_bytes_that_are_no_frames_have_no_such_remedy(tmp_path):
+def test_trailing_bytes_that_are_not_frames_have_no_such_remedy(tmp_path):
     path = tmp_path / "a.mrc"
     path.write_bytes(mrc_bytes(NUMBERS) + bytes(100))
     _, [note] = read(path)
