@@ -93,6 +93,8 @@ def _axes(text: str) -> tuple[int, ...]:
 
 def _skipped(text: str) -> int | tuple[int, ...]:
     numbers = _axes(text)
+    if len(numbers) > 2:
+        raise click.BadParameter(f"{text}: expected one or two integers, such as 57 or 0,1")
     return numbers if len(numbers) > 1 else numbers[0]
 
 
