@@ -210,18 +210,14 @@ def _compute(
 
     print("reading everything again, without computing …", flush=True)
     start = time.perf_counter()
-    _follow(data.map_blocks(_corner, drop_axis=(2, 3), dtype=data.dtype).persist())
+    one_pixel = data.map_blocks(lambda b: b[..., 0, 0].copy(), drop_axis=(2, 3), dtype=data.dtype)
+    _follow(one_pixel.persist())
     seconds = time.perf_counter() - start
     print(
         f"  {seconds:.1f} s, {size / seconds / 2**20:.0f} MiB/s: server, scheduler and workers "
         f"share {CPU_COUNT} CPUs here"
     )
     return {name: np.asarray(result) for name, result in results.items()}, ds["axes"]
-
-
-def _corner(block: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """Return one pixel of each frame that was read."""
-    return block[..., 0, 0].copy()
 
 
 def _follow(array: da.Array) -> None:

@@ -13,9 +13,9 @@ from mrcdist.errors import ArgumentError
 from mrcdist.plan.layout import Frames, FrameTable, Layout
 from mrcdist.preview.sample import (
     ImagesSample,
-    Limits,
     Piece,
     Sample,
+    SampleLimits,
     ScanSample,
     View,
     VolumeSample,
@@ -42,7 +42,7 @@ _MEAN_POINTS_WITH_BANDS = 64
 def choose_sample(
     layout: Layout,
     view: View,
-    limits: Limits,
+    limits: SampleLimits,
     *,
     table: FrameTable | None = None,
     virtual_image: bool = True,
@@ -84,7 +84,7 @@ def choose_sample(
 
 
 def _sample_images(
-    layout: Layout, limits: Limits, table: FrameTable | None, reachable: int, max_images: int
+    layout: Layout, limits: SampleLimits, table: FrameTable | None, reachable: int, max_images: int
 ) -> ImagesSample:
     """Choose as many evenly spaced frames as can be shown whole or by closely spaced lines."""
     positions: Sequence[int] = range(reachable)
@@ -106,7 +106,7 @@ def _sample_images(
     raise _too_small(limits.budget, layout.row_bytes, "one row")
 
 
-def _sample_volume(layout: Layout, limits: Limits) -> VolumeSample:
+def _sample_volume(layout: Layout, limits: SampleLimits) -> VolumeSample:
     """Choose three planes of the first volume of a file.
 
     A section is contiguous, and the plane along the rows needs one row of each section. The plane
@@ -129,7 +129,7 @@ def _sample_volume(layout: Layout, limits: Limits) -> VolumeSample:
     return VolumeSample(pieces, at, all_rows, sections, sections, all_rows)
 
 
-def _sample_sparse_volume(layout: Layout, limits: Limits, n_sections: int) -> VolumeSample:
+def _sample_sparse_volume(layout: Layout, limits: SampleLimits, n_sections: int) -> VolumeSample:
     rows, columns = layout.frame_shape
     row_bytes = layout.row_bytes
     max_reads = max(limits.max_reads // 4, 1)  # for each plane
@@ -163,7 +163,7 @@ def _sample_sparse_volume(layout: Layout, limits: Limits, n_sections: int) -> Vo
 def _sample_scan(
     layout: Layout,
     plane: Sequence[int],
-    limits: Limits,
+    limits: SampleLimits,
     table: FrameTable | None,
     *,
     virtual_image: bool,
@@ -184,7 +184,8 @@ def _sample_scan(
         max_points = min(max_points, _MEAN_POINTS)
     for step in itertools.count(min_step(sizes, max_points)):
         ys, xs, frames = _grid(layout, plane, table, step)
-        pieces = merge_pieces(((i, rows) for i in _present(frames)), len(rows))
+        present = frames[frames >= 0].tolist()
+        pieces = merge_pieces(((i, rows) for i in present), len(rows))
         if len(pieces) <= limits.max_reads:
             break
     coarse = frames.size < min(_MIN_POINTS, math.prod(sizes))
@@ -192,11 +193,11 @@ def _sample_scan(
         banded = _sample_bands(layout, plane, limits, table)
         if banded is not None and banded.frames.size > frames.size:
             return banded
-    return ScanSample(pieces, ys, xs, frames, rows, tuple(_present(frames)), _near_centre(frames))
+    return ScanSample(pieces, ys, xs, frames, rows, tuple(present), _near_centre(frames))
 
 
 def _sample_bands(
-    layout: Layout, plane: Sequence[int], limits: Limits, table: FrameTable | None
+    layout: Layout, plane: Sequence[int], limits: SampleLimits, table: FrameTable | None
 ) -> ScanSample | None:
     """Choose a few whole frames, and the central rows of many; None if the budget is too small."""
     rows, row_bytes = layout.frame_shape[0], layout.row_bytes
@@ -212,7 +213,7 @@ def _sample_bands(
     band = range(top, top + height)
     single = _near_centre(frames)
 
-    present = _present(frames)
+    present = frames[frames >= 0].tolist()
     whole = {present[i] for i in np.linspace(0, len(present) - 1, n_whole - 1).astype(int)}
     whole.add(int(frames[single]))
     pieces = merge_pieces(((i, range(rows) if i in whole else band) for i in present), rows)
@@ -229,10 +230,6 @@ def _grid(
     frames = layout.frames(tuple(box), table).reshape([len(positions) for positions in box])
     ys, xs = (box[axis] for axis in plane)
     return ys, xs, np.moveaxis(frames, plane, (0, 1)).reshape(len(ys), len(xs))
-
-
-def _present(frames: Frames) -> list[int]:
-    return [int(frame) for frame in frames.ravel() if frame >= 0]
 
 
 def _near_centre(frames: Frames) -> tuple[int, int]:

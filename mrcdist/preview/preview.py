@@ -21,8 +21,8 @@ from mrcdist.preview.reading import cost_of, read_pieces
 from mrcdist.preview.sample import (
     DEFAULT_BUDGET,
     ImagesSample,
-    Limits,
     Sample,
+    SampleLimits,
     ScanSample,
     View,
     ViewKind,
@@ -135,9 +135,9 @@ def plan_preview(
     return Preview(plan, chosen, sample, total, tuple(notes), image)
 
 
-def _limits(plan: Plan, budget: int) -> Limits:
+def _limits(plan: Plan, budget: int) -> SampleLimits:
     part = plan.source.parts[0]
-    return Limits(
+    return SampleLimits(
         budget, whole_frames=part.sections is not None, stream=part.compression is not None
     )
 

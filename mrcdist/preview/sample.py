@@ -75,7 +75,7 @@ def choose_view(
 
 
 @dataclass(frozen=True)
-class Limits:
+class SampleLimits:
     """Limits of a sample: how much may be read, and which parts can be read individually.
 
     `max_reads`, at least 16, is the maximum number of pieces: in an object store, each takes one or

@@ -23,7 +23,7 @@ from mrcdist.preview.reading import (
     mean_on_grid,
     read_pieces,
 )
-from mrcdist.preview.sample import Limits, ScanSample, View
+from mrcdist.preview.sample import SampleLimits, ScanSample, View
 from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan, origin_of, source_of
@@ -149,7 +149,7 @@ def _from_source(
 ) -> ScanData:
     plane, axes = _scan_axes(axes)
     part = source.parts[0]
-    limits = Limits(budget, whole_frames=True, stream=part.compression is not None)
+    limits = SampleLimits(budget, whole_frames=True, stream=part.compression is not None)
     sample = choose_sample(source.layout, View("scan", plane), limits, table=source.table)
     if not isinstance(sample, ScanSample):
         raise ArgumentError(

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -206,13 +207,12 @@ def _movie_files(
     if parts == 1:
         count = n_frames if announced is None else announced
         return [(folder / f"{name}_movie.mrc", range(n_frames), count)]
-    movies = []
-    for part in range(parts):
-        stop = n_frames if part == parts - 1 else min(n_frames, (part + 1) * per_file)
-        frames = range(part * per_file, stop)
-        if frames or part == 0:
-            movies.append((folder / f"{name}_{part}_movie.mrc", frames, len(frames)))
-    return movies
+    starts = range(0, max(n_frames, 1), per_file)[:parts]
+    parts_of_movie = [range(*ends) for ends in pairwise([*starts, n_frames])]
+    return [
+        (folder / f"{name}_{number}_movie.mrc", frames, len(frames))
+        for number, frames in enumerate(parts_of_movie)
+    ]
 
 
 def _write_images(

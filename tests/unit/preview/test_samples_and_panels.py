@@ -20,7 +20,7 @@ from mrcdist.preview.panels import image_panels, scan_panels, volume_panels
 from mrcdist.preview.reading import SamplePixels
 from mrcdist.preview.sample import (
     ImagesSample,
-    Limits,
+    SampleLimits,
     ScanSample,
     View,
     VolumeSample,
@@ -79,7 +79,7 @@ def rows_of(pieces):
 
 sizes = st.integers(1, 12)
 limits = st.builds(
-    Limits,
+    SampleLimits,
     budget=st.integers(1, 20_000),
     max_reads=st.integers(16, 300),
     whole_frames=st.booleans(),
@@ -126,7 +126,7 @@ def test_points_of_virtual_images_are_means_over_the_detector(shape, budget, pre
     table = np.random.default_rng(n).permutation(n).reshape(ny, nx).astype(np.int32)
     frames = np.random.default_rng(1).integers(0, 999, (n, rows, columns)).astype(np.uint16)
     try:
-        sample = choose_sample(layout, SCAN, Limits(budget, max_reads=64), table=table)
+        sample = choose_sample(layout, SCAN, SampleLimits(budget, max_reads=64), table=table)
     except ArgumentError:
         assume(False)
     assert isinstance(sample, ScanSample)
@@ -153,7 +153,7 @@ def test_points_of_virtual_images_are_means_over_the_detector(shape, budget, pre
 def test_rows_through_the_centre_are_read_of_large_frames():
     """Frames of 1 MiB in a budget of 64 MiB: a grid far finer than 64 frames would give."""
     layout = layout_of((256, 256, 1024, 512))
-    sample = choose_sample(layout, SCAN, Limits(64 * 2**20))
+    sample = choose_sample(layout, SCAN, SampleLimits(64 * 2**20))
     assert sample.frames.size >= 24 * 24
     assert len(sample.band) < 1024
     assert abs((sample.band.start + sample.band.stop) / 2 - 512) < 1
@@ -164,7 +164,7 @@ def test_rows_through_the_centre_are_read_of_large_frames():
 def test_axes_of_a_scan_other_than_y_and_x_stay_at_their_first_point():
     shape = (3, 4, 5, 2, 2, 2)  # repeat, y, x, point repeat
     layout = layout_of(shape)
-    sample = choose_sample(layout, View("scan", (1, 2)), Limits(10**6))
+    sample = choose_sample(layout, View("scan", (1, 2)), SampleLimits(10**6))
     expected = np.arange(120).reshape(shape[:4])[0, :, :, 0]
     np.testing.assert_array_equal(sample.frames, expected)
 
@@ -174,7 +174,9 @@ def test_volume_panels_are_planes_of_the_volume(shape, budget, whole):
     layout = layout_of(shape)
     volume = np.random.default_rng(2).integers(0, 9999, shape).astype(np.uint16)
     try:
-        sample = choose_sample(layout, VOLUME, Limits(budget, max_reads=32, whole_frames=whole))
+        sample = choose_sample(
+            layout, VOLUME, SampleLimits(budget, max_reads=32, whole_frames=whole)
+        )
     except ArgumentError:
         assume(False)
     assert isinstance(sample, VolumeSample)
@@ -195,7 +197,7 @@ def test_volume_panels_are_planes_of_the_volume(shape, budget, whole):
 
 def test_only_the_plane_across_the_rows_skips_sections():
     """Of a tomogram of 2 GiB, with a budget of 64 MiB."""
-    sample = choose_sample(layout_of((512, 1024, 1024), "<f4"), VOLUME, Limits(64 * 2**20))
+    sample = choose_sample(layout_of((512, 1024, 1024), "<f4"), VOLUME, SampleLimits(64 * 2**20))
     assert sample.along_row == range(512)
     assert len(sample.along_column) >= 8
     assert sample.column_rows == (range(1024),)
@@ -205,7 +207,7 @@ def test_only_the_plane_across_the_rows_skips_sections():
 def test_image_panels_are_frames_or_mean_rows_of_their_bands(shape, budget):
     layout = layout_of(shape)
     stack = np.random.default_rng(3).integers(0, 9999, shape).astype(np.uint16)
-    sample = choose_sample(layout, IMAGES, Limits(budget, max_reads=64))
+    sample = choose_sample(layout, IMAGES, SampleLimits(budget, max_reads=64))
     assert isinstance(sample, ImagesSample)
     assert sorted(set(sample.frames)) == list(sample.frames)
     pixels = pixels_of(stack, sample.pieces)
@@ -216,7 +218,7 @@ def test_image_panels_are_frames_or_mean_rows_of_their_bands(shape, budget):
 
 
 def test_montage_includes_the_first_and_the_last_frame_and_shows_whole_frames_that_fit():
-    sample = choose_sample(layout_of((41, 100, 100)), IMAGES, Limits(10**7))
+    sample = choose_sample(layout_of((41, 100, 100)), IMAGES, SampleLimits(10**7))
     assert len(sample.frames) == 12
     assert (sample.frames[0], sample.frames[-1]) == (0, 40)
     assert sample.bands == (range(100),)
@@ -225,7 +227,7 @@ def test_montage_includes_the_first_and_the_last_frame_and_shows_whole_frames_th
 def test_large_frames_are_sampled_line_by_line():
     """Several images of a tilt series of 47 MB images, with a budget of 64 MiB."""
     layout = layout_of((60, 4092, 5760))
-    sample = choose_sample(layout, IMAGES, Limits(64 * 2**20))
+    sample = choose_sample(layout, IMAGES, SampleLimits(64 * 2**20))
     assert len(sample.frames) >= 4
     assert len(sample.bands) >= 256
 
