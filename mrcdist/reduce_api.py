@@ -1,10 +1,10 @@
-"""Public functions of reductions: several results in one pass over the frames."""
+"""Public functions for reductions: several results in one pass over the frames."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -16,21 +16,19 @@ from distributed import Client, get_client
 
 from mrcdist.api import plan_mrc
 from mrcdist.compute.functions import FrameReduction
-from mrcdist.compute.one_pass import Compute, InMemory, OnePass, Values
+from mrcdist.compute.one_pass import Compute, InMemory, OnePass
 from mrcdist.compute.partial import begun_chunks
-from mrcdist.compute.patterns import (
-    MaximumPattern,
-    MeanPattern,
-    StandardDeviation,
-    SumPattern,
-)
 from mrcdist.compute.quantities import (
     CenterOfMass,
+    MaximumPattern,
+    MeanPattern,
     Quantity,
     RadialProfile,
+    StandardDeviation,
+    SumPattern,
     VirtualImage,
 )
-from mrcdist.compute.results import Array, Result, limited
+from mrcdist.compute.results import Array, Result, select_data
 from mrcdist.compute.submit import compute_in_threads, compute_parts
 from mrcdist.compute.tasks import DEVICES, array_module
 from mrcdist.errors import ArgumentError
@@ -54,7 +52,7 @@ __all__ = [
     "reduce_frames",
 ]
 
-# Results of the size of a frame that are in this process at a time.
+# Maximum number of results with the shape of a frame in this process at a time.
 _MAX_SUMS = 8
 
 
@@ -79,7 +77,7 @@ def reduce_frames(
     ----------
     data : str, PathLike, list, Plan, dict or HyperSpy signal
         A file, as for `read_mrc`; a plan from `plan_mrc`; a dict from `read_mrc`, with its current
-        calibration; or a lazy signal made from that. Its array must not have been modified.
+        calibration; or a lazy signal made from such a dict. The array must not have been modified.
     results : mapping of str to VirtualImage, CenterOfMass, MeanPattern, …
         Results to compute, under names of your choice. A plain function becomes a `FrameReduction`.
     region : array_like, optional
@@ -93,10 +91,10 @@ def reduce_frames(
         Default: the current client if there is one, otherwise threads of this process.
     resume : str or PathLike, optional
         Folder for finished parts. It is created, kept if the computation is interrupted, and
-        deleted at the end. Repeating the call, on this or another cluster, then reads only what is
-        left: of a file, in the chunks of the first call if `chunks` is left out; other data must
-        have the same chunks. Your own functions must be unchanged; changes in other modules that
-        they call are not detected.
+        deleted at the end. Repeating the call, on this or another cluster, then reads only the
+        rest. If `data` is a file and `chunks` is omitted, the chunks are those of the first call;
+        other data must have the same chunks. Your own functions must be unchanged; changes in other
+        modules that they call are not detected.
     progress : bool, default True
         Show a progress bar after two seconds.
     device : {"cpu", "cupy"}, default "cpu"
@@ -137,57 +135,63 @@ def reduce_frames(
     ((4, 8), (8, 16))
     """
     folder = None if resume is None else Path(resume).expanduser().absolute()
-    source, axes, chunks = _planned(data, options, folder)
-    dataset = limited(source, axes, chunks, region=region, frames=frames)
+    source, axes, chunks = _plan(data, options, folder)
+    dataset = select_data(source, axes, chunks, region=region, frames=frames)
     client = client or _current_client()
     if client is None:
         threads = int(dask.config.get("num_workers", None) or CPU_COUNT)
         compute: Compute = partial(compute_in_threads, threads=threads)
     else:
-        threads = sum(client.nthreads().values())  # 0 if workers are still to come
+        threads = sum(client.nthreads().values())  # 0 before any worker has started
         compute = partial(compute_parts, client)
     if device not in DEVICES:
-        array_module(device)  # raises
-    # Where a job goes on must not depend on how many threads there are this time.
+        array_module(device)  # raises an error
+    # A job must be resumable with any number of threads.
     limits = {} if folder else {"threads": threads, "max_sum_parts": _MAX_SUMS}
     the_pass = OnePass(dataset, _quantities(results), device=device, **limits)
     patience = 2.0 if progress else math.inf
-    with _kept(the_pass, folder, chunks) as (values, there):
-        done = the_pass.run(
-            lambda: nullcontext(compute), values, there, label="reducing frames", patience=patience
-        )
+    run = partial(
+        the_pass.run, lambda: nullcontext(compute), label="reducing frames", patience=patience
+    )
+    if folder is None:
+        done = run(InMemory())
+    else:
+        hint = "go on with the same call"
+        store = the_pass.store(folder, chunks=chunks, resume_hint=hint, argument="resume")
+        finished = store.open(resume=True)
+        with store.kept_if_any():
+            done = run(store, finished)
+            store.finish()
     notes = [f"{name}: {note}" for name, result in done.results.items() for note in result.notes]
     warn(dataset.source.parts[0].file.location.shown, notes)
     return done.results
 
 
 def _quantities(results: Mapping[str, Any]) -> dict[str, Quantity]:
-    """Check what is asked for; a plain function is taken for a `FrameReduction`."""
+    """Check the requested results; a plain function becomes a `FrameReduction`."""
     if not isinstance(results, Mapping):
         raise _invalid(
             f"results of type {type(results).__name__}",
             "it is not a dict with a name for each result",
             'pass a dict, such as {"mean": MeanPattern()}',
         )
-    found: dict[str, Quantity] = {}
+    quantities: dict[str, Quantity] = {}
     for name, each in results.items():
-        if not hasattr(each, "reductions"):
-            if not callable(each):
-                raise _invalid(
-                    f"result {name!r} of type {type(each).__name__}",
-                    "it is neither a result, such as MeanPattern(), nor a function",
-                    f"pass VirtualImage({each!r})"
-                    if isinstance(each, str)
-                    else "pass VirtualImage(detector), MeanPattern(), … or a function of frames",
-                )
-            each = FrameReduction(each)
-        elif isinstance(each, type):
-            called = f"{each.__name__}()"
+        if isinstance(each, type) and hasattr(each, "reductions"):
             raise _invalid(
-                f"result {name!r}: {each.__name__}", "it is a class", f"call it: {called}"
+                f"result {name!r}: {each.__name__}",
+                "it is a class",
+                f"pass an instance: {each.__name__}()",
             )
-        found[name] = each
-    return found
+        if not hasattr(each, "reductions") and not callable(each):
+            example = f"({each!r})" if isinstance(each, str) else "(detector), MeanPattern(), …"
+            raise _invalid(
+                f"result {name!r} of type {type(each).__name__}",
+                "it is neither a result, such as MeanPattern(), nor a function",
+                f"pass VirtualImage{example}, or a function of frames",
+            )
+        quantities[name] = each if hasattr(each, "reductions") else FrameReduction(each)
+    return quantities
 
 
 def _invalid(problem: str, cause: str, remedy: str) -> ArgumentError:
@@ -196,27 +200,25 @@ def _invalid(problem: str, cause: str, remedy: str) -> ArgumentError:
     )
 
 
-def _planned(
+def _plan(
     data: Any, options: Mapping[str, Any], folder: Path | None
 ) -> tuple[MrcSource, tuple[Axis, ...], Chunks]:
-    """Return what the data of any kind are read from, with axes and chunks."""
+    """Return source, axes and chunks of data of any kind."""
     is_contents = isinstance(data, Mapping) or hasattr(data, "axes_manager")
     if options and (is_contents or isinstance(data, Plan)):
-        names = ", ".join(options)
         raise ArgumentError(
-            f"{names} for data that are already planned",
+            f"{', '.join(options)} for data that are already planned",
             code="options-invalid",
             argument=next(iter(options)),
             cause="options determine how a file is read, but data is a "
             f"{type(data).__name__}; reduce_frames itself has only region, frames, client, resume, "
             "progress and device",
-            remedy="omit them, or pass them to plan_mrc or read_mrc; check whether a name is "
-            "misspelt",
+            remedy="omit them, or pass them to plan_mrc or read_mrc; check the spelling of names",
         )
     if is_contents:
         contents = contents_of(data)
-        found = source_of(contents.array)
-        if found is None:
+        source = source_of(contents.array)
+        if source is None:
             raise ArgumentError(
                 f"data with an array of shape {contents.array.shape}",
                 code="data-not-reducible",
@@ -225,34 +227,16 @@ def _planned(
                 "sliced or changed",
                 remedy="pass what read_mrc returned, or the file; for part of a scan, pass region",
             )
-        return found, contents.axes, contents.array.chunks
-    # A file is read in the chunks of the job that the folder keeps.
-    plan = (
-        data
-        if isinstance(data, Plan)
-        else plan_to_resume(
+        return source, contents.axes, contents.array.chunks
+    if isinstance(data, Plan):
+        plan = data
+    else:  # an unfinished job in the folder determines the default chunks
+        plan = plan_to_resume(
             lambda chunks: plan_mrc(data, **{**options, "chunks": chunks}),
             options.get("chunks", "auto"),
             begun_chunks(folder) if folder else None,
         )
-    )
     return plan.source, plan.axes, plan.chunks
-
-
-@contextmanager
-def _kept(
-    the_pass: OnePass, folder: Path | None, chunks: Chunks
-) -> Iterator[tuple[Values, Sequence[int]]]:
-    """Open the folder that keeps the values of parts, and list the parts that are there."""
-    if folder is None:
-        yield InMemory(), ()
-        return
-    hint = "go on with the same call"
-    store = the_pass.store(folder, chunks=chunks, resume_hint=hint, argument="resume")
-    there = store.open(resume=True)
-    with store.kept_if_any():
-        yield store, there
-        store.finish()
 
 
 def _current_client() -> Client | None:

@@ -28,7 +28,7 @@ from mrcdist.compute.detectors import ArrayFile
 from mrcdist.compute.one_pass import Compute, Finished, OnePass
 from mrcdist.compute.partial import PartialStore, partial_folder
 from mrcdist.compute.quantities import CenterOfMass, Quantity
-from mrcdist.compute.results import Result, limited
+from mrcdist.compute.results import Result, select_data
 from mrcdist.compute.submit import compute_parts
 from mrcdist.compute.tasks import total
 from mrcdist.errors import MrcdistError
@@ -98,7 +98,7 @@ class Summary:
         }
 
     def _detector(self, name: str) -> str:
-        return str(getattr(self.done.wanted[name], "detector", ""))
+        return str(getattr(self.done.quantities[name], "detector", ""))
 
     def __str__(self) -> str:
         done, read = self.done, total(self.done.ledger)
@@ -169,7 +169,7 @@ def run(
         with computing(cluster_options, log) as cluster:
             yield partial(compute_parts, cluster.client, check=cluster.check)
 
-    data = limited(plan.source, plan.axes, plan.chunks, region=region, frames=frames)
+    data = select_data(plan.source, plan.axes, plan.chunks, region=region, frames=frames)
     one_pass = OnePass(data, results)
     paths = _check_outputs(plan, results, outputs, region, one_pass)
     if obstacle := one_pass.resume_obstacle():

@@ -21,8 +21,15 @@ from mrcdist.cli.options import (
     together,
 )
 from mrcdist.compute.detectors import ArrayFile, parse_detector
-from mrcdist.compute.patterns import MaximumPattern, MeanPattern, StandardDeviation, SumPattern
-from mrcdist.compute.quantities import CenterOfMass, Quantity, VirtualImage
+from mrcdist.compute.quantities import (
+    CenterOfMass,
+    MaximumPattern,
+    MeanPattern,
+    Quantity,
+    StandardDeviation,
+    SumPattern,
+    VirtualImage,
+)
 from mrcdist.errors import ArgumentError
 from mrcdist.plan.selection import parse_range
 

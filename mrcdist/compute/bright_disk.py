@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from mrcdist.compute.detectors import Ring
 from mrcdist.compute.schedule import Task
 from mrcdist.errors import ArgumentError
 
-# Twice the mean squared distance from the centre ÷ the squared radius of a circle of the same area:
-# 1 for a disk, 1.5 for two touching disks.
-_ROUND = 1.25
+# Largest spread, twice the mean squared distance from the centre ÷ the squared radius of a circle
+# of the same area: 1 for a disk, 1.5 for two touching disks.
+_MAX_SPREAD = 1.25
 
-# Rows processed at a time, to limit memory: the median needs nine shifted copies.
-_BAND = 256
+# Rows filtered at a time, to limit memory: the median copies the neighbours of each pixel.
+_ROWS_AT_A_TIME = 256
 
-# Frames, evenly spread over those that are there, whose mean shows where the bright disk is.
+# Number of frames, evenly spread over the scan, in whose mean the bright disk is located.
 SAMPLED_FRAMES = 32
-_SAMPLED_BY_A_TASK = 4
+_FRAMES_PER_TASK = 4
 
 
 def find_disk(pattern: npt.NDArray[Any]) -> Ring:
@@ -36,66 +36,66 @@ def find_disk(pattern: npt.NDArray[Any]) -> Ring:
     disk.
     """
     raw = np.asarray(pattern, np.float64)
-    smooth = _median(raw)
-    background, top = float(np.percentile(smooth, 5)), float(smooth.max())
-    remedy = "look at the mean pattern and pass {detector='circle:CY,CX,R'}"
-    if not np.isfinite(top) or top <= background:
-        raise ArgumentError(
-            "no bright disk was found",
-            code="bright-disk-not-found",
-            cause="the mean pattern is uniform or not finite",
-            remedy=remedy,
+    neighbours, smooth = _neighbours(raw), np.empty_like(raw)
+    for top in range(0, len(raw), _ROWS_AT_A_TIME):
+        rows = slice(top, top + _ROWS_AT_A_TIME)
+        smooth[rows] = np.median(neighbours[rows], axis=(2, 3))
+    background, maximum = float(np.percentile(smooth, 5)), float(smooth.max())
+    if not np.isfinite(maximum) or maximum <= background:
+        raise _not_found(
+            "no bright disk was found", cause="the mean pattern is uniform or not finite"
         )
-    edge = (background + top) / 2
-    core = smooth >= edge
-    grown = functools.reduce(np.logical_or, _shifted(core))
-    y, x = np.nonzero(grown & (core | (raw >= edge)))
+    threshold = (background + maximum) / 2
+    core = smooth >= threshold
+    near_core = _neighbours(core).any(axis=(2, 3))
+    y, x = np.nonzero(near_core & (core | (raw >= threshold)))
     cy, cx = float(y.mean()), float(x.mean())
-    found = float(np.sqrt(y.size / np.pi))
-    spread = 2 * float(np.mean((y - cy) ** 2 + (x - cx) ** 2)) / found**2
-    if spread > _ROUND:
-        raise ArgumentError(
+    radius = float(np.sqrt(y.size / np.pi))
+    spread = 2 * float(np.mean((y - cy) ** 2 + (x - cx) ** 2)) / radius**2
+    if spread > _MAX_SPREAD:
+        raise _not_found(
             "the bright pixels of the mean pattern do not form one round disk",
-            code="bright-disk-not-found",
             cause=f"the {y.size} pixels above half-maximum are centred at row {cy:.1f}, column "
             f"{cx:.1f} and {spread:.2f} times as spread out as a disk",
-            remedy=remedy,
         )
-    return Ring(cy, cx, 0.0, found)
+    return Ring(cy, cx, 0.0, radius)
 
 
-def _median(pattern: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    near = _shifted(pattern)
-    smooth = np.empty_like(pattern)
-    for top in range(0, len(pattern), _BAND):
-        band = slice(top, top + _BAND)
-        smooth[band] = np.median([each[band] for each in near], axis=0)
-    return smooth
+def _neighbours(pattern: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a view of the 3 × 3 pixels around each pixel, with the edges of the frame repeated."""
+    return sliding_window_view(np.pad(pattern, 1, mode="edge"), (3, 3))
 
 
-def _shifted(pattern: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-    """Return the neighbours of all pixels: nine views, which repeat the edges."""
-    padded = np.pad(pattern, 1, mode="edge")
-    rows, columns = pattern.shape
-    return [padded[dy : dy + rows, dx : dx + columns] for dy in range(3) for dx in range(3)]
+def _not_found(problem: str, cause: str) -> ArgumentError:
+    return ArgumentError(
+        problem,
+        code="bright-disk-not-found",
+        argument="detector",
+        cause=cause,
+        remedy="look at the mean pattern and pass {detector='circle:CY,CX,R'}",
+    )
 
 
-def sample(navigation_shape: tuple[int, ...], present: range | npt.NDArray[np.int64]) -> list[Task]:
-    """Tasks for single frames, spread evenly over the positions that have one.
+def sample_tasks(
+    navigation_shape: tuple[int, ...], present: range | npt.NDArray[np.int64]
+) -> list[Task]:
+    """Return tasks that read single frames, evenly spread over the positions that have one.
 
-    These are counted in array order; an error is raised if there is none.
+    `present` are these positions, counted in array order. An error is raised if there are none.
     """
-    n_frames = len(present)
-    if not n_frames:
+    if not len(present):
         raise ArgumentError(
             "no bright disk was found",
             code="data-not-reducible",
+            argument="detector",
             cause="there are no frames",
-            remedy="give a detector in pixels, such as circle:CY,CX,R",
+            remedy="pass a detector in pixels, such as circle:CY,CX,R",
         )
-    count = min(SAMPLED_FRAMES, n_frames)
-    positions = [present[(2 * i + 1) * n_frames // (2 * count)] for i in range(count)]
-    places = np.transpose(np.unravel_index(positions, navigation_shape)).tolist()
-    blocks = [tuple((at, at + 1) for at in place) for place in places]
-    step = _SAMPLED_BY_A_TASK
-    return [tuple(blocks[i : i + step]) for i in range(0, count, step)]
+    count = min(SAMPLED_FRAMES, len(present))
+    sampled = [present[(2 * i + 1) * len(present) // (2 * count)] for i in range(count)]
+    positions = np.transpose(np.unravel_index(sampled, navigation_shape)).tolist()
+    blocks = [tuple((index, index + 1) for index in position) for position in positions]
+    return [
+        tuple(blocks[first : first + _FRAMES_PER_TASK])
+        for first in range(0, count, _FRAMES_PER_TASK)
+    ]

@@ -1,10 +1,10 @@
-"""Virtual detectors: the weight of each pixel of a frame, and which one a caller means."""
+"""Virtual detectors: a weight for each pixel of a frame, and the ways to specify one."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -15,10 +15,11 @@ from mrcdist.errors import ArgumentError
 Weights = npt.NDArray[np.float64]
 FrameShape = tuple[int, int]
 
-# Sums of 16-bit pixels times integer weights up to this are exact in float64; see `reductions`.
+# Sums of 16-bit pixels with integer weights up to this are exact in float64; see `reductions`.
 _LARGEST_EXACT_WEIGHT = 127
 
-# A blurred disk still has bright pixels outside its half-maximum.
+# Inner radius of the annulus ÷ radius of the disk: a blurred disk has bright pixels outside its
+# half-maximum.
 _ADF_MARGIN = 1.2
 
 
@@ -34,10 +35,10 @@ class Detector(Protocol):
         """Whether no weight is negative."""
 
     def window(self, shape: FrameShape) -> tuple[range, range]:
-        """Return the rows and columns outside of which all weights are 0."""
+        """Return the rows and columns outside which all weights are 0."""
 
     def weights(self, rows: range, columns: range) -> Weights:
-        """Return the weights of a part of the frame, shape (rows, columns)."""
+        """Return the weights of part of a frame, shape (rows, columns)."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,9 @@ class WholeFrame:
 
 @dataclass(frozen=True)
 class Ring:
-    """Circle or annulus: pixels whose centres are at distances from `inner` to `outer`, inclusive.
+    """Circle or annulus: the pixels whose distance to the centre is `inner` to `outer`, inclusive.
 
-    All in pixels; the centre of the first pixel is (0, 0). With `inner` 0, a circle.
+    In pixels, counted from the centre of the first pixel. A circle if `inner` is 0.
     """
 
     cy: float
@@ -75,7 +76,7 @@ class Ring:
     is_nonnegative = True
 
     def window(self, shape: FrameShape) -> tuple[range, range]:
-        """Return the rows and columns inside the outer circle; an error if no pixel is."""
+        """Return the rows and columns inside the outer circle; raise an error if there are none."""
         rows, columns = (
             range(max(math.ceil(c - self.outer), 0), min(math.floor(c + self.outer) + 1, size))
             for c, size in zip((self.cy, self.cx), shape, strict=True)
@@ -85,7 +86,7 @@ class Ring:
                 f"no pixel is inside {self}",
                 code="detector-empty",
                 cause=f"frames have {shape[0]} rows and {shape[1]} columns",
-                remedy="pass row, column and radii in pixels, the row before the column",
+                remedy="pass row, column and radii in pixels, in this order",
             )
         return rows, columns
 
@@ -94,7 +95,7 @@ class Ring:
         y = np.arange(rows.start, rows.stop) - self.cy
         x = np.arange(columns.start, columns.stop) - self.cx
         distance = y[:, None] ** 2 + x**2
-        # Not **2, which fails for what float cannot hold.
+        # Python's ** raises an error if the square overflows.
         inside = (distance >= self.inner * self.inner) & (distance <= self.outer * self.outer)
         return inside.astype(np.float64)
 
@@ -114,9 +115,9 @@ class Ring:
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """Weights from an array, cropped to the part of the frame, from `top` and `left`, with any.
+    """Weights from an array, cropped to its non-zero part, which begins at `top` and `left`.
 
-    The digest is the SHA-256 of the whole array.
+    `digest` is the SHA-256 of the whole array.
     """
 
     values: npt.NDArray[Any] = field(repr=False)
@@ -126,7 +127,7 @@ class Mask:
 
     @classmethod
     def of(cls, weights: npt.ArrayLike, shape: FrameShape) -> Mask:
-        """Return a mask for frames of a shape from an array of weights, checked and cropped."""
+        """Check and crop an array of weights for frames of a shape."""
         try:
             mask = np.asarray(weights)
             fault = _mask_fault(mask, shape)
@@ -138,23 +139,20 @@ class Mask:
                 code="detector-invalid",
                 argument="detector",
                 cause=fault,
-                remedy="pass an array with the rows and columns of a frame, or a file of it that "
-                "numpy.save wrote",
+                remedy="pass an array with the shape of a frame, or a file in which numpy.save has "
+                "stored one",
             )
-        [rows] = np.nonzero(mask.any(axis=1))
-        [columns] = np.nonzero(mask.any(axis=0))
-        part = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+        cropped = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         native = np.ascontiguousarray(mask.astype(mask.dtype.newbyteorder("="), copy=False))
         digest = hashlib.sha256(f"{native.dtype}{native.shape}".encode() + native.tobytes())
-        return cls(part.copy(), int(rows[0]), int(columns[0]), digest.hexdigest())
+        return cls(cropped.copy(), int(rows[0]), int(columns[0]), digest.hexdigest())
 
     @property
     def has_integer_weights(self) -> bool:
         """Whether all weights are integers from -127 to 127."""
-        return bool(
-            np.all(self.values == np.rint(self.values))
-            and np.abs(self.values.astype(np.float64)).max() <= _LARGEST_EXACT_WEIGHT
-        )
+        sizes = np.abs(self.values.astype(np.float64))
+        return bool((sizes % 1 == 0).all() and sizes.max() <= _LARGEST_EXACT_WEIGHT)
 
     @property
     def is_nonnegative(self) -> bool:
@@ -179,11 +177,11 @@ class Mask:
 
 def _mask_fault(mask: npt.NDArray[Any], shape: FrameShape) -> str:
     if mask.shape != shape:
-        return f"its shape is {mask.shape}, frames are {shape}"
+        return f"its shape is {mask.shape}, but frames are {shape}"
     if mask.dtype.kind not in "biuf":
         return f"its dtype is {mask.dtype}"
     if not np.isfinite(mask).all():
-        return "it contains values that are not finite"
+        return "it contains NaN or infinite values"
     return "" if mask.any() else "all its pixels are 0"
 
 
@@ -191,7 +189,7 @@ def _mask_fault(mask: npt.NDArray[Any], shape: FrameShape) -> str:
 class AutoDisk:
     """The bright disk ("bf") or the annulus around it ("adf"), to be located in the data.
 
-    A radius of the bright disk, in pixels, takes the place of the one found.
+    `radius`, that of the bright disk in pixels, overrides the one found in the data.
     """
 
     kind: Literal["bf", "adf"]
@@ -203,8 +201,8 @@ class AutoDisk:
                 f"radius={self.radius:g}",
                 code="radius-invalid",
                 argument="radius",
-                cause="it is the radius of the bright disk in pixels",
-                remedy="give a positive number, or leave it out",
+                cause="the radius of the bright disk is not a positive number of pixels",
+                remedy="pass a positive number, or omit it",
             )
 
     @property
@@ -213,9 +211,9 @@ class AutoDisk:
         return {"bf": "bright field", "adf": "annular dark field"}[self.kind]
 
     def located(self, disk: Ring, shape: FrameShape) -> Ring:
-        """Return the detector that is meant, where the bright disk is known."""
-        radius = disk.outer if self.radius is None else self.radius
-        disk = Ring(disk.cy, disk.cx, 0.0, radius)
+        """Return the detector for a bright disk found in the data."""
+        if self.radius is not None:
+            disk = replace(disk, outer=self.radius)
         return adf_ring(disk, shape) if self.kind == "adf" else disk
 
     def __str__(self) -> str:
@@ -239,43 +237,47 @@ def adf_ring(disk: Ring, shape: FrameShape) -> Ring:
 
 @dataclass(frozen=True)
 class ArrayFile:
-    """An array in a file that `numpy.save` wrote: a mask over the frames, or over the scan."""
+    """An array in a ``.npy`` file: weights of the pixels of a frame, or a mask over the scan."""
 
     path: str
 
-    def load(self, meant: Literal["detector", "region"]) -> npt.NDArray[Any]:
-        """Return the array, or raise an error of the argument for which it is meant."""
-        is_detector = meant == "detector"
+    def load(self, argument: Literal["detector", "region"]) -> npt.NDArray[Any]:
+        """Map the array; `argument` is the one that named the file, for errors."""
+        is_detector = argument == "detector"
         try:
             return np.asarray(np.lib.format.open_memmap(self.path, mode="r"))
-        except Exception as error:  # noqa: BLE001 whatever is in the file
+        except Exception as error:  # noqa: BLE001 any content is possible
             raise ArgumentError(
-                f"{meant} {self.path} cannot be read",
+                f"{argument} {self.path} cannot be read",
                 code="detector-invalid" if is_detector else "frames-invalid",
-                argument=meant,
+                argument=argument,
                 cause=str(error),
                 remedy="pass a file written by numpy.save, with "
                 + ("numbers or booleans" if is_detector else "a mask over the scan"),
             ) from None
 
 
-def understand(wanted: Any, shape: FrameShape) -> Detector | AutoDisk:
-    """Return the detector that is meant for frames of a shape, or the disk that is to be found.
+def resolve_detector(detector: Any, shape: FrameShape) -> Detector | AutoDisk:
+    """Return a detector, checked for frames of a shape; an `AutoDisk` still has to be located.
 
-    It is given as a text, as for `parse_detector`, as weights (array_like), or by what is returned
-    here. An error is raised if it has no pixel in the frame.
+    `detector` is a text as for `parse_detector`, weights (array_like), an `ArrayFile` or what this
+    function returned. An error is raised if the detector covers no pixel of the frame.
     """
-    if isinstance(wanted, str):
-        wanted = parse_detector(wanted)
-    if isinstance(wanted, AutoDisk):
-        return wanted
-    if isinstance(wanted, ArrayFile):
-        return Mask.of(wanted.load("detector"), shape)
-    if not hasattr(wanted, "window"):
-        return Mask.of(wanted, shape)
-    detector: Detector = wanted
-    detector.window(shape)  # or there is no pixel in it
-    return detector
+    if isinstance(detector, str):
+        detector = parse_detector(detector)
+    if isinstance(detector, AutoDisk):
+        return detector
+    if isinstance(detector, ArrayFile):
+        detector = detector.load("detector")
+    if not hasattr(detector, "window"):
+        return Mask.of(detector, shape)
+    resolved: Detector = detector
+    try:
+        resolved.window(shape)
+    except ArgumentError as error:  # no pixel in the frame
+        error.argument = "detector"
+        raise
+    return resolved
 
 
 def parse_detector(
@@ -283,7 +285,8 @@ def parse_detector(
 ) -> WholeFrame | Ring | AutoDisk | ArrayFile:
     """Parse ``bf``, ``adf``, ``all``, ``circle:CY,CX,R``, ``annulus:CY,CX,R1,R2`` or ``*.npy``.
 
-    Rows before columns, in pixels; the radius of the bright disk is for ``bf`` and ``adf`` alone.
+    In pixels, the row of the centre before its column. `radius` is that of the bright disk, for
+    ``bf`` and ``adf`` only.
     """
     if text == "bf" or text == "adf":
         return AutoDisk("bf" if text == "bf" else "adf", radius)
@@ -292,26 +295,26 @@ def parse_detector(
             f"radius={radius:g}",
             code="radius-invalid",
             argument="radius",
-            cause="it is the radius of the bright disk in pixels, for bf and adf",
-            remedy="leave it out, or use bf or adf",
+            cause="it is the radius of the bright disk in pixels, for bf and adf only",
+            remedy="omit it, or use bf or adf",
         )
     if text == "all":
         return WholeFrame()
     if text.endswith(".npy"):
         return ArrayFile(text)
     kind, _, listed = text.partition(":")
-    wanted = {"circle": 3, "annulus": 4}.get(kind)
     try:
         numbers = [float(number) for number in listed.split(",")]
     except ValueError:
         numbers = []
-    if wanted is None:
+    count = {"circle": 3, "annulus": 4}.get(kind)
+    if count is None:
         cause = "unknown detector"
-    elif len(numbers) != wanted or not all(map(math.isfinite, numbers)):
-        cause = f"{kind} takes {wanted} numbers"
+    elif len(numbers) != count or not all(map(math.isfinite, numbers)):
+        cause = f"{kind} takes {count} numbers"
     else:
         cy, cx, *radii = numbers
-        inner, outer = radii if wanted == 4 else (0.0, radii[0])
+        inner, outer = radii if count == 4 else (0.0, radii[0])
         if 0 <= inner < outer:
             return Ring(cy, cx, inner, outer)
         cause = "radii must be positive, and the inner one smaller than the outer one"

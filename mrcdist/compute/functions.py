@@ -1,7 +1,8 @@
-"""Reductions by functions of the user's own, which may fail."""
+"""Reductions by functions of the user, which may fail."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,10 +20,10 @@ from mrcdist.format.axis import Axis
 
 
 class FunctionFailedError(Exception):
-    """A function of the user's own failed; its error is the cause.
+    """A function of the user raised an exception, which is the cause.
 
-    `numbers` are those of the frames with which it was called, counted from the first of the block;
-    `alone` is the first of them with which it fails if it is called with nothing else, or None.
+    `numbers` are those of the frames in the failed call, counted from the first of the block;
+    `alone` is the first of them for which a call with a single frame fails too, or None.
     """
 
     def __init__(self, numbers: Sequence[int], alone: int | None) -> None:
@@ -63,50 +64,47 @@ class FrameReduction:
     title: str = "function of frames"
 
     def __dask_tokenize__(self) -> Any:
-        """Distinguish versions of a function, which dask knows by its name alone."""
+        """Distinguish versions of a function, which dask knows by name only."""
         fields = (self.function, self.merge, self.shape, self.title)
         dtype = None if self.dtype is None else np.dtype(self.dtype).str
         codes = [function_digest(each) for each in (self.function, self.merge)]
         return (type(self).__name__, normalize_token(fields), dtype, *codes)
 
     def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
-        """The function, with its frames named where it fails."""
+        """Return the function as a reduction whose errors name the frames."""
         frame_shape = data.layout.frame_shape
         if self.merge is not None:
             return (_Accumulated(frame_shape, self.function, self.merge),)
-        return (_EachFrame(frame_shape, self.function, *self._value(data)),)
-
-    def _value(self, data: Dataset) -> tuple[tuple[int, ...], np.dtype[Any]]:
-        """Shape and dtype of the value of a frame."""
-        known = np.zeros(1)
+        example = np.zeros(1)
         if self.shape is None or self.dtype is None:
-            zeros = np.zeros((1, *data.layout.frame_shape), data.layout.dtype)
+            zeros = np.zeros((1, *frame_shape), data.layout.dtype)
             # If it fails for all frames, the error will name them.
             with suppress(Exception), np.errstate(all="ignore"):
-                known = np.asarray(self.function(zeros))
-        shape = known.shape[1:] if self.shape is None else tuple(self.shape)
-        return shape, known.dtype if self.dtype is None else np.dtype(self.dtype)
+                example = np.asarray(self.function(zeros))
+        shape = example.shape[1:] if self.shape is None else tuple(self.shape)
+        dtype = example.dtype if self.dtype is None else np.dtype(self.dtype)
+        return (_EachFrame(frame_shape, self.function, shape, dtype),)
 
     def finish(self, data: Dataset, *values: Array) -> Result:
         """Name the axes of the values."""
-        [found] = values
+        [joined] = values
         if self.merge is None:
-            axes = (*data.navigation_axes, *_counted(found.shape[data.n_navigation :]))
-            return Result(self.title, found, axes, notes=data.zeros_note())
-        if not len(found):
-            raise ArgumentError("there are no frames to reduce", code="data-not-reducible")
-        of_frames = found[0].shape == data.layout.frame_shape
-        axes = data.signal_axes if of_frames else _counted(found[0].shape)
-        return Result(self.title, found[0], axes, notes=data.missing_note(self.title))
+            axes = (*data.navigation_axes, *_numbered_axes(joined.shape[data.n_navigation :]))
+            return Result(self.title, joined, axes, notes=data.zeros_note())
+        data.require_frames()
+        [value] = joined
+        is_frame = value.shape == data.layout.frame_shape
+        axes = data.signal_axes if is_frame else _numbered_axes(value.shape)
+        return Result(self.title, value, axes, notes=data.missing_note(self.title))
 
 
-def _counted(shape: tuple[int, ...]) -> tuple[Axis, ...]:
+def _numbered_axes(shape: tuple[int, ...]) -> tuple[Axis, ...]:
     return tuple(Axis(f"value_{n}", size, navigate=False) for n, size in enumerate(shape))
 
 
 @dataclass(frozen=True, eq=False)
 class _EachFrame(Reduction):
-    """A value per frame."""
+    """One value per frame."""
 
     function: Callable[[Array], Any]
     shape: tuple[int, ...]
@@ -117,35 +115,37 @@ class _EachFrame(Reduction):
         return np.zeros((n_frames, *self.shape), self.dtype)
 
     def add(self, result: Array, tile: Tile) -> Array:
-        result[...] = _called(self._checked, tile)
+        result[...] = _call(self._checked, tile)
         return result
 
     def _checked(self, frames: Array) -> Array:
         values = np.asarray(self.function(frames))
-        if values.shape != (len(frames), *self.shape):
+        expected = (len(frames), *self.shape)
+        if values.shape != expected:
             raise ArgumentError(
                 f"the function returned an array of shape {values.shape} for {len(frames)} frames",
                 code="function-invalid",
-                cause="its first axis has one element per frame, and each of them the same shape: "
-                f"{(len(frames), *self.shape)}",
-                remedy="return one value, or one array, per frame; or pass merge, if it is one "
-                "value for all of them",
+                argument="function",
+                cause="without merge, it must return one element per frame along the first axis, "
+                f"all of the same shape: {expected}",
+                remedy="return one value or one array per frame, or pass merge if it returns one "
+                "value for all frames",
             )
-        if not _can_keep(values, self.dtype):
+        if not _can_hold(self.dtype, values):
             raise ArgumentError(
                 f"the function returned values of dtype {values.dtype}",
                 code="function-invalid",
                 argument="dtype",
-                cause=f"its values are kept as {self.dtype}, which cannot hold them; without "
-                "dtype, that is the dtype of its value for a frame of zeros",
+                cause=f"they are stored as {self.dtype}, which cannot hold them; the default dtype "
+                "is that of the value for a frame of zeros",
                 remedy="pass FrameReduction(function, dtype=…) with a dtype for the values of "
                 "all frames, such as float",
             )
         return values
 
 
-def _can_keep(values: Array, dtype: np.dtype[Any]) -> bool:
-    """Whether values of a dtype are the same in another one, but for rounding of floats."""
+def _can_hold(dtype: np.dtype[Any], values: Array) -> bool:
+    """Whether a dtype can hold values exactly, except for rounding of floats."""
     if values.dtype.kind in "biu" and dtype.kind in "biu":
         return bool((values.astype(dtype) == values).all())
     return np.can_cast(values.dtype, dtype, "same_kind")
@@ -153,11 +153,11 @@ def _can_keep(values: Array, dtype: np.dtype[Any]) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Accumulated(Reduction):
-    """One value for all frames; arrays of length 1, or 0 as long as there is no frame."""
+    """One value for all frames, as an array of length 1, or 0 before the first frame."""
 
     function: Callable[[Array], Any]
     merge: Callable[[Array, Array], Any]
-    joined_at_once: ClassVar = 4
+    max_joined: ClassVar = 4
     whole_frames: ClassVar = True
     per_frame: ClassVar = False
 
@@ -166,33 +166,27 @@ class _Accumulated(Reduction):
 
     def add(self, result: Array, tile: Tile) -> Array:
         def merged(frames: Array) -> Array:
-            return self._merged(result, np.asarray(self.function(frames))[None])
+            return self.join([result, np.asarray(self.function(frames))[None]])
 
-        return _called(merged, tile)
+        return _call(merged, tile)
 
     def join(self, parts: Sequence[Array]) -> Array:
-        total = parts[0]
-        for part in parts[1:]:
-            total = self._merged(total, part)
-        return total
-
-    def _merged(self, one: Array, other: Array) -> Array:
-        if len(one) and len(other):
-            return np.asarray(self.merge(one[0], other[0]))[None]
-        return one if len(one) else other
+        filled = [part[0] for part in parts if len(part)]
+        if not filled:
+            return parts[0]
+        return np.asarray(functools.reduce(self.merge, filled))[None]
 
 
-def _called(function: Callable[[Array], Array], tile: Tile) -> Array:
-    """Call a function with a tile of whole frames; an error says with which frames."""
-    pixels = tile.pixels
+def _call(function: Callable[[Array], Array], tile: Tile) -> Array:
+    """Call a function with a tile of whole frames; an error contains the numbers of the frames."""
     try:
-        return function(pixels)
+        return function(tile.pixels)
     except Exception as error:
         alone = None
-        for number, frame in zip(tile.numbers, pixels, strict=True):
+        for number, frame in zip(tile.numbers, tile.pixels, strict=True):
             try:
                 function(frame[None])
-            except Exception:  # noqa: BLE001 whatever it raises
+            except Exception:  # noqa: BLE001 it may raise anything
                 alone = number
                 break
         raise FunctionFailedError(tile.numbers, alone) from error

@@ -1,4 +1,4 @@
-"""One pass over the frames for several results, whoever runs it: here, on a cluster, as a job."""
+"""One pass over the frames for several results, for `reduce_frames` and for batch jobs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import itertools
 import math
 import time
 import uuid
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from dask.tokenize import tokenize
 
-from mrcdist.compute.bright_disk import find_disk, sample
+from mrcdist.compute.bright_disk import find_disk, sample_tasks
 from mrcdist.compute.detectors import AutoDisk, Mask, Ring, WholeFrame
 from mrcdist.compute.partial import PartialStore
 from mrcdist.compute.quantities import OnDetector, Quantity
@@ -27,10 +27,11 @@ from mrcdist.compute.reductions import FrameSum, Reduction
 from mrcdist.compute.results import Array, Dataset, Result
 from mrcdist.compute.schedule import (
     MAX_SUM_PARTS,
-    Block,
     Part,
     block_frames,
+    iter_blocks,
     most_tasks,
+    part_frames,
     schedule_pass,
 )
 from mrcdist.compute.tasks import Ledger, Work
@@ -38,15 +39,14 @@ from mrcdist.errors import ArgumentError
 from mrcdist.progress import Progress
 
 Compute = Callable[[Work, Mapping[int, Part], Callable[[int, Sequence[Array]], None]], Ledger]
-"""Computes parts, and hands over each part's number and values: an array per reduction."""
+"""Computes parts, and passes the number and the values of each part, an array per reduction."""
 
-
-# Of a pixel of a sum.
+# Bytes per pixel of a sum.
 _SUM_ITEMSIZE = 8
 
 
 class InMemory:
-    """Values of parts, for as long as this object lives."""
+    """Values of finished parts, kept in memory."""
 
     disk: Mapping[str, float] | None = None
 
@@ -57,36 +57,36 @@ class InMemory:
         """Keep the values of a part."""
         self._values[number] = values
 
-    def load(self, number: int, which: int) -> Array:
+    def load(self, number: int, index: int) -> Array:
         """Return one of the values of a part."""
-        return self._values[number][which]
+        return self._values[number][index]
 
 
 Values = InMemory | PartialStore
-"""Keep the values of finished parts, and the bright disk, once it is found."""
+"""Values of finished parts, and the bright disk once it is found."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The end of a pass: its results, and what they are of, with the detectors that were found.
+    """A completed pass: results, and the quantities with the detectors found in the data.
 
-    The ledger is what each process has read; `pixel_bytes` and `seconds` are of computing.
+    The ledger states what each process has read; `pixel_bytes` and `seconds` refer to this run.
     """
 
     results: dict[str, Result] = field(repr=False)
-    wanted: dict[str, Quantity]
+    quantities: dict[str, Quantity]
     ledger: Ledger = field(repr=False)
     pixel_bytes: int
     seconds: float
 
 
 class OnePass:
-    """Several results that are computed from one reading of each byte of the data.
+    """Several results, computed while each byte of the data is read once.
 
-    How many `threads` will compute may be unknown, or not to be known, as another run may resume.
-    There are at most `max_sum_parts` parts where results are as large as a frame. The quantities
-    `wanted` are those asked for, with detectors that are read and checked; `maps` are the names of
-    those with a value, or a few, per frame.
+    `threads` is the number of threads that will compute, 0 if it is unknown or the pass may be
+    resumed on another cluster. There are at most `max_sum_parts` parts if results are as large as a
+    frame. `quantities` are the requested results with parsed and checked detectors, `maps` the
+    names of those with values per frame.
     """
 
     def __init__(
@@ -109,44 +109,50 @@ class OnePass:
         self.data = data
         self._device = device
         shape = data.layout.frame_shape
-        self.wanted: dict[str, Quantity] = {
-            name: each.understood(shape) if isinstance(each, OnDetector) else each
+        self.quantities: dict[str, Quantity] = {
+            name: each.resolved(shape) if isinstance(each, OnDetector) else each
             for name, each in results.items()
         }
-        # Which tasks and parts there are does not depend on where the disk is.
-        made = {name: each.reductions(data) for name, each in self._located(None).items()}
-        pixels = math.prod(shape)
-        n_sums = sum(not each.per_frame for each in _distinct(made.values()))
+        reductions = {name: each.reductions(data) for name, each in self.quantities.items()}
+        n_sums = sum(not each.per_frame for each in _distinct(reductions.values()))
+        n_pixels = math.prod(shape)
         self.parts = schedule_pass(
             data.chunks[: data.n_navigation],
-            frame_bytes=pixels * data.layout.dtype.itemsize,
-            sum_bytes=pixels * _SUM_ITEMSIZE * n_sums,
+            frame_bytes=n_pixels * data.layout.dtype.itemsize,
+            sum_bytes=n_pixels * _SUM_ITEMSIZE * n_sums,
             max_tasks=most_tasks(data.layout.nbytes, threads),
             max_sum_parts=max_sum_parts,
         )
-        self.maps = {name for name, some in made.items() if all(one.per_frame for one in some)}
-
-    def _located(self, disk: Ring | None) -> dict[str, Quantity]:
-        shape = self.data.layout.frame_shape
-        return {
-            name: each.located(disk, shape) if isinstance(each, OnDetector) else each
-            for name, each in self.wanted.items()
+        self.maps = {
+            name for name, some in reductions.items() if all(each.per_frame for each in some)
         }
 
     def _detectors(self) -> list[Any]:
-        return [each.detector for each in self.wanted.values() if isinstance(each, OnDetector)]
+        return [each.detector for each in self.quantities.values() if isinstance(each, OnDetector)]
+
+    def _located(self, disk: Mapping[str, float] | None) -> dict[str, Quantity]:
+        """Return the quantities with detectors placed at the bright disk, if one is needed."""
+        if disk is None:
+            return self.quantities
+        ring, shape = Ring(**disk), self.data.layout.frame_shape
+        return {
+            name: each.located(ring, shape) if isinstance(each, OnDetector) else each
+            for name, each in self.quantities.items()
+        }
 
     def description(self) -> dict[str, str]:
-        """All that the values of the parts depend on; no secret."""
-        source, wanted = self.data.source, self.wanted
+        """Return everything that the values of the parts depend on, without secrets."""
+        source = self.data.source
         files = [
             (part.file.version, part.offset, part.frames, part.compression) for part in source.parts
         ]
-        others = [each for each in wanted.values() if not isinstance(each, OnDetector)]
+        others = [each for each in self.quantities.values() if not isinstance(each, OnDetector)]
         return {
             "software": f"mrcdist {version('mrcdist')}",
-            "results": ", ".join(f"{name} {type(one).__name__}" for name, one in wanted.items()),
-            "detector": "; ".join(map(self._described, self._detectors())),
+            "results": ", ".join(
+                f"{name} {type(each).__name__}" for name, each in self.quantities.items()
+            ),
+            "detector": "; ".join(map(self._describe, self._detectors())),
             "file": ", ".join(part.file.location.shown for part in source.parts),
             "version": ", ".join(str(part.file.version) for part in source.parts),
             "array": f"{source.shape} {source.dtype}",
@@ -155,32 +161,32 @@ class OnePass:
             "plan": tokenize(files, source.layout, source.table, self.data.chunks),
         }
 
-    def _described(self, detector: Any) -> str:
-        """Describe a detector, the same in every process, and others differently."""
+    def _describe(self, detector: Any) -> str:
+        """Return a text that identifies a detector, the same in every process."""
         if isinstance(detector, AutoDisk):
             return str(detector)
         if type(detector) in (WholeFrame, Ring, Mask):
             return repr(detector)
-        # The text of a user's own may leave out what it holds, or name where that is in memory.
+        # The repr of a user's own class may omit its content, or contain its memory address.
         rows, columns = detector.window(self.data.layout.frame_shape)
         weights = np.ascontiguousarray(detector.weights(rows, columns))
         exact = bool(detector.has_integer_weights), bool(detector.is_nonnegative)
-        about = f"{rows} {columns} {exact} {weights.dtype.str} {weights.shape}"
-        digest = hashlib.sha256(about.encode() + weights.tobytes())
+        header = f"{rows} {columns} {exact} {weights.dtype.str} {weights.shape}"
+        digest = hashlib.sha256(header.encode() + weights.tobytes())
         return f"{type(detector).__name__} {digest.hexdigest()}"
 
-    def store(self, folder: Path, **about: Any) -> PartialStore:
-        """Return a folder for finished parts; more `about` it is as for `PartialStore`."""
-        about["resumable"] = not self.resume_obstacle()
-        return PartialStore(folder, self.description(), len(self.parts), **about)
+    def store(self, folder: Path, **options: Any) -> PartialStore:
+        """Return the store of finished parts in a folder; `options` are those of `PartialStore`."""
+        options["resumable"] = not self.resume_obstacle()
+        return PartialStore(folder, self.description(), len(self.parts), **options)
 
     def resume_obstacle(self) -> str:
-        """Explain why another run cannot know that it reads the same files; empty if it can."""
+        """Explain why another run could not detect that a file has changed; empty if it could."""
         for part in self.data.source.parts:
             if not part.file.version.exact:
                 return (
-                    f"another file in the place of {part.file.location.shown} might have the same "
-                    f"version: {part.file.version}"
+                    f"replacing {part.file.location.shown} by another file could go unnoticed: "
+                    f"its version is {part.file.version}"
                 )
         return ""
 
@@ -188,54 +194,41 @@ class OnePass:
         self,
         connect: Callable[[], AbstractContextManager[Compute]],
         values: Values,
-        kept: Iterable[int] = (),
-        look: Callable[[Callable[[], dict[str, Result]]], None] | None = None,
+        finished: Iterable[int] = (),
+        on_save: Callable[[Callable[[], dict[str, Result]]], None] | None = None,
         **progress: Any,
     ) -> Finished:
-        """Compute the parts that are not `kept` among the values yet, and make the results of all.
+        """Compute all parts but the `finished` ones, add their values, and return the results.
 
-        If there is something left, `connect` gives what computes, for as long as it is needed.
-        Whenever a part is kept, `look` is called with a function that returns the results so far:
-        NaN at positions that were not computed yet. The rest is for `Progress`.
+        `connect` returns a context manager for whatever computes; it is called only if something is
+        missing. After each part, `on_save` is called with a function that returns the results so
+        far: NaN at positions that have not been computed. `progress` are options of `Progress`.
         """
-        there = set(kept)
-        left = {number: part for number, part in enumerate(self.parts) if number not in there}
-        lost = values.disk is None and any(isinstance(x, AutoDisk) for x in self._detectors())
+        done = set(finished)
+        needs_disk = values.disk is None and any(
+            isinstance(each, AutoDisk) for each in self._detectors()
+        )
         ledger: Ledger = {}
-        pixels, begun = 0, time.monotonic()
-        with connect() if left or lost else nullcontext() as compute:
-            if compute is not None and lost:
-                values.disk = dataclasses.asdict(self._find_disk(compute))
-            wanted = self._located(None if values.disk is None else Ring(**values.disk))
-
-            def keep(number: int, found: Sequence[Array]) -> None:
-                values.save(number, found)
-                there.add(number)
-                if look is not None:
-                    look(lambda: self._so_far(wanted, values, there))
-
-            begun = time.monotonic()
-            if compute is not None:
-                title = next(iter(wanted.values())).title if len(wanted) == 1 else "results"
-                work = self._work(_distinct(each.reductions(self.data) for each in wanted.values()))
-                ledger, pixels = self._compute(
-                    compute, work, left, keep, {"label": title, **progress}
-                )
-            seconds = time.monotonic() - begun
-        results = self._finish(wanted, self.data, values.load)
-        return Finished(results, wanted, ledger, pixels, seconds)
+        pixel_bytes, seconds = 0, 0.0
+        if needs_disk or len(done) < len(self.parts):
+            with connect() as compute:
+                if needs_disk:
+                    values.disk = dataclasses.asdict(self._find_disk(compute))
+                start = time.monotonic()
+                ledger, pixel_bytes = self._compute(compute, values, done, on_save, progress)
+                seconds = time.monotonic() - start
+        quantities = self._located(values.disk)
+        results = self._finish(quantities, self.data, values.load)
+        return Finished(results, quantities, ledger, pixel_bytes, seconds)
 
     def _find_disk(self, compute: Compute) -> Ring:
-        """Look for the bright disk in the mean of a few frames, read by the workers."""
+        """Locate the bright disk in the mean of a few frames, read by the workers."""
         layout = self.data.layout
-        frames = sample(layout.navigation_shape, self.data.positions_present())
-        found: list[Sequence[Array]] = []
-        compute(
-            self._work([FrameSum(layout.frame_shape)]),
-            {0: tuple(frames)},
-            lambda _, values: found.append(values),
-        )
-        return find_disk(np.asarray(found[0][0]))
+        tasks = sample_tasks(layout.navigation_shape, self.data.present)
+        sums: list[Sequence[Array]] = []
+        work = self._work([FrameSum(layout.frame_shape)])
+        compute(work, {0: tuple(tasks)}, lambda _, values: sums.append(values))
+        return find_disk(np.asarray(sums[0][0]))
 
     def _work(self, reductions: Sequence[Reduction]) -> Work:
         job = f"reduce-{uuid.uuid4().hex[:8]}"
@@ -244,89 +237,95 @@ class OnePass:
     def _compute(
         self,
         compute: Compute,
-        work: Work,
-        left: Mapping[int, Part],
-        keep: Callable[[int, Sequence[Array]], None],
+        values: Values,
+        done: set[int],
+        on_save: Callable[[Callable[[], dict[str, Result]]], None] | None,
         progress: Mapping[str, Any],
     ) -> tuple[Ledger, int]:
-        """Compute the parts that are left, and keep each; and the bytes of their pixels."""
-        frame = self.data.layout.dtype.itemsize * len(work.window[0]) * len(work.window[1])
-        sizes = [sum(map(block_frames, _blocks([part]))) * frame for part in self.parts]
-        to_do, total = sum(sizes[number] for number in left), sum(sizes)
-        told = Progress(total=total, initial=total - to_do, in_bytes=True, **progress)
+        """Compute and save the parts that are not `done`; also return the bytes of their pixels."""
+        quantities = self._located(values.disk)
+        work = self._work(_distinct(each.reductions(self.data) for each in quantities.values()))
+        frame_bytes = self.data.layout.dtype.itemsize * math.prod(map(len, work.window))
+        sizes = [part_frames(part) * frame_bytes for part in self.parts]
+        missing = {number: part for number, part in enumerate(self.parts) if number not in done}
+        pixel_bytes = sum(sizes[number] for number in missing)
+        total = sum(sizes)
+        title = next(iter(quantities.values())).title if len(quantities) == 1 else "results"
+        options = {"label": title, **progress}
+        with Progress(total=total, initial=total - pixel_bytes, in_bytes=True, **options) as bar:
 
-        def done(number: int, found: Sequence[Array]) -> None:
-            keep(number, found)
-            told.advance(sizes[number])
+            def save(number: int, part_values: Sequence[Array]) -> None:
+                values.save(number, part_values)
+                done.add(number)
+                if on_save is not None:
+                    on_save(lambda: self._results_so_far(quantities, values, done))
+                bar.advance(sizes[number])
 
-        with told:
-            return compute(work, left, done), to_do
+            return compute(work, missing, save), pixel_bytes
 
     def _finish(
-        self, wanted: Mapping[str, Quantity], data: Dataset, load: Callable[[int, int], Array]
+        self,
+        quantities: Mapping[str, Quantity],
+        data: Dataset,
+        load: Callable[[int, int], Array],
     ) -> dict[str, Result]:
-        """Make the results of the values of parts, which are loaded by part and reduction."""
-        made = {name: each.reductions(data) for name, each in wanted.items()}
-        reductions = _distinct(made.values())
+        """Return the results; `load` returns the value of a part by its number and reduction."""
+        by_name = {name: each.reductions(data) for name, each in quantities.items()}
+        distinct = _distinct(by_name.values())
 
-        def of_all(one: Reduction) -> Array:
-            at = reductions.index(one)
-            values = (load(number, at) for number in range(len(self.parts)))
-            if one.per_frame:
+        def joined(reduction: Reduction) -> Array:
+            index = distinct.index(reduction)
+            values = (load(number, index) for number in range(len(self.parts)))
+            if reduction.per_frame:
                 return self._placed(values)
-            return functools.reduce(lambda first, other: one.join([first, other]), values)
+            return functools.reduce(lambda first, other: reduction.join([first, other]), values)
 
-        return {name: each.finish(data, *map(of_all, made[name])) for name, each in wanted.items()}
+        return {
+            name: each.finish(data, *map(joined, by_name[name]))
+            for name, each in quantities.items()
+        }
 
     def _placed(self, values: Iterable[Array]) -> Array:
-        """Put the values of all parts, a row per frame, in the places of the frames."""
+        """Arrange the values of all parts, which have a row per frame, by position."""
         placed = np.empty(0)
         for number, (part, rows) in enumerate(zip(self.parts, values, strict=True)):
-            if not number:
+            if number == 0:
                 placed = np.empty((*self.data.layout.navigation_shape, *rows.shape[1:]), rows.dtype)
-            first = 0
-            for block in _blocks([part]):
+            blocks = list(iter_blocks(part))
+            cuts = np.cumsum([block_frames(block) for block in blocks])[:-1]
+            for block, some in zip(blocks, np.split(rows, cuts), strict=True):
                 into = placed[tuple(slice(*span) for span in block)]
-                stop = first + block_frames(block)
-                into[...] = rows[first:stop].reshape(into.shape)
-                first = stop
-            if first != len(rows):
-                raise AssertionError(f"part {number} has {len(rows)} values for {first} frames")
+                into[...] = some.reshape(into.shape)
         return placed
 
-    def _so_far(
-        self, wanted: Mapping[str, Quantity], values: Values, there: Container[int]
+    def _results_so_far(
+        self, quantities: Mapping[str, Quantity], values: Values, done: Container[int]
     ) -> dict[str, Result]:
-        """Make the results as if frames of parts that are not there were missing."""
-        shape, dtype = self.data.layout.navigation_shape, self.data.layout.dtype
+        """Return the results as if the frames of parts that are not `done` were missing."""
+        shape, source = self.data.layout.navigation_shape, self.data.source
         empty = np.zeros(shape, bool)
-        for block in _blocks(part for n, part in enumerate(self.parts) if n not in there):
-            empty[tuple(slice(*span) for span in block)] = True
-        source = self.data.source
+        for number, part in enumerate(self.parts):
+            for block in iter_blocks(part) if number not in done else ():
+                empty[tuple(slice(*span) for span in block)] = True
         frames = np.arange(empty.size).reshape(shape) if source.table is None else source.table
         source = dataclasses.replace(source, table=np.where(empty, -1, frames))
         data = dataclasses.replace(self.data, source=source)
-        reductions = _distinct(each.reductions(data) for each in wanted.values())
+        reductions = _distinct(each.reductions(data) for each in quantities.values())
 
-        def load(number: int, which: int) -> Array:
-            if number in there:
-                return values.load(number, which)
-            n_frames = sum(map(block_frames, _blocks([self.parts[number]])))
-            return reductions[which].begin(n_frames, dtype)
+        def load(number: int, index: int) -> Array:
+            if number in done:
+                return values.load(number, index)
+            return reductions[index].begin(part_frames(self.parts[number]), data.layout.dtype)
 
-        results = self._finish(wanted, data, load)
+        results = self._finish(quantities, data, load)
         for name in self.maps:
             image = results[name].values.astype(np.float64)
-            positions = image if not results[name].names else np.moveaxis(image, 0, -1)
+            positions = np.moveaxis(image, 0, -1) if results[name].names else image
             positions[empty] = np.nan
             results[name] = dataclasses.replace(results[name], values=image)
         return results
 
 
-def _distinct(made: Iterable[Sequence[Reduction]]) -> list[Reduction]:
-    """Equal reductions, such as the sum for mean and standard deviation, are computed once."""
-    return list(dict.fromkeys(itertools.chain.from_iterable(made)))
-
-
-def _blocks(parts: Iterable[Part]) -> Iterator[Block]:
-    return (block for part in parts for task in part for block in task)
+def _distinct(reductions: Iterable[Sequence[Reduction]]) -> list[Reduction]:
+    """Drop equal reductions, such as the sum for mean and standard deviation."""
+    return list(dict.fromkeys(itertools.chain.from_iterable(reductions)))

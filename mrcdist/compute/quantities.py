@@ -1,10 +1,10 @@
-"""Results of a pass over the frames: what tasks compute, and how its parts become an array."""
+"""Results of a pass over the frames: the reductions they need, and how these become an array."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, Self, cast
+from typing import ClassVar, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,66 +15,67 @@ from mrcdist.compute.detectors import (
     Detector,
     FrameShape,
     Ring,
-    WholeFrame,
-    understand,
+    resolve_detector,
 )
-from mrcdist.compute.reductions import PixelSums, RadialSums, Reduction
+from mrcdist.compute.reductions import (
+    FrameMaximum,
+    FrameSquares,
+    FrameSum,
+    PixelSums,
+    RadialSums,
+    Reduction,
+)
 from mrcdist.compute.results import Array, Dataset, Result
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
+from mrcdist.plotting import frame_contrast
 
 AnyDetector = Detector | AutoDisk | ArrayFile
 
 
 class Quantity(Protocol):
-    """Something to compute."""
+    """A result to compute."""
 
     @property
     def title(self) -> str:
         """Short description."""
 
     def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
-        """Reductions that tasks apply to frames."""
+        """Return the reductions that tasks apply to frames."""
 
     def finish(self, data: Dataset, *values: Array) -> Result:
-        """Make the result of what each reduction made of all frames.
+        """Return the result, given what each reduction returned for all frames.
 
-        Where that is a row per frame, these are in the places of the frames: shape navigation +
-        row. Otherwise all parts are joined.
+        Rows per frame are arranged by position, in an array of shape navigation + row. Other
+        reductions are joined over all parts.
         """
 
 
 @dataclass(frozen=True, eq=False)
 class OnDetector:
-    """Base: a result of the pixels of a virtual detector."""
+    """Base class of results on a virtual detector."""
 
     detector: AnyDetector | str | npt.ArrayLike = "all"
     title: str = ""
 
-    def understood(self, shape: FrameShape) -> Self:
-        """Return the same with a detector that is read and checked."""
-        return replace(self, detector=understand(self.detector, shape))
+    def resolved(self, shape: FrameShape) -> Self:
+        """Return the same result with a parsed and checked detector."""
+        return replace(self, detector=resolve_detector(self.detector, shape))
 
-    def located(self, disk: Ring | None, shape: FrameShape) -> Self:
-        """Return the same with the detector around the disk, or any as long as it is unknown."""
+    def located(self, disk: Ring, shape: FrameShape) -> Self:
+        """Return the same result with an `AutoDisk` placed at the bright disk."""
         if not isinstance(self.detector, AutoDisk):
             return self
-        return replace(
-            self, detector=WholeFrame() if disk is None else self.detector.located(disk, shape)
-        )
+        return replace(self, detector=self.detector.located(disk, shape))
 
     def _sums(self, data: Dataset, *, moments: bool) -> PixelSums:
-        return PixelSums(data.layout.frame_shape, self._known_detector, moments=moments)
-
-    @property
-    def _known_detector(self) -> Detector:
-        """The detector, which by now is understood and located."""
-        return cast("Detector", self.detector)
+        detector = cast("Detector", self.detector)  # resolved and located by now
+        return PixelSums(data.layout.frame_shape, detector, moments=moments)
 
     def _outside_note(self, data: Dataset) -> tuple[str, ...]:
         detector = self.detector
         if isinstance(detector, Ring) and detector.reaches_outside(data.layout.frame_shape):
-            return (f"{detector} reaches beyond the frame: only the pixels inside count",)
+            return (f"{detector} extends beyond the frame: only pixels inside the frame count",)
         return ()
 
 
@@ -97,22 +98,22 @@ class VirtualImage(OnDetector):
 
     title: str = "virtual image"
 
-    def located(self, disk: Ring | None, shape: FrameShape) -> Self:
-        """Return the same, with a title of the kind of detector."""
-        found = super().located(disk, shape)
+    def located(self, disk: Ring, shape: FrameShape) -> Self:
+        """Return the same result, by default with a title for the kind of detector."""
+        located = super().located(disk, shape)
         if self.title != VirtualImage.title or not isinstance(self.detector, AutoDisk):
-            return found
-        return replace(found, title=self.detector.title)
+            return located
+        return replace(located, title=self.detector.title)
 
     def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
-        """Sums over the detector."""
+        """Return sums over the detector."""
         return (self._sums(data, moments=False),)
 
     def finish(self, data: Dataset, *values: Array) -> Result:
-        """Return the sums, without sign where they have none."""
+        """Return the sums, as unsigned integers if none can be negative."""
         image = values[0][..., 0]
-        unsigned = data.layout.dtype.kind == "u" and self._known_detector.is_nonnegative
-        if image.dtype == np.int64 and unsigned:
+        is_nonnegative = cast("Detector", self.detector).is_nonnegative
+        if image.dtype == np.int64 and data.layout.dtype.kind == "u" and is_nonnegative:
             image = image.astype(np.uint64)
         return Result(
             self.title,
@@ -142,7 +143,7 @@ class CenterOfMass(OnDetector):
     title: str = "centre of mass"
 
     def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
-        """Sums over the detector, with their first moments."""
+        """Return sums over the detector, with their first moments."""
         return (self._sums(data, moments=True),)
 
     def finish(self, data: Dataset, *values: Array) -> Result:
@@ -150,17 +151,15 @@ class CenterOfMass(OnDetector):
         mass, *moments = np.moveaxis(values[0], -1, 0)
         with np.errstate(divide="ignore", invalid="ignore"):
             pixels = [np.where(mass == 0, np.nan, moment / mass) for moment in moments]
-        centres = np.stack(
-            [
-                axis.offset + axis.scale * position if axis.units else position
-                for axis, position in zip(data.signal_axes, pixels, strict=True)
-            ]
-        )
+        centres = [
+            axis.offset + axis.scale * position if axis.units else position
+            for axis, position in zip(data.signal_axes, pixels, strict=True)
+        ]
         empty = int(np.count_nonzero(mass == 0))
         note = f"positions without intensity on the detector, which are NaN: {empty:,}"
         return Result(
             self.title,
-            centres,
+            np.stack(centres),
             data.navigation_axes,
             names=("y", "x"),
             units=tuple(axis.units or "px" for axis in data.signal_axes),
@@ -191,17 +190,17 @@ class RadialProfile:
     title: str = "radial profile"
 
     def _bins(self, data: Dataset) -> npt.NDArray[np.int32]:
+        """Return the number of the ring of each pixel, -1 outside the last one."""
         rows, columns = data.layout.frame_shape
-        center = (rows // 2, columns // 2) if self.center is None else self.center
-        cy, cx = center
-        nearest = min(cy, rows - 1 - cy, cx, columns - 1 - cx)
-        last = int(max(nearest, 0)) if self.radius is None else self.radius
+        cy, cx = (rows // 2, columns // 2) if self.center is None else self.center
+        nearest_edge = min(cy, rows - 1 - cy, cx, columns - 1 - cx)
+        last = int(max(nearest_edge, 0)) if self.radius is None else self.radius
         distance = np.hypot(np.arange(rows)[:, None] - cy, np.arange(columns) - cx)
-        ring = np.floor(distance + 0.5).astype(np.int32)
+        ring = np.floor(distance + 0.5)
         return np.where(ring <= last, ring, -1).astype(np.int32)
 
     def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
-        """Sums over rings."""
+        """Return sums over rings."""
         if self.center is not None and not (
             np.shape(self.center) == (2,) and np.isfinite(self.center).all()
         ):
@@ -210,7 +209,7 @@ class RadialProfile:
                 code="detector-invalid",
                 argument="center",
                 cause="a centre consists of two finite numbers",
-                remedy="give its row and column in pixels",
+                remedy="pass its row and column in pixels",
             )
         bins = self._bins(data)
         if bins.max() < 0:
@@ -239,3 +238,82 @@ class RadialProfile:
             contrast="log",
             notes=data.zeros_note(),
         )
+
+
+class _Pattern:
+    """Base class of results with the shape of a frame; by default, the sum of all frames."""
+
+    title: str
+    _reductions: ClassVar[tuple[type[FrameSum], ...]] = (FrameSum,)
+    _needs_frames: ClassVar = True
+
+    def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
+        return tuple(reduction(data.layout.frame_shape) for reduction in self._reductions)
+
+    def finish(self, data: Dataset, *values: Array) -> Result:
+        if self._needs_frames:
+            data.require_frames()
+        pattern = self._pattern(len(data.present), *values)
+        return Result(
+            self.title,
+            pattern,
+            data.signal_axes,
+            units=("counts per pixel",),
+            contrast=frame_contrast(data.axes, pattern),
+            notes=data.missing_note(self.title),
+        )
+
+    def _pattern(self, n_frames: int, *values: Array) -> Array:
+        """Combine the values of the reductions of all frames."""
+        return values[0]
+
+
+@dataclass(frozen=True)
+class SumPattern(_Pattern):
+    """Sum of all frames: exact integers for integer data, otherwise float64."""
+
+    title: str = "sum"
+    _needs_frames = False
+
+
+@dataclass(frozen=True)
+class MeanPattern(_Pattern):
+    """Mean of all existing frames: their sum, exact for integers, divided by their number."""
+
+    title: str = "mean"
+
+    def _pattern(self, n_frames: int, *values: Array) -> Array:
+        return values[0] / n_frames
+
+
+@dataclass(frozen=True)
+class MaximumPattern(_Pattern):
+    """Maximum of each pixel over all existing frames, in the dtype of the data."""
+
+    title: str = "maximum"
+    _reductions = (FrameMaximum,)
+
+
+@dataclass(frozen=True)
+class StandardDeviation(_Pattern):
+    """Standard deviation of each pixel over all existing frames, as `numpy.std`; float64.
+
+    For integer data it is computed from exact sums, so that a small deviation from a large mean
+    does not lose precision.
+    """
+
+    title: str = "standard deviation"
+    _reductions = (FrameSum, FrameSquares)
+
+    def _pattern(self, n_frames: int, *values: Array) -> Array:
+        total, squares = values
+        if total.dtype.kind in "iu":
+            # Σ(x - m)², with m the integer part of the mean, fits into 64 bits; the rest is small.
+            total, squares = total.astype(np.int64), squares.astype(np.int64)
+            mean, rest = np.divmod(total, n_frames)
+            around_mean = squares - mean * mean * n_frames - 2 * mean * rest
+            variance = (around_mean - rest * (rest / n_frames)) / n_frames
+        else:
+            variance = squares / n_frames - (total / n_frames) ** 2
+        deviation: Array = np.sqrt(np.maximum(variance, 0))
+        return deviation

@@ -1,7 +1,7 @@
 """Reductions of frames: a few numbers per frame, or one frame for all.
 
-They are given tiles, a few frames at a time. With numba, loops are compiled (`compiled`); without
-it, numpy gives the same results. Sums of integer pixels, which have at most 16 bits, are exact: in
+They process tiles of a few frames. With numba, their loops are compiled (`compiled`); without it,
+numpy gives the same results. Sums of integer pixels, which have at most 16 bits, are exact: in
 numpy's matrix products, sums of 2**16 pixels with weights of at most 127 (7 bits) and positions of
 14 bits stay below 2**53 and are exact in float64.
 """
@@ -30,10 +30,10 @@ Window = tuple[range, range]
 
 @dataclass(frozen=True)
 class Tile:
-    """A few frames, or a band of rows of one.
+    """A few frames, or a band of rows of one frame.
 
-    Its pixels, of shape (frames, rows, columns), are contiguous, and arrays of `module`: numpy, or
-    one that works like it. The numbers of frames are counted from the first of the block.
+    `pixels` have shape (frames, rows, columns) and are contiguous; they are arrays of `module`,
+    numpy or a replacement. `numbers` are those of the frames, counted from the first of the block.
     """
 
     pixels: Array
@@ -48,13 +48,13 @@ class Tile:
 class Reduction:
     """A computation over frames, and the rule that combines results of consecutive blocks.
 
-    Unless a class says otherwise, the result has one row per frame.
+    Unless a subclass says otherwise, the result has one row per frame.
     """
 
     frame_shape: FrameShape
 
-    joined_at_once: ClassVar = 1000  # results, at most, in one task
-    whole_frames: ClassVar = False  # whether tiles have to hold all rows
+    max_joined: ClassVar = 1000  # results joined in one task, at most
+    whole_frames: ClassVar = False  # whether tiles must contain all rows
     per_frame: ClassVar = True
 
     @functools.cached_property
@@ -63,13 +63,13 @@ class Reduction:
         return range(self.frame_shape[0]), range(self.frame_shape[1])
 
     def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
-        """Return the result of no pixel at all."""
+        """Return the result before any pixel has been added."""
         raise NotImplementedError
 
     def add(self, result: Array, tile: Tile) -> Array:
-        """Add a tile to the result, and return it, or what takes its place.
+        """Add a tile to the result, and return it or its replacement.
 
-        Of a result with one row per frame, `result` are the rows of the tile's frames.
+        If there is one row per frame, `result` consists of the rows of the tile's frames.
         """
         raise NotImplementedError
 
@@ -92,7 +92,7 @@ class PixelSums(Reduction):
 
     @functools.cached_property
     def window(self) -> Window:
-        """Rows and columns where weights are not 0."""
+        """Rows and columns with non-zero weights."""
         return self.detector.window(self.frame_shape)
 
     def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
@@ -102,11 +102,14 @@ class PixelSums(Reduction):
 
     def add(self, result: Array, tile: Tile) -> Array:
         """Add the sums of a tile."""
-        rows, columns = _common(self.window[0], tile.rows), _common(self.window[1], tile.columns)
+        rows, columns = (
+            range(max(ours.start, theirs.start), min(ours.stop, theirs.stop))
+            for ours, theirs in zip(self.window, (tile.rows, tile.columns), strict=True)
+        )
         if not rows or not columns:
             return result
         first = tile.rows.start, tile.columns.start
-        detector: Any = self.detector  # hashable, which a protocol does not say
+        detector: Any = self.detector  # hashable, which the protocol does not express
         runs = _runs(detector, rows, columns, first) if tile.compiled else None
         if runs is not None:
             compiled.sum_runs(tile.pixels, runs, *first, result)
@@ -116,10 +119,10 @@ class PixelSums(Reduction):
             rows.start - first[0] : rows.stop - first[0],
             columns.start - first[1] : columns.stop - first[1],
         ]
-        height = max(2**16 // len(columns), 1)  # more pixels, and sums would not be exact
+        height = max(2**16 // len(columns), 1)  # sums of more pixels would not be exact
         for top in range(0, len(rows), height):
             weights = tile.module.asarray(
-                _weights(detector, rows[top : top + height], columns, self.moments)
+                band_weights(detector, rows[top : top + height], columns, self.moments)
             )
             flat = pixels[:, top : top + height].reshape(len(pixels), -1).astype(np.float64)
             if pixels.dtype.kind == "f":
@@ -128,10 +131,10 @@ class PixelSums(Reduction):
         return result
 
 
-# A task has many tiles, for which weights and runs are the same. Detectors that hold arrays are
-# compared by identity: a worker unpickles each of them once a task.
+# Weights and runs are the same for all tiles of a task. Detectors that contain arrays are compared
+# by identity: a worker unpickles each of them once per task.
 @functools.lru_cache(maxsize=64)
-def _weights(detector: Any, rows: range, columns: range, moments: bool) -> Array:
+def band_weights(detector: Any, rows: range, columns: range, moments: bool) -> Array:
     """Return the weights of a band as float64, shape (rows · columns, 1 or 3): a column per sum."""
     weights = detector.weights(rows, columns)
     kinds = [weights]
@@ -143,9 +146,9 @@ def _weights(detector: Any, rows: range, columns: range, moments: bool) -> Array
 
 @functools.lru_cache(maxsize=64)
 def _runs(detector: Any, rows: range, columns: range, first: tuple[int, int]) -> Array | None:
-    """Find the runs of pixels of weight 1 in a band; None if others have another one than 0.
+    """Return the runs of pixels with weight 1 in a band; None if there are weights besides 0 and 1.
 
-    They are int64 of shape (runs, 3): row, first column and last column + 1, counted from the pixel
+    As int64 of shape (runs, 3): row, first column and last column + 1, counted from the pixel
     `first`.
     """
     weights = detector.weights(rows, columns)
@@ -155,22 +158,22 @@ def _runs(detector: Any, rows: range, columns: range, first: tuple[int, int]) ->
     edges = np.diff(np.pad(inside, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     row, start = np.nonzero(edges == 1)
     _, stop = np.nonzero(edges == -1)
-    found = [
+    runs = [
         (y, x, min(x + compiled.LONGEST_RUN, end))
         for y, begin, end in zip(row, start, stop, strict=True)
         for x in range(begin, end, compiled.LONGEST_RUN)
     ]
     right = columns.start - first[1]
     moved = np.array([rows.start - first[0], right, right])
-    runs: Array = np.array(found, np.int64).reshape(-1, 3) + moved
-    return runs
+    from_first: Array = np.array(runs, np.int64).reshape(-1, 3) + moved
+    return from_first
 
 
 @dataclass(frozen=True)
 class FrameSum(Reduction):
     """Sum of all frames, pixel by pixel; uint64 or int64 for integer pixels, else float64."""
 
-    joined_at_once: ClassVar = 4  # the sum of large frames can take 128 MiB
+    max_joined: ClassVar = 4  # the sum of large frames can take 128 MiB
     per_frame: ClassVar = False
 
     def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
@@ -188,7 +191,7 @@ class FrameSum(Reduction):
         return result
 
     def join(self, parts: Sequence[Array]) -> Array:
-        """Add, in the given order, so that the result is reproducible."""
+        """Add in the given order, so that the result is reproducible."""
         total = np.array(parts[0])
         for part in parts[1:]:
             total += part
@@ -216,28 +219,28 @@ class FrameSquares(FrameSum):
 
 @dataclass(frozen=True)
 class FrameMaximum(FrameSum):
-    """The largest value of each pixel, in the dtype of the pixels; NaN if one of them is NaN."""
+    """Maximum of each pixel, in the dtype of the pixels; NaN if one of the values is NaN."""
 
     def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
-        """Return the least value of the dtype."""
-        least = -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
-        return np.full(self.frame_shape, least, dtype)
+        """Return the smallest value of the dtype."""
+        smallest = -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
+        return np.full(self.frame_shape, smallest, dtype)
 
     def add(self, result: Array, tile: Tile) -> Array:
-        """Keep what is larger: numpy is as fast as a compiled loop."""
+        """Keep the larger value; numpy is as fast as a compiled loop."""
         part, pixels = _part(result, tile), tile.pixels
         largest = pixels[0] if len(pixels) == 1 else pixels.max(axis=0)
         tile.module.maximum(part, largest, out=part)
         return result
 
     def join(self, parts: Sequence[Array]) -> Array:
-        """Return the largest of each pixel."""
+        """Return the maximum of each pixel."""
         largest: Array = np.maximum.reduce(parts)
         return largest
 
 
 def _part(result: Array, tile: Tile) -> Array:
-    """The part of a frame-sized result that a tile belongs to."""
+    """Return the part of a frame-sized result that a tile belongs to."""
     return result[tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop]
 
 
@@ -245,7 +248,7 @@ def _part(result: Array, tile: Tile) -> Array:
 class RadialSums(Reduction):
     """Sums of each frame over rings, or over any other sets of pixels.
 
-    `bins`, of the shape of a frame, are the ring to which each pixel belongs, -1 for none.
+    `bins`, in the shape of a frame, is the number of the ring to which each pixel belongs, or -1.
     """
 
     bins: npt.NDArray[np.int32]
@@ -261,14 +264,10 @@ class RadialSums(Reduction):
         if tile.compiled:
             compiled.sum_bins(tile.pixels, bins, result)
             return result
-        # Positions, as a mask could be another module's.
+        # Positions, because a mask could belong to another module.
         [inside] = map(tile.module.asarray, np.nonzero(bins.ravel() >= 0))
-        which = tile.module.asarray(bins.ravel())[inside]
-        for out, frame in zip(result, tile.pixels.reshape(len(tile.pixels), -1), strict=True):
-            found = tile.module.bincount(which, frame[inside].astype(np.float64), self.n_bins)
-            out += found.astype(out.dtype)
+        ring = tile.module.asarray(bins.ravel())[inside]
+        for sums, frame in zip(result, tile.pixels.reshape(len(tile.pixels), -1), strict=True):
+            added = tile.module.bincount(ring, frame[inside].astype(np.float64), self.n_bins)
+            sums += added.astype(sums.dtype)
         return result
-
-
-def _common(ours: range, theirs: range) -> range:
-    return range(max(ours.start, theirs.start), min(ours.stop, theirs.stop))

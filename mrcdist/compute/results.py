@@ -1,8 +1,9 @@
-"""Results as arrays with calibrated axes, and the parts of a plan that they depend on."""
+"""Results, as arrays with calibrated axes, and the data that they are computed from."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,10 +26,9 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """What is read, and the parts of its plan that results depend on.
+    """The data of a pass: its source, with the axes and the chunks of the plan.
 
-    Axes are in array order, chunks the block lengths along each of them. An `ArgumentError` is
-    raised if nothing can be computed from such data.
+    An `ArgumentError` is raised if they cannot be reduced.
     """
 
     source: MrcSource
@@ -38,9 +38,9 @@ class Dataset:
     def __post_init__(self) -> None:
         layout = self.layout
         fault = (
-            "they have no navigation axis: the file holds a single image"
+            "they have no navigation axis: the file contains a single image"
             if not layout.navigation_shape
-            else "there are no frames in it"
+            else "they contain no frames"
             if 0 in layout.shape
             else "their pixels are colours"
             if layout.pixels.components
@@ -52,6 +52,7 @@ class Dataset:
             raise ArgumentError(
                 f"data of shape {layout.shape} and dtype {layout.dtype} cannot be reduced",
                 code="data-not-reducible",
+                argument="data",
                 cause=fault,
                 remedy="use mrcdist.read_mrc and dask.array for other computations",
             )
@@ -61,12 +62,12 @@ class Dataset:
                 code="chunks-split-frames",
                 argument="chunks",
                 cause="sums are computed over whole frames",
-                remedy="give -1 for the signal axes, or a size such as 256 MiB",
+                remedy="pass -1 for the signal axes, or a size such as 256 MiB",
             )
 
     @property
     def layout(self) -> Layout:
-        """Shape and order of frames."""
+        """Shape and order of the frames."""
         return self.source.layout
 
     @property
@@ -76,42 +77,48 @@ class Dataset:
 
     @property
     def navigation_axes(self) -> tuple[Axis, ...]:
-        """The axes of a map."""
+        """Axes of a map."""
         return self.axes[: self.n_navigation]
 
     @property
     def signal_axes(self) -> tuple[Axis, ...]:
-        """The axes of a frame: rows, columns."""
+        """Axes of a frame: rows, columns."""
         return self.axes[self.n_navigation : self.n_navigation + 2]
 
-    def positions_present(self) -> range | npt.NDArray[np.int64]:
+    @functools.cached_property
+    def present(self) -> range | npt.NDArray[np.int64]:
         """Positions that have a frame, counted in array order."""
         layout, table = self.layout, self.source.table
         if table is None:
             return range(min(layout.present, layout.n_frames))
         return np.flatnonzero((table >= 0) & (table < layout.present))
 
-    def frames_present(self) -> int:
-        """Number of positions that have a frame."""
-        return len(self.positions_present())
+    def require_frames(self) -> None:
+        """Raise an error if no position has a frame."""
+        if not len(self.present):
+            raise ArgumentError(
+                "there are no frames to reduce",
+                code="data-not-reducible",
+                argument="data",
+                cause="the file contains none of the frames at the selected positions",
+                remedy="select other frames, or wait until the file is complete",
+            )
 
     def zeros_note(self) -> tuple[str, ...]:
-        """Return how many values of a map are of no frame."""
-        missing = self.layout.n_frames - self.frames_present()
+        """Return a note if values of a map do not belong to any frame."""
+        missing = self.layout.n_frames - len(self.present)
         return (f"positions without a frame, which are 0: {missing:,}",) if missing else ()
 
     def missing_note(self, title: str) -> tuple[str, ...]:
-        """Return how many frames a result of all frames is of."""
-        present = self.frames_present()
-        missing = self.layout.n_frames - present
+        """Return a note if a result of all frames lacks some."""
+        n_present = len(self.present)
+        missing = self.layout.n_frames - n_present
         if not missing:
             return ()
-        return (
-            f"the {title} is over the {present:,} frames that are there; {missing:,} are missing",
-        )
+        return (f"the {title} is that of {n_present:,} frames; {missing:,} are missing",)
 
 
-def limited(
+def select_data(
     source: MrcSource,
     axes: tuple[Axis, ...],
     chunks: Chunks,
@@ -119,9 +126,9 @@ def limited(
     region: Any = None,
     frames: Any = None,
 ) -> Dataset:
-    """Return the data of a plan, or of a region or a range of frames in it, in the order given.
+    """Return the data of a plan, or those of a region or a range of frames, in the given order.
 
-    These are as for `Plan.frames`; a region may also be an `ArrayFile`.
+    `region` and `frames` are as for `Plan.frames`; a region may also be an `ArrayFile`.
     """
     if region is None and frames is None:
         return Dataset(source, axes, chunks)
@@ -131,30 +138,30 @@ def limited(
             code="frames-invalid",
             argument="frames",
             cause="frames could refer to the whole scan or to the region",
-            remedy="give {region} or {frames}",
+            remedy="pass either {region} or {frames}",
         )
-    name, which = ("frames", frames) if region is None else ("region", region)
+    argument, selected = ("frames", frames) if region is None else ("region", region)
     try:
-        if isinstance(which, ArrayFile):
-            which = which.load("region")
-        source, axes, chunks = select_frames(source, axes, which)
+        if isinstance(selected, ArrayFile):
+            selected = selected.load("region")
+        source, axes, chunks = select_frames(source, axes, selected)
     except ArgumentError as error:
-        error.argument = name
+        error.argument = argument
         raise
     if not source.layout.n_frames:
         raise ArgumentError(
-            f"{name} selects nothing",
+            f"{argument} selects nothing",
             code="frames-invalid",
-            argument=name,
+            argument=argument,
             cause="it is empty, or a mask without a true value",
-            remedy=f"select at least one frame, or leave {{{name}}} out",
+            remedy=f"select at least one frame, or omit {{{argument}}}",
         )
     return Dataset(source, axes, chunks)
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """An array with its calibrated axes and a description of its values.
+    """An array with calibrated axes and a description of its values.
 
     Attributes
     ----------
@@ -167,10 +174,10 @@ class Result:
     units : tuple of str
         Units of the values: one for each of `names`, or a single one.
     label : str
-        Label of a colour bar; by default the units.
+        Label of the colour bar; by default the units.
     contrast : Contrast
-        How it is drawn: "log" for diffraction patterns; "signed" for positions, which are shown
-        as signed deviations from the median.
+        How to draw it: "log" for diffraction patterns; "signed" for positions, drawn as signed
+        deviations from the median.
     notes : tuple of str
         Warnings about the result.
     """
@@ -186,7 +193,7 @@ class Result:
 
     def __array__(self, dtype: npt.DTypeLike | None = None, *, copy: bool | None = None) -> Array:
         """Return the values, for `numpy.asarray`."""
-        if copy is None:  # no value of numpy 1's `copy`
+        if copy is None:  # not accepted by `numpy.array` in numpy 1
             return np.asarray(self.values, dtype)
         return np.array(self.values, dtype, copy=copy)
 
@@ -207,30 +214,32 @@ class Result:
                 cause="to_xarray requires it",
                 remedy="pip install xarray",
             ) from None
-        named = self.values.ndim > len(self.axes)
-        coords: dict[str, Any] = {"component": list(self.names)} if named else {}
+        dims = [axis.name for axis in self.axes]
+        coords: dict[str, Any] = {}
+        if self._has_components:
+            dims.insert(0, "component")
+            coords["component"] = list(self.names)
         for axis in self.axes:
             positions = axis.values or axis.offset + axis.scale * np.arange(axis.size)
             coords[axis.name] = (axis.name, np.asarray(positions), {"units": axis.units or "px"})
-        return xarray.DataArray(
-            self.values,
-            coords,
-            dims=(*(["component"] if named else []), *(axis.name for axis in self.axes)),
-            name=self.title,
-            attrs={"units": ", ".join(self.units)},
-        )
+        attributes = {"units": ", ".join(self.units)}
+        return xarray.DataArray(self.values, coords, dims=dims, name=self.title, attrs=attributes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dict in RosettaSciIO's form, as accepted by `write_mrc`.
 
         All axes are signal axes, except the one for `names`.
         """
-        more = self.values.ndim - len(self.axes)
-        first = [Axis("component", len(self.names), navigate=True)] if more else []
         axes = [dataclasses.replace(axis, navigate=False) for axis in self.axes]
+        if self._has_components:
+            axes.insert(0, Axis("component", len(self.names), navigate=True))
         return {
             "data": self.values,
-            "axes": axes_dicts([*first, *axes]),
+            "axes": axes_dicts(axes),
             "metadata": {"General": {"title": self.title}},
             "original_metadata": {},
         }
+
+    @property
+    def _has_components(self) -> bool:
+        return self.values.ndim > len(self.axes)

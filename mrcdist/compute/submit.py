@@ -1,78 +1,81 @@
-"""Compute the parts of a pass on a cluster, or in threads: results travel, frames do not."""
+"""Compute the parts of a pass on a cluster, or in threads: only results are sent, not frames."""
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from distributed import Client, Future
 from distributed.protocol import pickle
 
-from mrcdist.compute.schedule import Part, block_frames
+from mrcdist.compute.schedule import Part, part_frames
 from mrcdist.compute.tasks import Ledger, PartialResult, Work, compute, join, merge_ledgers
-from mrcdist.remembered import unpickle_once
 from mrcdist.storage.event_loop import ReadingThreads
 
-# Tasks that the scheduler is given at a time: enough to fill a large cluster and to let an adaptive
-# one grow, few enough that the memory of scheduler and client does not grow with the file.
-_TASKS_AHEAD = 4096
-# Bytes of what tasks share that are sent with all of them together; distributed warns of a graph of
-# 10 MB.
+# Maximum number of tasks submitted at a time: enough for a large cluster and for an adaptive one to
+# grow, few enough that the memory of scheduler and client does not grow with the file.
+_MAX_SUBMITTED = 4096
+# Bytes of shared work sent with all tasks together; distributed warns about graphs of 10 MB.
 _MAX_SENT = 2**23
-# Seconds for which finished results wait for others, to come in one message through the scheduler,
-# which has no more time for many small ones than workers need for a short pass.
-_GATHER = 0.1
-# Bytes of results that come together.
+# Seconds for which a finished result waits for others, to be gathered with one message through the
+# scheduler: many small messages would take longer than the workers need for a short pass.
+GATHER_DELAY = 0.1
+# Bytes of results that are gathered together.
 _MAX_GATHERED = 2**26
-# Seconds between two looks at the cluster while nothing finishes.
-_LOOK = 1.0
+# Seconds between two checks of the cluster while nothing finishes.
+_CHECK_INTERVAL = 1.0
 
 
 def compute_parts(
     client: Client,
     work: Work,
     parts: Mapping[int, Part],
-    done: Callable[[int, Any], None],
+    save: Callable[[int, Any], None],
     *,
     check: Callable[[], None] = lambda: None,
 ) -> Ledger:
-    """Compute parts in their order; hand over number and values of each as soon as they are there.
+    """Compute parts in order, and pass number and values of each to `save` as soon as it is done.
 
-    While there is nothing to do, `check` is called every second or so: it raises if there is no
-    hope. If a task fails, what is computed by then has been handed over. What the workers have read
-    is returned.
+    While nothing finishes, `check` is called about once per second: it raises an exception if the
+    cluster is lost. If a task fails, all parts finished until then have been saved. The bytes read
+    by the workers are returned.
     """
-    shared = _share(client, work, sum(map(len, parts.values())))
+    shared: bytes | Future = pickle.dumps(work)
+    if len(shared) * sum(map(len, parts.values())) > _MAX_SENT:
+        # As a task, not scattered: it is repeated if the worker that holds it is lost. Only large
+        # work: the scheduler prefers workers that have what a task depends on, and would give all
+        # tasks of a short job to one worker.
+        shared = client.submit(pickle.loads, shared, key=(f"work-{work.job}", 0), pure=False)
     waiting = deque(parts.items())
     running: dict[Any, tuple[Future, int]] = {}
     finished: SimpleQueue[Future] = SimpleQueue()
     ledger: Ledger = {}
-    ahead = 0
-    at_once = _gathered_at_once(work, parts.values())
+    n_tasks = 0
+    max_gathered = _max_gathered(work, parts.values())
     try:
         while waiting or running:
             some: list[tuple[int, Part]] = []
-            while waiting and (ahead < _TASKS_AHEAD or not (running or some)):
+            while waiting and (n_tasks < _MAX_SUBMITTED or not (running or some)):
                 some.append(waiting.popleft())
-                ahead += len(some[-1][1])
+                n_tasks += len(some[-1][1])
             for (number, _), future in zip(some, _submit(client, shared, work, some), strict=True):
                 running[future.key] = (future, number)
                 future.add_done_callback(finished.put)
-            for key, piece in _gathered(client, finished, min(len(running), at_once), check):
+            for key, piece in _gather(client, finished, min(len(running), max_gathered), check):
                 _, number = running.pop(key)
-                ahead -= len(parts[number])
+                n_tasks -= len(parts[number])
                 ledger = merge_ledgers((ledger, piece.ledger))
-                done(number, piece.values)
+                save(number, piece.values)
     finally:
-        # On a shared cluster nothing of a job that failed should go on, though the error on its way
-        # up still refers to these.
+        # A failed job must not go on on a shared cluster, even though the exception still refers to
+        # these futures.
         for future in (future for future, _ in running.values()):
             future.release()
         if isinstance(shared, Future):
@@ -80,74 +83,87 @@ def compute_parts(
     return ledger
 
 
-def _share(client: Client, work: Work, n_tasks: int) -> bytes | Future:
-    """Return what gives tasks their work: the work itself, pickled, or a task that returns it."""
-    packed: bytes = pickle.dumps(work)
-    if len(packed) * n_tasks <= _MAX_SENT:
-        # The scheduler prefers workers that have what a task depends on: all tasks of a short job
-        # would go to one worker.
-        return packed
-    # Not scattered: a task can be computed again when the worker that held it is gone.
-    return client.submit(pickle.loads, packed, key=(f"work-{work.job}", 0), pure=False)
-
-
-def _bound(
-    function: Callable[[Any, Work], PartialResult], shared: bytes | Future
-) -> tuple[Callable[..., PartialResult], dict[str, Future]]:
-    """Return a function that has its work, and the arguments that it needs for that.
-
-    Bytes go in the function: of a large argument, distributed makes a task of its own, whose key is
-    the argument's name, and so that of every job.
-    """
-    bound = functools.partial(_with_work, function)
-    if isinstance(shared, bytes):
-        return functools.partial(bound, shared=shared), {}
-    return bound, {"shared": shared}
-
-
-def _with_work(
-    function: Callable[[Any, Work], PartialResult], argument: Any, shared: bytes | Work
-) -> PartialResult:
-    return function(argument, unpickle_once(shared) if isinstance(shared, bytes) else shared)
-
-
-def _gathered_at_once(work: Work, parts: Iterable[Part]) -> int:
-    """Maximum number of parts whose values are brought to this process together."""
-    n_frames = [sum(block_frames(block) for task in part for block in task) for part in parts]
+def _max_gathered(work: Work, parts: Collection[Part]) -> int:
+    """Return the maximum number of parts whose values are gathered together."""
     largest = 1
     for each in work.reductions:
-        of_one = each.begin(1, work.source.dtype).nbytes
-        # What a function of the user's own makes of all frames is taken for a frame of float64.
-        of_all = max(of_one, 8 * math.prod(work.source.layout.frame_shape))
-        largest += of_one * max(n_frames, default=0) if each.per_frame else of_all
+        row = each.begin(1, work.source.dtype).nbytes
+        # A value for all frames, of unknown size if from a function of the user, is taken to be as
+        # large as a frame of float64.
+        of_all = max(row, 8 * math.prod(work.source.layout.frame_shape))
+        largest += row * max(map(part_frames, parts), default=0) if each.per_frame else of_all
     return max(_MAX_GATHERED // largest, 1)
 
 
-def _gathered(
-    client: Client, finished: SimpleQueue[Future], most: int, check: Callable[[], None]
+def _gather(
+    client: Client, finished: SimpleQueue[Future], count: int, check: Callable[[], None]
 ) -> Iterator[tuple[Any, PartialResult]]:
-    """Wait for a result, and for what is there soon after it, at most so many; with their keys."""
-    found: list[Future] = []
-    while not found:
+    """Wait for a result, and up to `count` in all that follow soon; yield them with their keys."""
+    futures: list[Future] = []
+    while not futures:
         check()
         with suppress(Empty):
-            found.append(finished.get(timeout=_LOOK))
-    deadline = time.monotonic() + _GATHER
+            futures.append(finished.get(timeout=_CHECK_INTERVAL))
+    deadline = time.monotonic() + GATHER_DELAY
     with suppress(Empty):
-        while len(found) < most and found[-1].status == "finished":
-            found.append(finished.get(timeout=max(deadline - time.monotonic(), 0)))
-    # The last one may have failed; those before it are to be handed over.
-    failed = [found.pop()] if found[-1].status == "error" else []
-    for future, piece in zip(found, client.gather(found), strict=True):
+        while len(futures) < count and futures[-1].status == "finished":
+            futures.append(finished.get(timeout=max(deadline - time.monotonic(), 0)))
+    # Only the last one can have failed; the others are yielded first.
+    failed = [futures.pop()] if futures[-1].status == "error" else []
+    for future, piece in zip(futures, client.gather(futures), strict=True):
         yield future.key, piece
     for future in failed:
         future.result()  # raises
 
 
+def _submit(
+    client: Client, shared: bytes | Future, work: Work, parts: Sequence[tuple[int, Part]]
+) -> list[Future]:
+    """Submit the tasks of parts, and tasks that join their results; return a future per part."""
+    if not parts:
+        return []
+    bound: dict[str, Any] = {}
+    arguments: dict[str, Any] = {"work": shared}
+    if isinstance(shared, bytes):
+        # Bound to the function: distributed would make a task of a large argument, whose key is the
+        # name of the argument, and therefore the same in all jobs.
+        bound, arguments = arguments, bound
+    # All tasks in one message, as each costs client and scheduler some milliseconds.
+    tasks = iter(
+        client.map(
+            partial(compute, **bound),
+            [task for _, part in parts for task in part],
+            key=[
+                (f"read-{work.job}", number, i) for number, part in parts for i in range(len(part))
+            ],
+            pure=False,
+            **arguments,
+        )
+    )
+    futures = []
+    for number, part in parts:
+        pieces = list(itertools.islice(tasks, len(part)))
+        for level in itertools.count(1):
+            if len(pieces) == 1:
+                break
+            pieces = [
+                client.submit(
+                    partial(join, **bound),
+                    pieces[first : first + work.max_joined],
+                    key=(f"join-{work.job}", number, level, first),
+                    pure=False,
+                    **arguments,
+                )
+                for first in range(0, len(pieces), work.max_joined)
+            ]
+        futures += pieces
+    return futures
+
+
 def compute_in_threads(
     work: Work,
     parts: Mapping[int, Part],
-    done: Callable[[int, Any], None],
+    save: Callable[[int, Any], None],
     *,
     threads: int,
 ) -> Ledger:
@@ -159,58 +175,14 @@ def compute_in_threads(
     with ReadingThreads(threads, "mrcdist-reduce") as pool:
         for number, part in parts.items():
             for _ in part:
-                # Few at a time: each result may be as large as a frame.
+                # Only a few at a time, as each result may be as large as a frame.
                 for task in itertools.islice(waiting, 2 * threads - len(running)):
                     running.append(pool.submit(compute, task, work, check=pool.check))
                 pieces.append(running.popleft().result())
-                if len(pieces) > work.joined_at_once:
+                if len(pieces) > work.max_joined:
                     pieces = [join(pieces, work)]
             piece = join(pieces, work)
             pieces.clear()
             ledger = merge_ledgers((ledger, piece.ledger))
-            done(number, piece.values)
+            save(number, piece.values)
     return ledger
-
-
-def _submit(
-    client: Client, shared: bytes | Future, work: Work, parts: Sequence[tuple[int, Part]]
-) -> list[Future]:
-    """Submit the tasks of parts, and what joins their results on the workers."""
-    if not parts:
-        return []
-    compute_one, arguments = _bound(compute, shared)
-    # All tasks in one message: each costs client and scheduler some milliseconds.
-    tasks = client.map(
-        compute_one,
-        [task for _, part in parts for task in part],
-        key=[(f"read-{work.job}", number, i) for number, part in parts for i in range(len(part))],
-        pure=False,
-        **arguments,
-    )
-    layers = iter(tasks)
-    return [
-        _joined(client, shared, work, number, list(itertools.islice(layers, len(part))))
-        for number, part in parts
-    ]
-
-
-def _joined(
-    client: Client, shared: bytes | Future, work: Work, number: int, layer: list[Future]
-) -> Future:
-    """Submit what joins the results of the tasks of a part."""
-    at_once = work.joined_at_once
-    join_some, arguments = _bound(join, shared)
-    for level in itertools.count(1):
-        if len(layer) == 1:
-            break
-        layer = [
-            client.submit(
-                join_some,
-                layer[first : first + at_once],
-                key=(f"join-{work.job}", number, level, first),
-                pure=False,
-                **arguments,
-            )
-            for first in range(0, len(layer), at_once)
-        ]
-    return layer[0]

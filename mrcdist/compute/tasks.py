@@ -1,4 +1,4 @@
-"""Tasks of a pass over the frames, on a worker: read blocks, reduce them, join results."""
+"""Tasks of a pass over the frames, run on a worker: read blocks, reduce them, join results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mrcdist.compute.schedule import Block, Task, block_frames
 from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.extras import install_command
 from mrcdist.read.source import MrcSource
-from mrcdist.remembered import Remembered
+from mrcdist.remembered import Remembered, unpickle_once
 from mrcdist.stats import ReadStats
 from mrcdist.system_calls import ForkSafeLock
 
@@ -31,18 +31,18 @@ DEVICES = ("cpu", "cupy")
 Ledger = Mapping[str, ReadStats]
 """Bytes that each process has read for a job so far; totals only grow."""
 
-# Not the pid alone: containers on one host number theirs from 1.
+# Not the pid alone: each container on a host numbers its processes from 1.
 _PROCESS = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
-# What this process had read before each of its latest jobs: a server has many.
+# Totals of this process before each of its latest jobs. Servers run many.
 _before: Remembered[str, ReadStats] = Remembered(256)
 _before_lock = ForkSafeLock()
 
 
 @dataclass(frozen=True)
 class Work:
-    """What all tasks of a job share: what is read, and what is made of it in one pass.
+    """The part of a job that all tasks share: the source, and the reductions of one pass.
 
-    Processes count what they read under the name of the job. `device` is one of `DEVICES`.
+    Processes count the bytes they read under the name of the `job`. `device` is one of `DEVICES`.
     """
 
     source: MrcSource
@@ -51,13 +51,13 @@ class Work:
     device: str = "cpu"
 
     @property
-    def joined_at_once(self) -> int:
+    def max_joined(self) -> int:
         """Maximum number of results to join in one task."""
-        return min(each.joined_at_once for each in self.reductions)
+        return min(each.max_joined for each in self.reductions)
 
     @functools.cached_property
     def window(self) -> Window:
-        """Rows and columns that any reduction needs."""
+        """Rows and columns that at least one reduction needs."""
         windows = [each.window for each in self.reductions]
         rows, columns = (
             range(min(r.start for r in ranges), max(r.stop for r in ranges))
@@ -67,34 +67,37 @@ class Work:
 
     @functools.cached_property
     def viewed(self) -> MrcSource:
-        """The source, which returns views of maps however narrow they are.
+        """The source, changed to return views of memory maps however narrow they are.
 
-        Tiles are copied while they are in the cache, where copies of blocks would not be.
+        Tiles are copied while they are in the cache, unlike copies of whole blocks.
         """
-        limits = replace(self.source.limits, narrow=0.0)
-        return replace(self.source, limits=limits)
+        return replace(self.source, limits=replace(self.source.limits, narrow=0.0))
+
+
+def _unpacked(work: Work | bytes) -> Work:
+    return unpickle_once(work) if isinstance(work, bytes) else work
 
 
 @dataclass(frozen=True)
 class PartialResult:
-    """The results of a task, or of several that are joined: a value per reduction."""
+    """Results of one task, or of several tasks joined: one array per reduction."""
 
     values: tuple[npt.NDArray[Any], ...] = field(repr=False)
     ledger: Ledger
 
 
 def array_module(device: str) -> Any:
-    """Return what computes: CuPy, or numpy for this processor.
+    """Return the module that computes on a device: numpy or CuPy.
 
-    Raises `ArgumentError` if there is no such device, and `MissingExtraError` if CuPy is not
-    installed or finds no GPU.
+    Raises `ArgumentError` for an unknown device, and `MissingExtraError` if CuPy is not installed
+    or finds no GPU.
     """
     if device not in DEVICES:
         raise ArgumentError(
             f"device={device!r}",
             code="device-unknown",
             argument="device",
-            cause="there is no such device",
+            cause="unknown device",
             remedy=f"pass one of {', '.join(DEVICES)}",
         )
     if device == "cpu":
@@ -114,87 +117,78 @@ def array_module(device: str) -> Any:
     return module
 
 
-def compute(task: Task, work: Work, *, check: Callable[[], None] = lambda: None) -> PartialResult:
-    """Read the blocks of a task one after the other, and reduce them.
+def compute(
+    task: Task, work: Work | bytes, *, check: Callable[[], None] = lambda: None
+) -> PartialResult:
+    """Read the blocks of a task one after the other, and reduce them; `work` may be pickled.
 
-    Before each block, `check` raises if nobody waits for the result any more. An error of reading
-    is one of ours, such as `FileChangedError`; of a user's function, the user's own.
+    Before each block, `check` raises an exception if the result is no longer needed. Errors of
+    reading are mrcdist's own, such as `FileChangedError`; exceptions of the user's functions are
+    raised unchanged.
     """
-    with _before_lock:  # the job in use goes to the end: the first one is unused for longest
+    work = _unpacked(work)
+    with _before_lock:  # `keep` moves the job to the end, so that unused jobs are dropped first
         before = _before.keep(work.job, _before.get(work.job) or stats.snapshot())
-    dtype = work.source.dtype
-    # Blocks are added to the results of those before: each new array would have to be cleared by
-    # the kernel, which takes as long as the sums of a small block.
-    values = [each.begin(sum(map(block_frames, task)), dtype) for each in work.reductions]
+    # All blocks are added to the same arrays: the kernel would have to clear new ones, which takes
+    # as long as the sums of a small block.
+    n_frames = sum(map(block_frames, task))
+    values = [each.begin(n_frames, work.source.dtype) for each in work.reductions]
     first = 0
     for block in task:
         check()
-        rows = slice(first, first + block_frames(block))
-        first = rows.stop
-        into = [
-            value[rows] if each.per_frame else value
-            for each, value in zip(work.reductions, values, strict=True)
-        ]
-        values = [
-            value if each.per_frame else new
-            for each, value, new in zip(
-                work.reductions, values, _add_block(block, work, into), strict=True
-            )
-        ]
+        _add_block(block, work, values, first)
+        first += block_frames(block)
     return PartialResult(tuple(values), {_PROCESS: stats.snapshot() - before})
 
 
-def _add_block(
-    block: Block, work: Work, results: Sequence[npt.NDArray[Any]]
-) -> tuple[npt.NDArray[Any], ...]:
-    """Read a block, and add it to results."""
+def _add_block(block: Block, work: Work, results: list[npt.NDArray[Any]], first: int) -> None:
+    """Read a block, whose first frame is number `first` of the task, and add it to the results."""
     source = work.viewed
     rows, columns = work.window
-    frames = source[
-        (
-            *(slice(*span) for span in block),
-            slice(rows.start, rows.stop),
-            slice(columns.start, columns.stop),
-        )
-    ]
+    signal = slice(rows.start, rows.stop), slice(columns.start, columns.stop)
+    frames = source[(*(slice(*span) for span in block), *signal)]
     frames = frames.reshape(block_frames(block), len(rows), len(columns))
     present = source.layout.frames(tuple(range(*span) for span in block), source.table) >= 0
-    there = None if present.all() else present
     try:
-        return reduce_block(
+        reduce_block(
             frames,
             work.window,
             work.reductions,
-            there,
-            module=array_module(work.device),
+            None if present.all() else present,
             results=results,
+            first=first,
+            module=array_module(work.device),
         )
+        return
     except FunctionFailedError as error:
         failed = error
-    # Here, where it gets no context: it stays as the function raised it.
-    raise _located(failed, block, source)
+    # Raised here, so that Python adds no context to the user's exception.
+    raise _with_notes(failed, block, source)
 
 
-def _located(failed: FunctionFailedError, block: Block, source: MrcSource) -> BaseException:
-    """Return the error of a user's function, with the frames in its notes."""
+def _with_notes(failed: FunctionFailedError, block: Block, source: MrcSource) -> BaseException:
+    """Return the exception of a user's function, with notes that name the frames."""
     error, numbers = failed.__cause__ or failed, failed.numbers
-    error.add_note(f"in frames {numbers[0]} to {numbers[-1]}, counted from the block's first")
-    first = tuple(start for start, _ in block)
-    error.add_note(f"in the block whose first frame is at position {first}")
+    start = tuple(start for start, _ in block)
+    error.add_note(
+        f"raised for frames {numbers[0]} to {numbers[-1]} of the block that starts at position "
+        f"{start}"
+    )
     if failed.alone is not None:
         inside = np.unravel_index(failed.alone, [stop - start for start, stop in block])
-        at = tuple(int(i) + start for i, start in zip(inside, first, strict=True))
-        # Of a region, the position is that in the list of its points.
-        [number] = source.layout.frames(tuple(range(i, i + 1) for i in at), source.table)
+        position = tuple(int(i) + first for i, first in zip(inside, start, strict=True))
+        # With a region, the position is that in the list of its points.
+        [number] = source.layout.frames(tuple(range(i, i + 1) for i in position), source.table)
         error.add_note(
-            f"the first frame with which it fails alone is at position {at}, "
-            f"frame {number} of the file"
+            f"first frame for which it is raised if passed alone: position {position}, frame "
+            f"{number} of the file"
         )
     return error
 
 
-def join(pieces: Sequence[PartialResult], work: Work) -> PartialResult:
-    """Put the results of consecutive tasks together."""
+def join(pieces: Sequence[PartialResult], work: Work | bytes) -> PartialResult:
+    """Join the results of consecutive tasks; `work` may be pickled."""
+    work = _unpacked(work)
     values = zip(*(piece.values for piece in pieces), strict=True)
     joined = (each.join(parts) for each, parts in zip(work.reductions, values, strict=True))
     return PartialResult(tuple(joined), merge_ledgers(piece.ledger for piece in pieces))
@@ -210,5 +204,5 @@ def merge_ledgers(ledgers: Iterable[Ledger]) -> dict[str, ReadStats]:
 
 
 def total(ledger: Ledger) -> ReadStats:
-    """Add up over the processes."""
+    """Return the sum over all processes."""
     return sum(ledger.values(), ReadStats())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,6 +16,7 @@ from distributed import Client, Future, get_worker
 
 import mrcdist
 from mrcdist import CenterOfMass, FrameReduction, MeanPattern, VirtualImage, reduce_frames
+from mrcdist.compute import submit
 from mrcdist.errors import ArgumentError
 from tests.support.cluster import dask_cluster
 from tests.support.mrc_files import mrc_bytes
@@ -114,51 +116,59 @@ def test_a_short_pass_is_shared_by_all_workers(cluster: Client, tmp_path: Any) -
     assert len(set(found["port"].values)) == len(cluster.nthreads())
 
 
-def test_results_of_a_short_pass_come_together(
+def test_finished_results_are_gathered_together(
     cluster: Client, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each message through the scheduler takes as long as the sums of some 50 MiB."""
     path = tmp_path / "stack.mrc"
     path.write_bytes(mrc_bytes(NUMBERS))
-    brought: list[str] = []
+    monkeypatch.setattr(submit, "GATHER_DELAY", 60.0)  # all results finish earlier
+    calls: list[str] = []
 
     def counted(name: str, function: Any) -> Any:
         def call(*args: Any, **options: Any) -> Any:
-            brought.append(name)
+            calls.append(name)
             return function(*args, **options)
 
         return call
 
     for kind, name in ((Client, "gather"), (Future, "result")):
         monkeypatch.setattr(kind, name, counted(name, getattr(kind, name)))
-    plan = mrcdist.plan_mrc(path, chunks=(8, -1, -1))
-    check(reduce_frames(plan, RESULTS, client=cluster, progress=False))
-    brought.clear()
-    check(reduce_frames(plan, RESULTS, client=cluster, progress=False))
-    assert 0 < len(brought) < 8
+    check(reduce_frames(path, RESULTS, chunks=(8, -1, -1), client=cluster, progress=False))
+    assert calls == ["gather"]
 
 
-def test_what_is_computed_before_a_failure_is_handed_over(cluster: Client, tmp_path: Any) -> None:
-    path = tmp_path / "stack.mrc"
+def test_parts_finished_before_a_failure_are_kept(
+    cluster: Client, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, fails, all_others = (tmp_path / name for name in ("stack.mrc", "fails", "all_others"))
     path.write_bytes(mrc_bytes(NUMBERS))
     os.utime(path, (1e9, 1e9))  # long ago: its version is exact
-    fails = tmp_path / "fails"
     fails.touch()
     last = int(NUMBERS[-1, 0, 0])
+    monkeypatch.setattr(submit, "GATHER_DELAY", 60.0)  # nothing is gathered before the failure
 
     def failing(frames: Any) -> Any:
         if frames[-1, 0, 0] == last and fails.exists():
-            time.sleep(0.05)  # others end, and wait to be brought together
+            while not all_others.exists():
+                time.sleep(0.01)
             raise ZeroDivisionError("mine")
         return frames[:, 0, 0]
+
+    def wait_for_others() -> None:
+        while sum(state.status == "finished" for state in list(cluster.futures.values())) < 7:
+            time.sleep(0.01)
+        all_others.touch()
 
     plan = mrcdist.plan_mrc(path, chunks=(8, -1, -1))
     wanted = {"first": FrameReduction(failing, shape=(), dtype=int)}
     resume = tmp_path / "parts"
+    threading.Thread(target=wait_for_others, daemon=True).start()
     with pytest.raises(ZeroDivisionError, match="mine"):
         reduce_frames(plan, wanted, client=cluster, resume=resume, progress=False)
     assert len(list(resume.glob("part-*.npz"))) == 7
     fails.unlink()
+    monkeypatch.undo()
     found = reduce_frames(plan, wanted, client=cluster, resume=resume, progress=False)
     np.testing.assert_array_equal(found["first"], NUMBERS[:, 0, 0])
 

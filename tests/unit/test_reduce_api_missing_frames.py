@@ -95,7 +95,7 @@ def test_bright_disk_is_found_in_the_frames_of_a_sparse_scan(tmp_path: Path) -> 
     ids=["mean", "std", "own"],
 )
 def test_results_of_no_frame_at_all_are_errors(few_frames: Path, quantity: Any) -> None:
-    with pytest.raises(ArgumentError, match=r"no frame is there|no frames to") as caught:
+    with pytest.raises(ArgumentError, match="no frames to reduce") as caught:
         reduce_frames(
             few_frames,
             {"of none": quantity},
@@ -104,4 +104,4 @@ def test_results_of_no_frame_at_all_are_errors(few_frames: Path, quantity: Any) 
             allow_truncated=True,
             progress=False,
         )
-    assert caught.value.code == "data-not-reducible"
+    assert (caught.value.code, caught.value.argument) == ("data-not-reducible", "data")

@@ -41,7 +41,7 @@ def test_results_so_far_are_of_the_frames_that_were_read(memory_file: Any) -> No
     the_pass.run(
         lambda: nullcontext(compute),
         InMemory(),
-        look=lambda results: seen.append(results()),
+        on_save=lambda results: seen.append(results()),
         patience=np.inf,
     )
     for rows, found in enumerate(seen, 1):
@@ -66,7 +66,7 @@ def test_picture_is_drawn_of_all_images_so_far(memory_file: Any, tmp_path: Path)
         sizes.extend(path.stat().st_size for path in tmp_path.iterdir())
 
     compute = partial(compute_in_threads, threads=1)
-    the_pass.run(lambda: nullcontext(compute), InMemory(), look=look, patience=np.inf)
+    the_pass.run(lambda: nullcontext(compute), InMemory(), on_save=look, patience=np.inf)
     assert (tmp_path / "so-far.png").read_bytes().startswith(b"\x89PNG")
     assert len(sizes) == 3
 
