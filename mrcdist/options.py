@@ -18,49 +18,39 @@ from mrcdist.storage.url import is_filename, text_of
 BYTE_ORDERS: dict[str, ByteOrder] = {"little": "<", "big": ">"}
 
 
+def _argument(default: Any, help_text: str) -> Any:
+    return field(default=default, metadata={"help": help_text})
+
+
 @dataclass(frozen=True)
 class ReadOptions:
     """The arguments of `mrcdist.read_mrc` that determine the array and its axes."""
 
-    chunks: Any = field(
-        default="auto",
-        metadata={"help": 'Chunk lengths such as 32,256,-1,-1, or a size such as "256 MiB".'},
+    chunks: Any = _argument(
+        "auto", 'Chunk lengths such as 32,256,-1,-1, or a size such as "256 MiB".'
     )
-    navigation_shape: Sequence[int] | None = field(
-        default=None,
-        metadata={"help": "Lengths of the navigation axes in HyperSpy's order; one may be -1."},
+    navigation_shape: Sequence[int] | None = _argument(
+        None, "Lengths of the navigation axes in HyperSpy's order; one may be -1."
     )
-    metadata_file: NamedFile = field(
-        default="auto", metadata={"help": 'Direct Electron sidecar; "none" to ignore it.'}
+    metadata_file: NamedFile = _argument("auto", 'Direct Electron sidecar; "none" to ignore it.')
+    scan_file: NamedFile = _argument(
+        "auto", 'List of points of a custom scan; "none" to ignore it.'
     )
-    scan_file: NamedFile = field(
-        default="auto", metadata={"help": 'List of points of a custom scan; "none" to ignore it.'}
+    tilt_file: NamedFile = _argument(
+        "auto",
+        "Tilt angles of a tilt series: .mdoc, .rawtlt, .tlt or a list; "
+        '"none" to ignore such files.',
     )
-    tilt_file: NamedFile = field(
-        default="auto",
-        metadata={
-            "help": "Tilt angles of a tilt series: .mdoc, .rawtlt, .tlt or a list; "
-            '"none" to ignore such files.'
-        },
+    sort_by_tilt: bool = _argument(False, "Sort the sections of a tilt series by their angles.")
+    endianness: ByteOrder | None = _argument(None, "Byte order, if the file itself is ambiguous.")
+    mode0: Mode0 | None = _argument(None, "Pixel type of mode 0 (default: detected from the file).")
+    allow_truncated: bool = _argument(
+        False, "Accept a truncated file and read its complete frames."
     )
-    sort_by_tilt: bool = field(
-        default=False, metadata={"help": "Sort the sections of a tilt series by their angles."}
-    )
-    endianness: ByteOrder | None = field(
-        default=None, metadata={"help": "Byte order, if the file itself is ambiguous."}
-    )
-    mode0: Mode0 | None = field(
-        default=None, metadata={"help": "Pixel type of mode 0 (default: detected from the file)."}
-    )
-    allow_truncated: bool = field(
-        default=False, metadata={"help": "Accept a truncated file and read its complete frames."}
-    )
-    skip_frames: int | Sequence[int] = field(
-        default=0,
-        metadata={
-            "help": "Frames before the scan to skip (negative: points without a frame), or a pair: "
-            "also those after each line, such as 0,1."
-        },
+    skip_frames: int | Sequence[int] = _argument(
+        0,
+        "Frames before the scan to skip (negative: points without a frame), or a pair: also those "
+        "after each line, such as 0,1.",
     )
 
     def __post_init__(self) -> None:

@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import IO, Any, Generic, Literal, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
 from mrcdist.discover.files import Directory, errors_at, locate
 from mrcdist.discover.mrc_file import map_concurrently
 from mrcdist.errors import AccessDeniedError, ArgumentError, MissingFileError, SidecarError
@@ -22,6 +19,7 @@ from mrcdist.format.direct_electron import filenames
 from mrcdist.format.direct_electron.scan_points import Points, parse_scan_points
 from mrcdist.format.direct_electron.sidecar import Sidecar, parse_sidecar
 from mrcdist.format.tilt_angles import find_tilt_file, parse_tilts, tilt_file_candidates
+from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import read_whole
 from mrcdist.storage.url import is_filename
@@ -70,9 +68,9 @@ SCAN_POINTS: FileType[tuple[Points, tuple[str, ...]]] = FileType(
     filenames.scan_points_candidates,
     max_bytes=64 * _MIB,  # six million points
 )
-TILT_ANGLES: FileType[tuple[str, npt.NDArray[np.float64]]] = FileType(
+TILT_ANGLES: FileType[TiltSeries] = FileType(
     "tilt_file",
-    lambda name, raw: (name, parse_tilts(name, raw)),
+    lambda name, raw: TiltSeries.of(parse_tilts(name, raw), name or "tilt_file"),
     find_tilt_file,
     tilt_file_candidates,
     essential=False,

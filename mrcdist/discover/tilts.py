@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from mrcdist.discover.auxiliary_files import AuxiliaryFile
 from mrcdist.errors import AccessDeniedError, ArgumentError, MissingFileError, SidecarError
@@ -14,8 +13,6 @@ from mrcdist.format.header import VOLUME_STACKS, Header
 from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.warning_notes import Notes
-
-TiltFile = AuxiliaryFile[tuple[str, npt.NDArray[np.float64]]]
 
 # Minimum range of a tilt series in degrees; a stationary stage drifts by less.
 _MIN_TILT_RANGE = 1.0
@@ -27,7 +24,7 @@ _MAX_SECTIONS = 5000
 def find_tilts(
     headers: Sequence[Header],
     extended: ExtendedHeader | None,
-    tilt_file: TiltFile,
+    tilt_file: AuxiliaryFile[TiltSeries],
     frames: MissingFrames,
     notes: Notes,
     *,
@@ -59,9 +56,11 @@ def find_tilts(
     return series.by_tilt() if sort else series
 
 
-def _passed(tilt_file: TiltFile, frames: MissingFrames, notes: Notes) -> TiltSeries | None:
+def _passed(
+    tilt_file: AuxiliaryFile[TiltSeries], frames: MissingFrames, notes: Notes
+) -> TiltSeries | None:
     """Return the angles in the file that the caller passes; raise if their number is wrong."""
-    series = _read(tilt_file, notes)
+    series = tilt_file.read(notes)
     if series is not None and len(series.angles) != frames.announced:
         raise ArgumentError(
             f"{tilt_file.shown} has {len(series.angles)} tilt angles, the file "
@@ -72,14 +71,6 @@ def _passed(tilt_file: TiltFile, frames: MissingFrames, notes: Notes) -> TiltSer
             remedy="pass the list that belongs to this file, or {tilt_file=None}",
         )
     return series
-
-
-def _read(tilt_file: TiltFile, notes: Notes) -> TiltSeries | None:
-    content = tilt_file.read(notes)
-    if content is None:
-        return None
-    name, angles = content
-    return TiltSeries.of(angles, name or "tilt_file")
 
 
 def _recorded(extended: ExtendedHeader, frames: MissingFrames) -> TiltSeries | None:
@@ -93,10 +84,12 @@ def _recorded(extended: ExtendedHeader, frames: MissingFrames) -> TiltSeries | N
     return TiltSeries.of(angles, "extended header")
 
 
-def _discovered(tilt_file: TiltFile, frames: MissingFrames, notes: Notes) -> TiltSeries | None:
+def _discovered(
+    tilt_file: AuxiliaryFile[TiltSeries], frames: MissingFrames, notes: Notes
+) -> TiltSeries | None:
     """Return the angles in a file next to the data; add a note if they cannot be used."""
     try:
-        series = _read(tilt_file, notes)
+        series = tilt_file.read(notes)
     except (SidecarError, AccessDeniedError, MissingFileError) as error:
         # A movie and an image of a grid have an .mdoc without angles.
         if error.code != "tilt-angles-missing":

@@ -21,7 +21,6 @@ from mrcdist.format.pixels import PixelFormat
 from mrcdist.warning_notes import Note, Notes
 
 _COLUMN, _ROW, _SECTION = range(3)
-_NAMES = ("x", "y", "z")
 
 # Relative difference up to which calibrations are considered equal.
 _TOLERANCE = 1e-3
@@ -70,12 +69,12 @@ def common_header(headers: Sequence[Header], notes: Notes) -> Header:
             cell[axis] = 0.0
         elif not _equal(sizes, atol=0):
             cell[axis] = 0.0
-            differing.append(f"pixel size along {_NAMES[axis]} ({_range(sizes)} Å)")
+            differing.append(f"pixel size along {'xyz'[axis]} ({_range(sizes)} Å)")
         elif stored != _SECTION:
             offsets = [header.offset(stored) for header in headers]
             if not _equal(offsets, atol=_TOLERANCE * (sizes[0] or 0)):
                 start[stored], origin[axis] = 0, 0.0
-                differing.append(f"origin along {_NAMES[axis]} ({_range(offsets)} Å)")
+                differing.append(f"origin along {'xyz'[axis]} ({_range(offsets)} Å)")
     ispg = _space_group(headers)
     if ispg is None:
         ispg, cell[first.axis_of(_SECTION)] = 0, 0.0

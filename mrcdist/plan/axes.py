@@ -16,7 +16,6 @@ from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.warning_notes import Notes
 
-_CELL_NAMES = ("x", "y", "z")
 _COLUMN, _ROW, _SECTION = range(3)
 
 
@@ -92,7 +91,7 @@ def _default_axes(
             f"{n_frames} sections: read as 3-D"
         )
     if header.ispg == 0 and header.intervals[2] != header.nz:  # images, not slices of a volume
-        return (Axis(_CELL_NAMES[header.axis_of(_SECTION)], n_frames, navigate=True),)
+        return (Axis("xyz"[header.axis_of(_SECTION)], n_frames, navigate=True),)
     return (_header_axis(header, _SECTION, n_frames, navigate=True),)
 
 
@@ -119,7 +118,7 @@ def _signal_axes(
 
 def _header_axis(header: Header, stored: int, size: int, *, navigate: bool) -> Axis:
     """Return an axis calibrated from the header (MRC2014): cell / intervals, Å to nm."""
-    axis = Axis(_CELL_NAMES[header.axis_of(stored)], size, navigate=navigate)
+    axis = Axis("xyz"[header.axis_of(stored)], size, navigate=navigate)
     pixel = header.pixel_size(stored)
     if pixel is None:
         return axis
