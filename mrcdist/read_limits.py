@@ -39,7 +39,7 @@ class ReadLimits:
     small: int = 2**20
 
     # Fraction of a worker's memory limit, or else of the memory of the machine, that mapped pages
-    # which are not needed may occupy; the worker can hold as much again before it spills.
+    # which are not needed may occupy; the worker can hold the same amount of data before it spills.
     mapped_memory_share: float = 0.35
 
     # Maximum number of maps: each keeps a file descriptor open, and the default limit is 1,024.

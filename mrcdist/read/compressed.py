@@ -83,7 +83,7 @@ class StreamReader:
         if ranges and self._file.version.kind and read_settings().consistency == "strict":
             _undamaged.keep(key, None)
 
-    def _ended(self, stream: _Decompressed, wanted: int) -> TruncatedFileError:
+    def _ended(self, stream: _Decompressed, needed: int) -> TruncatedFileError:
         cause = "the acquisition was aborted before the file was compressed"
         remedy = "decompress the file; {allow_truncated=True} then loads the complete frames"
         if stream.trailing:
@@ -91,7 +91,7 @@ class StreamReader:
             remedy = "copy the file again"
         return TruncatedFileError(
             f"{self._file.location.shown} ends after {stream.position} decompressed bytes, "
-            f"but its header announces at least {wanted}",
+            f"but its header announces at least {needed}",
             code="stream-truncated",
             cause=cause,
             remedy=remedy,

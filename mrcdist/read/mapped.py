@@ -191,7 +191,7 @@ class MappedFile(LocalReader):
 
     def _pages(self, mapped: mmap.mmap, start: int, stop: int, begin: int) -> Bytes:
         """Return a range of a map that begins at byte `begin`; the range keeps the map alive."""
-        if begin + len(mapped) < stop:  # truncated meanwhile
+        if begin + len(mapped) < stop:  # truncated since the check
             raise self._ended(begin + len(mapped), start, stop)
         return np.frombuffer(mapped, np.uint8, stop - start, start - begin)
 
@@ -199,7 +199,7 @@ class MappedFile(LocalReader):
         begin = _page_of(start)
         try:
             return mmap.mmap(file.fileno(), stop - begin, access=mmap.ACCESS_READ, offset=begin)
-        except ValueError:  # truncated meanwhile
+        except ValueError:  # truncated since the check
             raise self._ended(os.fstat(file.fileno()).st_size, start, stop) from None
         except OSError as error:
             raise self._file.location.explained(error, start, stop) from None

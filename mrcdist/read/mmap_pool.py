@@ -16,13 +16,15 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from io import FileIO
 
 import psutil
 
 from mrcdist.read_limits import ReadLimits
 from mrcdist.system_calls import ForkSafeLock, run_after_fork
+
+_MACHINE_MEMORY: int = psutil.virtual_memory().total
 
 
 class MapPool:
@@ -76,7 +78,7 @@ class MapPool:
                 whole = partial(mmap.mmap, file.fileno(), stat.st_size, access=mmap.ACCESS_READ)
                 try:
                     mapped = self.mapped(whole, stat.st_size, limits)
-                except (OSError, ValueError):  # address space limit, or truncated meanwhile
+                except (OSError, ValueError):  # address space limit, or truncated since the check
                     return None
                 if mapped is None:
                     return None
@@ -122,10 +124,4 @@ def _process_memory() -> int:
     except ValueError:  # not in a task
         worker = None
     limit: int | None = worker.memory_manager.memory_limit if worker else None
-    return limit or _machine_memory()
-
-
-@cache
-def _machine_memory() -> int:
-    total: int = psutil.virtual_memory().total
-    return total
+    return limit or _MACHINE_MEMORY

@@ -54,11 +54,8 @@ _copies: Remembered[str, Path] = Remembered(1000)
 
 def archive_file(fs: Any) -> OpenFile | None:
     """Return the file of an archive, or None if `fs` is not an archive."""
-    for layer in _layers(fs):
-        file = getattr(layer, "of", None)
-        if isinstance(file, OpenFile):
-            return file
-    return None
+    files = (getattr(layer, "of", None) for layer in _layers(fs))
+    return next((file for file in files if isinstance(file, OpenFile)), None)
 
 
 def archive_version(file: OpenFile) -> Version:
@@ -214,12 +211,10 @@ class _CopyProgress(Callback):  # type: ignore[misc]
 
     def set_size(self, size: int | None) -> None:
         """Set the length of the file, once the filesystem knows it."""
-        super().set_size(size)
         self._progress = Progress(self._label, size, in_bytes=True) if size else None
 
     def relative_update(self, inc: int = 1) -> None:
         """Advance by a number of bytes."""
-        super().relative_update(inc)
         if self._progress is not None:
             self._progress.advance(inc)
 

@@ -216,14 +216,14 @@ class Location:
         fs, path = self.filesystem()
         if not layers.is_whole_file_cache(fs):
             return None
-        wanted = version or self.find_version()
+        required = version or self.find_version()
 
         def verify(copy: Path) -> None:
-            by_content = wanted.kind == "copy"
-            found = layers.copy_version(copy) if by_content else self.find_version()
-            require_version(self, wanted, found)
+            by_content = required.kind == "copy"
+            actual = layers.copy_version(copy) if by_content else self.find_version()
+            require_version(self, required, actual)
 
-        copy_args = fs, path, printable(self.name), self.identity, wanted, verify
+        copy_args = fs, path, printable(self.name), self.identity, required, verify
         return self.retried(lambda: layers.whole_copy(*copy_args))
 
     def list_siblings(self) -> tuple[str, ...] | None:
@@ -366,17 +366,17 @@ def here(location: Location, start: int | None = None, stop: int | None = None) 
     return f"{location.shown}{span}, host {socket.gethostname()} (pid {os.getpid()})"
 
 
-def changed(location: Location, planned: Version, found: object) -> FileChangedError:
+def changed(location: Location, planned: Version, actual: object) -> FileChangedError:
     """Return the error for a file that is not in the planned version."""
     return FileChangedError(
-        f"{location.shown} changed since it was planned: it had {planned}, it has {found}",
+        f"{location.shown} changed since it was planned: it had {planned}, it has {actual}",
         cause="the file was written to, replaced or truncated after reading was planned",
     )
 
 
 def require_version(
-    location: Location, planned: Version, found: Version, consistency: str = "strict"
+    location: Location, planned: Version, actual: Version, consistency: str = "strict"
 ) -> None:
     """Raise `FileChangedError` unless the file is in the planned version."""
-    if found.required(consistency) != planned.required(consistency):
-        raise changed(location, planned, found).located(here(location))
+    if actual.required(consistency) != planned.required(consistency):
+        raise changed(location, planned, actual).located(here(location))

@@ -81,15 +81,17 @@ def response_error(
     if status == 404:
         cause = f"reported by the store ({response})"
         return MissingFileError(f"{shown} does not exist", cause=cause, remedy=_MISSING_REMEDY)
-    return _request_refused(shown, response, "check the URL and storage_options")
+    return _request_refused(shown, response)
 
 
-def _request_refused(shown: str, response: object, remedy: str) -> ReadError:
+def _request_refused(shown: str, response: object, *, server_error: bool = False) -> ReadError:
     return ReadError(
         f"{shown} could not be read",
         code="request-refused",
         cause=f"the store answered {response}",
-        remedy=remedy,
+        remedy="try again later, and check that the store can be reached from this host"
+        if server_error
+        else "check the URL and storage_options",
     )
 
 
@@ -106,15 +108,12 @@ def explain_failure(error: BaseException, shown: str, scrub: Callable[[str], str
     """
     if isinstance(error, MrcdistError):
         return error
-    text = scrub(describe(error))
     if (status := http_status(error)) is not None:
         explained = response_error(*status, shown)
         if isinstance(explained, MrcdistError):
             return explained
-        remedy = "try again later, and check that the store can be reached from this host"
-        if status[0] < 500:
-            remedy = "check the URL and storage_options"
-        return _request_refused(shown, explained, remedy)
+        return _request_refused(shown, explained, server_error=status[0] >= 500)
+    text = scrub(describe(error))
     if isinstance(error, _NO_CREDENTIALS):
         return AccessDeniedError(
             f"{shown} may not be read",
@@ -125,11 +124,9 @@ def explain_failure(error: BaseException, shown: str, scrub: Callable[[str], str
     if isinstance(error, PermissionError):
         return AccessDeniedError(f"{shown} may not be read", cause=text, remedy=_DENIED_REMEDY)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return MissingFileError(
-            f"{shown} was not found by this process",
-            cause=f"it does not exist, or is not mounted on this host ({text})",
-            remedy=_MISSING_REMEDY,
-        )
+        problem = f"{shown} was not found by this process"
+        cause = f"it does not exist, or is not mounted on this host ({text})"
+        return MissingFileError(problem, cause=cause, remedy=_MISSING_REMEDY)
     if isinstance(error, IsADirectoryError):
         return MissingFileError(
             f"{shown} is a folder",

@@ -74,23 +74,23 @@ class StoredFile:
         If the responses of a store do not contain the version, it is compared once at the end of
         the block, even if the block fails.
         """
-        wanted = self.version if read_settings().consistency == "strict" else None
+        required = self.version if read_settings().consistency == "strict" else None
         if self.location.is_local:
             opened = self._opened(Path(self.location.filesystem()[1]), checked=True)
-        elif (copy := self.location.local_copy(wanted)) is not None:
+        elif (copy := self.location.local_copy(required)) is not None:
             opened = self._opened(copy, checked=False)  # its name contains the version
         else:
             opened = self._opened_in_store()
         with opened as read:
             yield lambda start, stop: self.location.retried(lambda: read(start, stop))
 
-    def require(self, found: Version, consistency: str | None = None) -> None:
+    def require(self, actual: Version, consistency: str | None = None) -> None:
         """Raise `FileChangedError` unless the file is still this version.
 
         `consistency` is ``mrcdist.consistency``, if the caller has read the settings.
         """
         consistency = consistency or read_settings().consistency
-        require_version(self.location, self.version, found, consistency)
+        require_version(self.location, self.version, actual, consistency)
 
     @contextmanager
     def _opened(self, path: Path, *, checked: bool) -> Iterator[Reader]:

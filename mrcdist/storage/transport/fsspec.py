@@ -57,8 +57,8 @@ class FsspecTransport(Transport):
     def _check_version(self) -> None:
         if self._consistency == "off" or self._version.kind == "copy":  # checked when copied
             return
-        found = self._location.find_version()
-        require_version(self._location, self._version, found, self._consistency)
+        actual = self._location.find_version()
+        require_version(self._location, self._version, actual, self._consistency)
         self.filesystem, self._path = self._location.filesystem()  # an archive may be opened anew
 
     def read(self, start: int, size: int) -> Response:
@@ -97,8 +97,8 @@ class FsspecTransport(Transport):
         self._nbytes += into.size
 
     def _read_range(self, start: int, stop: int) -> bytes:
-        wanted = self._version if self._consistency == "strict" else None
-        if is_whole_file_cache(self.filesystem) and (copy := self._location.local_copy(wanted)):
+        required = self._version if self._consistency == "strict" else None
+        if is_whole_file_cache(self.filesystem) and (copy := self._location.local_copy(required)):
             with copy.open("rb") as file:
                 file.seek(start)
                 return file.read(stop - start)

@@ -130,9 +130,9 @@ def check_range(
     known = int(total) if total.isdigit() else None
     if known is not None and (known < start + (size or 0) or version.size not in (None, known)):
         raise changed(location, version, f"{total} bytes")
-    wanted = f"{start}-" if size is None else f"{start}-{start + size - 1}"
-    if not span.startswith(wanted) or (size is not None and span != wanted):
-        raise Transient(f"bytes {wanted} were requested, and {content_range} sent")
+    requested = f"{start}-" if size is None else f"{start}-{start + size - 1}"
+    if not span.startswith(requested) or (size is not None and span != requested):
+        raise Transient(f"bytes {requested} were requested, and {content_range} sent")
     return known
 
 
