@@ -232,7 +232,7 @@ class NewHeader:
                 remedy="pass fewer",
             )
         for label in self.labels:
-            if not label.isascii() or not label.isprintable() or len(label) > _LABEL_BYTES:
+            if not is_label(label):
                 raise ArgumentError(
                     f"labels: {label!r}",
                     code="labels-invalid",
@@ -240,6 +240,11 @@ class NewHeader:
                     cause=f"a label is up to {_LABEL_BYTES} printable ASCII characters",
                     remedy="shorten it",
                 )
+
+
+def is_label(text: str) -> bool:
+    """Return whether the header can store a text as a label."""
+    return text.isascii() and text.isprintable() and len(text) <= _LABEL_BYTES
 
 
 def encode_header(

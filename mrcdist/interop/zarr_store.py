@@ -196,39 +196,29 @@ class MrcStore(Store):  # type: ignore[misc]
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
         """Yield the keys that begin with a prefix."""
-        folder, _, _ = prefix.rpartition("/")
-        for key in self._keys_in(folder):
+        for key in self._keys():
             if key.startswith(prefix):
                 yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """Yield the names directly in a folder."""
-        for name in self._names_in(prefix.strip("/")):
+        folder = f"{prefix.strip('/')}/".lstrip("/")
+        if not folder and "" not in self._arrays:
+            names = {_DOCUMENT: None, **dict.fromkeys(self._arrays)}
+        else:
+            keys = (key for key in self._keys() if key.startswith(folder))
+            names = dict.fromkeys(key.removeprefix(folder).partition("/")[0] for key in keys)
+        for name in names:
             yield name
 
-    def _names_in(self, folder: str) -> Iterator[str]:
-        if folder in self._arrays:
-            yield from (_DOCUMENT, "c")
-        elif folder == "":
-            yield from (_DOCUMENT, *self._arrays)
-        else:
-            for path, array in self._arrays.items():
-                grid = _grid(array)
-                chunk_folder = f"{path}/c" if path else "c"
-                depth = folder.count("/") - chunk_folder.count("/")
-                if depth >= len(grid) or not f"{folder}/".startswith(f"{chunk_folder}/"):
-                    continue
-                if self._find("/".join((folder, *("0" * (len(grid) - depth))))) is not None:
-                    yield from map(str, range(grid[depth]))
-
-    def _keys_in(self, folder: str) -> Iterator[str]:
-        """Yield the keys in a folder and its subfolders."""
-        for name in self._names_in(folder):
-            path = f"{folder}/{name}" if folder else name
-            if self._find(path) is None:
-                yield from self._keys_in(path)
-            else:
-                yield path
+    def _keys(self) -> Iterator[str]:
+        if "" not in self._arrays:
+            yield _DOCUMENT
+        for path, array in self._arrays.items():
+            folder = f"{path}/" if path else ""
+            yield f"{folder}{_DOCUMENT}"
+            for index in np.ndindex(_grid(array)):
+                yield f"{folder}c/{'/'.join(map(str, index))}"
 
     # Writing
 

@@ -44,7 +44,7 @@ class ZarrReport:
     chunks : tuple of int
         Shape of a chunk, the smallest unit that a reader decodes.
     blocks, blocks_kept : int
-        Number of blocks of all arrays, and of those kept of an earlier run.
+        Number of blocks of all arrays, and of those kept from an earlier run.
     verified : bool
         Whether everything was read back and compared with the source.
     seconds : float
@@ -106,11 +106,11 @@ def write_zarr(
     # Each step with the prefix of the names under which its finished blocks are recorded.
     steps: dict[str, _Step] = {"": _write, **({"verified-": _verify} if verify else {})}
     try:
-        kept = destination.kept()
+        finished = destination.kept()
         with show_progress(destination.kept, n_blocks * len(steps), stream):
             for prefix, step in steps.items():
                 for level in hierarchy.levels:
-                    _run_step(destination, level, step, prefix, kept)
+                    _run_step(destination, level, step, prefix, finished)
         files, stored = destination.finish()
     except BaseException as error:
         if not resume:
@@ -126,7 +126,7 @@ def write_zarr(
         files,
         array.chunks,
         n_blocks,
-        sum(not name.startswith("verified-") for name in kept),
+        sum(not name.startswith("verified-") for name in finished),
         verify,
         time.monotonic() - start,
     )
@@ -136,9 +136,9 @@ _Step = Callable[[ZarrDestination, Level, Box], None]
 
 
 def _run_step(
-    destination: ZarrDestination, level: Level, step: _Step, prefix: str, kept: frozenset[str]
+    destination: ZarrDestination, level: Level, step: _Step, prefix: str, finished: frozenset[str]
 ) -> None:
-    """Carry out a step for all blocks of a level, except those that are kept."""
+    """Carry out a step for all blocks of a level, except the finished ones."""
     token = uuid.uuid4().hex[:16]
     # Separate nodes are sent to each worker once, instead of with each task.
     shared = [
@@ -151,7 +151,7 @@ def _run_step(
         *(
             task(*shared, step, box, name, dask_key_name=f"write-zarr-{token}-{number}")
             for number, box in enumerate(level.boxes)
-            if (name := f"{prefix}{path}-{number}") not in kept
+            if (name := f"{prefix}{path}-{number}") not in finished
         )
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from mrcdist.format.direct_electron import sidecar_keys as keys
 from mrcdist.format.direct_electron.filenames import (
     MOVIE_ENDING,
     SIDECAR_ENDING,
+    Companion,
     find_companions,
     find_sidecars,
     sidecar_candidates,
@@ -95,65 +96,54 @@ def check_existing_auxiliary(
         existing, is_sidecar = location.sibling(name), name.endswith(SIDECAR_ENDING)
         if (name in auxiliary and overwrite and not is_sidecar) or not is_there(existing):
             continue
+        if name in auxiliary and not overwrite:
+            raise exists(existing.shown)
+        replaceable = is_sidecar and overwrite and sidecar is not False
+        previous, movies, images = _sidecar_users(location, existing) if replaceable else _NO_USERS
         if name in auxiliary:
-            if not overwrite:
-                raise exists(existing.shown)
-            _check_unshared(location, existing, auxiliary[name])
-            continue
-        if overwrite and sidecar is not False and is_sidecar:
-            replaced = _sidecar_of_replaced_scan(location, existing)
-            if replaced is not None:  # readers would otherwise still see a scan
-                auxiliary[name] = _stack_sidecar(contents, replaced.values)
-                continue
-        sentence = (
-            f"{name} next to it is kept, although it describes other data: delete it, or pass None "
-            "for it when you read the file"
-        )
-        notes.append(Note("auxiliary-file-stays", sentence))
+            if movies and previous.values != parse_sidecar(auxiliary[name]).values:
+                raise _shared_sidecar(existing, movies)
+        elif previous.flag(keys.SCAN_ENABLE) and not (movies or images) and is_there(location):
+            # Readers would otherwise still see the scan that is replaced.
+            auxiliary[name] = _stack_sidecar(contents, previous.values)
+        else:
+            sentence = (
+                f"{name} next to it is kept, although it describes other data: delete it, or pass "
+                "None for it when you read the file"
+            )
+            notes.append(Note("auxiliary-file-stays", sentence))
 
 
-def _sidecar_of_replaced_scan(location: Location, sidecar_file: Location) -> Sidecar | None:
-    """Return the sidecar of a scan that the new file replaces.
+_NO_USERS = Sidecar({}), (), ()
 
-    Return None if other files use the sidecar, or if that is unknown.
+
+def _sidecar_users(
+    location: Location, sidecar_file: Location
+) -> tuple[Sidecar, Sequence[str], Sequence[Companion]]:
+    """Return a sidecar, and the other movies or parts, and the images, to which it belongs.
+
+    The sidecar is empty if any of this is unknown.
     """
     with suppress(MrcdistError):  # unreadable, not a sidecar, or the folder cannot be listed
-        if not is_there(location):
-            return None
         sidecar = parse_sidecar(StoreCalls(sidecar_file).read())
-        shared = _movies_with(sidecar_file.name, location) or find_companions(
-            location.name, location.list_files()
-        )
-        if sidecar.flag(keys.SCAN_ENABLE) and not shared:
-            return sidecar
-    return None
+        names = location.list_files()
+        # Without the new file: next to an unnumbered movie, numbered ones are not parts.
+        others = [name for name in names if name != location.name]
+        sidecars = find_sidecars(others, others)
+        movies = [name for name, found in sidecars.items() if found == sidecar_file.name]
+        return sidecar, movies, find_companions(location.name, names)
+    return _NO_USERS
 
 
-def _movies_with(sidecar_name: str, location: Location) -> list[str]:
-    """Return the other movies, or parts of movies, to which a sidecar belongs.
-
-    The new file is left out of the listing: next to an unnumbered movie, numbered ones would not be
-    taken for parts.
-    """
-    others = [name for name in location.list_files() if name != location.name]
-    return [name for name, found in find_sidecars(others, others).items() if found == sidecar_name]
-
-
-def _check_unshared(location: Location, sidecar_file: Location, new: bytes) -> None:
-    """Raise `ArgumentError` if a sidecar to be replaced describes the scan of other movies, too."""
-    movies: list[str] = []
-    with suppress(MrcdistError):  # unreadable, not a sidecar, or the folder cannot be listed
-        if parse_sidecar(StoreCalls(sidecar_file).read()).values != parse_sidecar(new).values:
-            movies = _movies_with(sidecar_file.name, location)
-    if movies:
-        raise ArgumentError(
-            f"{sidecar_file.shown} exists",
-            code="destination-exists",
-            argument="url",
-            cause=f"it also belongs to {', '.join(movies[:3])}{' …' * (len(movies) > 3)}, and "
-            "describes another scan",
-            remedy="choose a name with another beginning, or another folder",
-        )
+def _shared_sidecar(sidecar_file: Location, movies: Sequence[str]) -> ArgumentError:
+    return ArgumentError(
+        f"{sidecar_file.shown} exists",
+        code="destination-exists",
+        argument="url",
+        cause=f"it also belongs to {', '.join(movies[:3])}{' …' * (len(movies) > 3)}, and "
+        "describes another scan",
+        remedy="choose a name with another beginning, or another folder",
+    )
 
 
 def scan_axes(navigation: tuple[Axis, ...]) -> tuple[Axis, Axis, Axis, Axis] | None:

@@ -12,7 +12,7 @@ import numpy as np
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 from mrcdist.format.byte_order import ByteOrder
-from mrcdist.format.encode import NewHeader, Storage
+from mrcdist.format.encode import NewHeader, Storage, is_label
 from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import IMOD_STAMP, VOLUME_STACKS, has_standard_origin
 from mrcdist.format.header_words import IMOD_WORDS, mrcz_words
@@ -24,9 +24,6 @@ from mrcdist.write.contents import Contents, in_angstrom
 ImageKind = Literal["images", "volume", "volumes"]
 _ISPG = {"images": 0, "volume": 1, "volumes": 401}
 _VOLUMES = range(1, 231)  # ISPG of a volume: its space group
-
-Triple = tuple[int, int, int]
-FloatTriple = tuple[float, float, float]
 
 _SECTION = 2  # index of sections in sizes of the header, after columns and rows
 _TOLERANCE = 1e-4  # relative; header fields have 7 digits
@@ -59,7 +56,7 @@ def _detect_kind(contents: Contents) -> ImageKind:
     ispg = source.ispg if source else 0
     names = [axis.name for axis in contents.axes]
     if len(names) == 2:
-        one_section = source is not None and source.sizes[_SECTION] == 1
+        one_section = source is not None and source.nz == 1
         return "volume" if one_section and ispg in _VOLUMES else "images"
     if names[-3] != "z" and sorted(names[-3:]) != ["x", "y", "z"]:
         return "images"
@@ -137,9 +134,8 @@ def _source_labels(contents: Contents) -> tuple[str, ...]:
         label
         for label in labels
         if isinstance(label, str)
-        and 0 < len(label) <= 80
-        and label.isascii()
-        and label.isprintable()
+        and label
+        and is_label(label)
         and not label.startswith(("mrcdist ", "MRCZ"))
         and PACKED_LABEL not in label
     ]
@@ -238,24 +234,35 @@ def _unusable(extended_header: object, cause: str) -> ArgumentError:
 
 
 @dataclass(frozen=True)
+class SourceAxis:
+    """Fields of the source file's header along one axis of the cell: X, Y or Z."""
+
+    start_field: str  # NXSTART, NYSTART or NZSTART, by the order of the axes in the file
+    start: int
+    size: int
+    intervals: int
+    length: float  # of the cell, in Å
+    origin: float  # in Å, with MRC2014's sign
+
+    @property
+    def pixel_size(self) -> float | None:
+        """Pixel size in Å, or None if unknown."""
+        known = self.length > 0 and self.intervals > 0
+        return self.length / self.intervals if known else None
+
+
+@dataclass(frozen=True)
 class SourceHeader:
     """The source file's header, from ``original_metadata.std_header``.
 
-    `sizes`, `start` (NXSTART, …) and `axis_order` (MAPC, …) are in the order columns, rows,
-    sections; `intervals` (MX, …), `cell` (CELLA), `angles` (CELLB) and `origin`, with MRC2014's
-    sign, in the order X, Y, Z of the cell. `imod_words` are the names of IMOD's words that are not
-    zero.
+    `imod_words` are the names of IMOD's words that are not zero.
     """
 
-    sizes: Triple
-    start: Triple
-    intervals: Triple
-    cell: FloatTriple
-    angles: FloatTriple
-    origin: FloatTriple
-    axis_order: Triple
+    axes: tuple[SourceAxis, ...]  # X, Y, Z
+    angles: tuple[float, float, float]
+    nz: int
     ispg: int
-    imod_words: tuple[str, ...] = ()
+    imod_words: tuple[str, ...]
 
     @classmethod
     def of(cls, original_metadata: Mapping[str, Any]) -> SourceHeader | None:
@@ -264,35 +271,28 @@ class SourceHeader:
         if not isinstance(words, Mapping) or "NX" not in words:
             return None
 
-        def numbers(*names: str) -> Any:
-            return tuple(_finite(words.get(name)) for name in names)
+        def number(name: str) -> Any:
+            value = words.get(name)
+            return value if isinstance(value, int | float) and math.isfinite(value) else 0
 
-        order = numbers("MAPC", "MAPR", "MAPS")
-        origin = numbers("XORIGIN", "YORIGIN", "ZORIGIN")
+        order = [number(name) for name in ("MAPC", "MAPR", "MAPS")]
+        order = order if sorted(order) == [1, 2, 3] else [1, 2, 3]
         stamped = words.get("IMODSTAMP") == IMOD_STAMP
-        flags, version, ispg = numbers("IMODFLAGS", "NVERSION", "ISPG")
-        if not has_standard_origin(flags if stamped else None, version):
-            origin = tuple(-value for value in origin)
+        flags = number("IMODFLAGS") if stamped else None
+        sign = 1 if has_standard_origin(flags, number("NVERSION")) else -1
+        axes = []
+        for cell, name in enumerate("XYZ", 1):
+            stored = "XYZ"[order.index(cell)]
+            fields = (f"N{stored}START", f"N{stored}", f"M{name}", f"{name}len", f"{name}ORIGIN")
+            start, size, intervals, length, origin = map(number, fields)
+            axes.append(SourceAxis(fields[0], start, size, intervals, length, sign * origin))
         return cls(
-            numbers("NX", "NY", "NZ"),
-            numbers("NXSTART", "NYSTART", "NZSTART"),
-            numbers("MX", "MY", "MZ"),
-            numbers("Xlen", "Ylen", "Zlen"),
-            numbers("ALPHA", "BETA", "GAMMA"),
-            origin,
-            order if sorted(order) == [1, 2, 3] else (1, 2, 3),
-            ispg,
+            tuple(axes),
+            (number("ALPHA"), number("BETA"), number("GAMMA")),
+            number("NZ"),
+            number("ISPG"),
             tuple(name for name in IMOD_WORDS if stamped and np.any(words.get(name))),
         )
-
-    def pixel_size(self, cell_axis: int) -> float | None:
-        """Pixel size in Å along a cell axis (0 X, 1 Y, 2 Z), or None if unknown."""
-        edge, count = self.cell[cell_axis], self.intervals[cell_axis]
-        return edge / count if edge > 0 and count > 0 else None
-
-
-def _finite(value: Any) -> Any:
-    return value if isinstance(value, int | float) and math.isfinite(value) else 0
 
 
 def _with_source_fields(
@@ -307,13 +307,13 @@ def _with_source_fields(
     header = _with_space_group(header, source, notes)
     images = header.ispg == 0 and len(contents.navigation) < 2
     if (images or not contents.navigation) and header.pixel_size[_SECTION] is None:
-        z = header.axis_order[_SECTION] - 1
+        axis = source.axes[header.axis_order[_SECTION] - 1]
         header = replace(
             header,
-            pixel_size=(*header.pixel_size[:2], source.pixel_size(z)),
-            origin=(*header.origin[:2], source.origin[z]),
+            pixel_size=(*header.pixel_size[:2], axis.pixel_size),
+            origin=(*header.origin[:2], axis.origin),
         )
-    return header if source.start == (0, 0, 0) else _with_start(header, contents, source, notes)
+    return _with_start(header, contents, source, notes)
 
 
 def _with_space_group(header: NewHeader, source: SourceHeader, notes: list[str]) -> NewHeader:
@@ -330,14 +330,14 @@ def _with_space_group(header: NewHeader, source: SourceHeader, notes: list[str])
         return header
     # The intervals are those of the unit cell; a map may cover any part of it, or more than it.
     intervals = list(header.intervals)
-    for stored in range(3):
-        cell_axis, size = header.axis_order[stored] - 1, header.pixel_size[stored]
-        mapped = source.sizes[source.axis_order.index(cell_axis + 1)]
-        if size is None or not (crystal or source.intervals[cell_axis] != mapped):
-            continue
-        count = source.cell[cell_axis] / size
-        if count >= 1 and abs(count - round(count)) <= _TOLERANCE * count:
-            intervals[stored] = round(count)
+    for stored, (cell_axis, size) in enumerate(
+        zip(header.axis_order, header.pixel_size, strict=True)
+    ):
+        axis = source.axes[cell_axis - 1]
+        if size is not None and (crystal or axis.intervals != axis.size):
+            count = axis.length / size
+            if count >= 1 and abs(count - round(count)) <= _TOLERANCE * count:
+                intervals[stored] = round(count)
     return replace(header, intervals=(intervals[0], intervals[1], intervals[2]))
 
 
@@ -346,21 +346,19 @@ def _with_start(
 ) -> NewHeader:
     """Add NXSTART, NYSTART and NZSTART, shifted by a crop of the data."""
     start, origin, lost = [0, 0, 0], list(header.origin), []
-    for stored in range(3):
-        cell_axis = header.axis_order[stored] - 1
-        source_axis = source.axis_order.index(cell_axis + 1)
-        source_start = source.start[source_axis]
-        if source_start == 0:
+    for stored, cell_axis in enumerate(header.axis_order):
+        source_axis = source.axes[cell_axis - 1]
+        if source_axis.start == 0:
             continue
         axis = contents.axes[-1 - stored] if stored < len(contents.axes) else None
         if stored == _SECTION and len(contents.navigation) > 1 and header.ispg == 0:
             axis = None  # sections run along several axes
-        shift = _shift(axis, source, cell_axis, source_axis)
+        shift = _shift(axis, source_axis)
         if shift is None:
-            lost.append(f"N{'XYZ'[source_axis]}START = {source_start}")
+            lost.append(f"{source_axis.start_field} = {source_axis.start}")
             continue
-        start[stored] = source_start + shift
-        if source.origin[cell_axis] == 0:
+        start[stored] = source_axis.start + shift
+        if source_axis.origin == 0:
             origin[stored] = 0.0
         elif origin[stored] == 0:  # NSTART without the origin would be another position
             start[stored] = 0
@@ -372,20 +370,19 @@ def _with_start(
     )
 
 
-def _shift(axis: Axis | None, source: SourceHeader, cell_axis: int, source_axis: int) -> int | None:
+def _shift(axis: Axis | None, source: SourceAxis) -> int | None:
     """Return the position in the source file of the first pixel of the data; None if unknown."""
-    source_scale, source_size = source.pixel_size(cell_axis), source.sizes[source_axis]
     if axis is None:
-        return 0 if source_size == 1 else None
+        return 0 if source.size == 1 else None
     scale, offset = in_angstrom(axis)
-    if scale is not None and source_scale is not None:
-        if abs(scale - source_scale) > _TOLERANCE * source_scale:
+    if scale is not None and source.pixel_size is not None:
+        if abs(scale - source.pixel_size) > _TOLERANCE * source.pixel_size:
             return None
-        source_offset = source.origin[cell_axis] or source.start[source_axis] * source_scale
-        shift = (offset - source_offset) / source_scale
+        source_offset = source.origin or source.start * source.pixel_size
+        shift = (offset - source_offset) / source.pixel_size
     elif scale is None and not axis.units and axis.scale == 1 and axis.values is None:
         shift = axis.offset
-    elif axis.size == source_size and axis.navigate:  # such as tilt angles
+    elif axis.size == source.size and axis.navigate:  # such as tilt angles
         shift = 0.0
     else:
         return None

@@ -227,8 +227,8 @@ class WritePlan:
         start = time.monotonic()
         destination = self._begin()
         try:
-            kept = destination.kept if destination else None
-            with show_progress(kept, self.array.npartitions, stream):
+            finished = destination.kept if destination else None
+            with show_progress(finished, self.array.npartitions, stream):
                 [statistics] = dask.compute(self._graph(destination))
         except BaseException as error:
             if destination is not None and not self.resume:
@@ -290,19 +290,19 @@ class WritePlan:
             traverse=False,
             name=f"write-mrc-job-{token}",
         )
-        kept = destination.kept() if self.resume else frozenset()
+        finished = destination.kept() if self.resume else frozenset()
         last = dask.delayed(finish, traverse=False, name=f"write-mrc-last-{token}")(
             job,
-            self._merged_record(job, kept, token),
+            self._merged_record(job, finished, token),
             self.extended,
             dict(self.auxiliary),
             self.array.npartitions,
             dask_key_name=f"write-mrc-end-{token}",
         )
-        # Culled, because dask would also compute the blocks that are kept.
-        return Delayed(last.key, last.dask.cull({last.key}).to_dict()) if kept else last
+        # Culled, because dask would also compute the finished blocks.
+        return Delayed(last.key, last.dask.cull({last.key}).to_dict()) if finished else last
 
-    def _merged_record(self, job: Delayed, kept: frozenset[int], token: str) -> Delayed:
+    def _merged_record(self, job: Delayed, finished: frozenset[int], token: str) -> Delayed:
         """Return a task that merges the records of all blocks, in a tree."""
         write, recall, join = (dask.delayed(f) for f in (write_block, recall_block, merge))
         blocks = self.array.to_delayed(optimize_graph=True).ravel()
@@ -312,7 +312,7 @@ class WritePlan:
             key = f"write-mrc-{token}-{number}"
             records.append(
                 recall(job, number, dask_key_name=key)
-                if number in kept
+                if number in finished
                 else write(block, job, number, box, dask_key_name=key)
             )
         level = 0
