@@ -1,4 +1,4 @@
-"""Any array in any chunks, as a file that is compared byte by byte and read by three ways."""
+"""Any array in any chunks, written, compared byte by byte and read in three ways."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def whole_file(array, stored, byteorder):
 
 @settings(max_examples=40, deadline=None)
 @given(chunked(), st.sampled_from(TYPES), st.sampled_from("<>"))
-def test_file_has_these_bytes_and_is_read_as_these_numbers(
+def test_file_has_the_expected_bytes_and_numbers(
     tmp_path_factory, shape_and_chunks, types, byteorder
 ):
     (shape, chunks), (dtype, wanted, stored) = shape_and_chunks, types

@@ -1,4 +1,4 @@
-"""Fields of a header that was read, in the header of a copy, a crop or a binned copy."""
+"""Header fields of the source file in the header of a copy, a crop or a binned copy."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ CRYSTAL = {
 }  # fmt: skip
 
 
-def test_crystals_map_keeps_space_group_cell_and_start(tmp_path):
+def test_map_of_a_crystal_keeps_space_group_cell_and_start(tmp_path):
     found = written(tmp_path, recorded(tmp_path, **CRYSTAL))
     assert found == {
         "start": (5, -2, 7), "intervals": (20, 10, 12), "cell": (40.0, 30.0, 36.0),
@@ -65,7 +65,7 @@ def test_crystals_map_keeps_space_group_cell_and_start(tmp_path):
     }  # fmt: skip
 
 
-def test_crop_of_a_crystals_map_moves_its_start_in_the_same_cell(tmp_path):
+def test_crop_of_a_crystal_map_moves_its_start_in_the_same_cell(tmp_path):
     recorded(tmp_path, **CRYSTAL)
     [data] = mrcdist.read_mrc(tmp_path / "read.mrc", distributed=False)
     data["data"] = data["data"][1:, :, 2:5]
@@ -106,7 +106,7 @@ def test_binned_map_has_the_same_cell_and_a_note_about_its_start(tmp_path):
     first=st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(0, 5)),
     ispg=st.sampled_from([1, 4, 150]),
 )
-def test_each_pixel_stays_where_it_was(tmp_path_factory, start, origin, first, ispg):
+def test_positions_of_pixels_do_not_change(tmp_path_factory, start, origin, first, ispg):
     folder = tmp_path_factory.mktemp("start")
     fields = {"start": start, "origin": origin, "ispg": ispg, "cell": (12.0, 12.0, 9.0)}
     data = recorded(folder, **fields)
@@ -122,7 +122,7 @@ def test_each_pixel_stays_where_it_was(tmp_path_factory, start, origin, first, i
     assert plan.notes == ()
 
 
-def test_start_of_a_stack_of_images_stays(tmp_path):
+def test_start_of_a_stack_of_images_is_kept(tmp_path):
     fields = {"start": (3, 4, 5), "intervals": (6, 4, 1), "cell": (12.0, 8.0, 2.0)}
     found = written(tmp_path, recorded(tmp_path, origin=(0.0, 0.0, -9.0), **fields))
     assert found["start"] == (3, 4, 5)
@@ -131,13 +131,13 @@ def test_start_of_a_stack_of_images_stays(tmp_path):
 
 
 @pytest.mark.parametrize(("ispg", "mz"), [(1, 6), (90, 6), (430, 3)])
-def test_space_group_of_a_volume_without_calibration_stays(tmp_path, ispg, mz):
+def test_space_group_of_an_uncalibrated_volume_is_kept(tmp_path, ispg, mz):
     numbers = counting((6, 4, 6), "int16")
     found = written(tmp_path, recorded(tmp_path, numbers, ispg=ispg, intervals=(6, 4, mz)))
     assert (found["ispg"], found["intervals"]) == (ispg, (6, 4, mz))
 
 
-def test_space_group_of_what_is_no_volume_any_more_is_named(tmp_path):
+def test_space_group_is_noted_if_the_data_are_no_longer_a_volume(tmp_path):
     data = recorded(tmp_path, **CRYSTAL)
     section = {"data": data["data"][0], "axes": data["axes"][1:]}
     found = written(tmp_path, {**data, **section})
@@ -145,7 +145,7 @@ def test_space_group_of_what_is_no_volume_any_more_is_named(tmp_path):
     assert found["codes"] == ["space-group-not-stored", "start-not-stored"]
 
 
-def test_microscopes_metadata_of_a_plain_stack_are_named(tmp_path):
+def test_metadata_of_the_microscope_is_noted_for_a_plain_stack(tmp_path):
     data = recorded(tmp_path)
     data["metadata"]["Acquisition_instrument"] = {"TEM": {"beam_energy": 300.0, "Stage": {"z": 1}}}
     with pytest.warns(MrcdistWarning, match=r"TEM\.Stage\.z, .*TEM\.beam_energy"):
@@ -154,7 +154,7 @@ def test_microscopes_metadata_of_a_plain_stack_are_named(tmp_path):
 
 
 @pytest.mark.filterwarnings("error")
-def test_microscopes_metadata_that_a_sidecar_has_are_not_named(tmp_path):
+def test_metadata_stored_in_a_sidecar_is_not_noted(tmp_path):
     tem = {"beam_energy": 300.0, "magnification": 5e4}
     metadata = {"Acquisition_instrument": {"TEM": tem}}
     mrcdist.write_mrc(tmp_path / "a_movie.mrc", counting((2, 3, 4, 4), "uint16"), metadata=metadata)
@@ -163,7 +163,7 @@ def test_microscopes_metadata_that_a_sidecar_has_are_not_named(tmp_path):
     assert {name: found[name] for name in tem} == tem
 
 
-def test_tilt_angles_that_go_up_and_down_are_written_beside(tmp_path):
+def test_tilt_angles_that_are_not_monotonic_are_written_to_rawtlt(tmp_path):
     (tmp_path / "tilts.mrc").write_bytes(mrc_bytes(counting((5, 4, 6), "int16")))
     (tmp_path / "tilts.rawtlt").write_text("0\n3\n-3\n6\n-6\n")
     [data] = mrcdist.read_mrc(tmp_path / "tilts.mrc", distributed=False)
@@ -181,7 +181,7 @@ def test_tilt_angles_that_go_up_and_down_are_written_beside(tmp_path):
         (192, "<f", float("nan"), ""),
     ],
 )
-def test_words_of_imod_are_read_and_told_as_lost(tmp_path, at, form, value, lost):
+def test_words_of_imod_are_noted_as_not_stored(tmp_path, at, form, value, lost):
     data = recorded(tmp_path, imod_flags=4)
     assert written(tmp_path, data)["codes"] == []
     raw = bytearray((tmp_path / "read.mrc").read_bytes())
@@ -194,7 +194,7 @@ def test_words_of_imod_are_read_and_told_as_lost(tmp_path, at, form, value, lost
     assert written(tmp_path, data)["codes"] == ["imod-words-not-stored"] * bool(lost)
 
 
-def test_times_of_a_movie_are_told_as_lost(tmp_path):
+def test_times_of_a_movie_are_noted_as_not_stored(tmp_path):
     axes = [{"name": "t", "scale": 0.5, "units": "s"}, {"name": "y"}, {"name": "x"}]
     found = written(tmp_path, NUMBERS, axes=axes)
     assert found["codes"] == ["sections-not-calibrated"]

@@ -1,4 +1,4 @@
-"""Extended headers that were read and are written again, byte by byte."""
+"""Extended headers of the source file in a new file, compared byte by byte."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def read(tmp_path):
 
 @pytest.mark.parametrize("spare", [0, 8000])
 @pytest.mark.parametrize("kind", KINDS)
-def test_records_of_all_sections_are_written_again(tmp_path, read, kind, spare):
+def test_records_of_all_sections_are_written(tmp_path, read, kind, spare):
     mrcdist.write_mrc(tmp_path / "out.mrc", read(recorded(kind, spare=spare)))
     assert_has(tmp_path / "out.mrc", kind, range(SECTIONS))
 
 
 @pytest.mark.parametrize("sections", [range(1, 4), range(SECTIONS)[::-1]])
 @pytest.mark.parametrize("kind", KINDS)
-def test_records_go_along_with_the_sections_that_are_named(tmp_path, read, kind, sections):
+def test_records_of_selected_sections_are_written(tmp_path, read, kind, sections):
     dataset = read(recorded(kind))
     numbers = dataset["data"][list(sections)]
     some = {"data": numbers, "original_metadata": dataset["original_metadata"]}
@@ -116,7 +116,7 @@ def test_records_are_in_the_order_of_the_array(tmp_path, read):
     assert_has(tmp_path / "out.mrc", "AGAR", [3, 1, 2, 0, 4])
 
 
-def test_symmetry_text_is_written_again_whatever_the_sections(tmp_path, read):
+def test_symmetry_text_is_written_for_any_sections(tmp_path, read):
     text = b"X,Y,Z".ljust(80) + b"-X,-Y,Z".ljust(80)
     dataset = read(mrc_bytes(NUMBERS, extended=text, exttyp=b"CCP4"))
     some = {"data": dataset["data"][1:3], "original_metadata": dataset["original_metadata"]}

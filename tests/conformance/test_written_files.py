@@ -1,4 +1,4 @@
-"""Files that `write_mrc` makes, byte by byte."""
+"""Files written by `write_mrc`, compared byte by byte."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def statistics(array):
 
 @pytest.mark.parametrize("byteorder", ["<", ">"])
 @pytest.mark.parametrize("dtype", MODES)
-def test_file_is_header_then_pixels(tmp_path, dtype, byteorder):
+def test_file_consists_of_header_and_pixels(tmp_path, dtype, byteorder):
     array = numbers((3, 4, 5), dtype)
     path = tmp_path / "a.mrc"
     report = mrcdist.write_mrc(path, array, byteorder=byteorder)
@@ -62,7 +62,7 @@ def test_file_is_header_then_pixels(tmp_path, dtype, byteorder):
     assert report.mode == MODES[dtype]
 
 
-def test_bytes_are_mode_0_with_imods_stamp_if_asked_for(tmp_path):
+def test_uint8_is_stored_as_mode_0_with_imods_stamp_on_request(tmp_path):
     array = np.arange(60, dtype="uint8").reshape(3, 4, 5) + 190
     mrcdist.write_mrc(tmp_path / "a.mrc", array, dtype="uint8")
     raw = (tmp_path / "a.mrc").read_bytes()
@@ -107,7 +107,7 @@ def test_volume_has_the_calibration_of_its_axes_in_angstrom(tmp_path):
     assert struct.unpack("<3f", raw[196:208]) == (0.0, -30.0, 10.0)
 
 
-def test_permuted_axes_are_named_by_mapc_mapr_maps(tmp_path):
+def test_permuted_axes_are_stored_in_mapc_mapr_maps(tmp_path):
     described = axes(("y", 2.0, 0.0, "nm"), ("x", 0.5, 0.0, "nm"), ("z", 4.0, 0.0, "nm"))
     array = counting((3, 4, 5), "int16")
     mrcdist.write_mrc(tmp_path / "a.mrc", array, axes=described, kind="volume")
@@ -130,7 +130,7 @@ def test_stack_of_volumes_has_ispg_401_and_sections_of_one_as_mz(tmp_path):
     assert struct.unpack("<i", raw[88:92]) == (401,)
 
 
-def test_extended_header_and_labels_are_stored_as_they_are(tmp_path):
+def test_extended_header_and_labels_are_stored_unchanged(tmp_path):
     path = tmp_path / "a.mrc"
     mrcdist.write_mrc(
         path, counting((1, 4, 5), "int16"), extended_header=b"x" * 160, exttyp="CCP4",
@@ -153,7 +153,7 @@ def labels_in(path):
     return found[:number]
 
 
-class TestLabelsOfAFileThatWasRead:
+class TestLabelsOfTheSourceFile:
     def copied(self, folder, read, **options):
         numbers = counting((2, 4, 5), "int16")
         (folder / "a.mrc").write_bytes(mrc_bytes(numbers, labels=read))
@@ -163,7 +163,7 @@ class TestLabelsOfAFileThatWasRead:
         assert first.startswith("mrcdist ")
         return others
 
-    def test_labels_stay_behind_the_date(self, tmp_path):
+    def test_labels_follow_the_one_of_mrcdist(self, tmp_path):
         assert self.copied(tmp_path, (b"by hand", b"x" * 80)) == ["by hand", "x" * 80]
 
     def test_labels_do_not_grow_with_each_copy(self, tmp_path):
@@ -172,22 +172,22 @@ class TestLabelsOfAFileThatWasRead:
         mrcdist.write_mrc(tmp_path / "c.mrc", data)
         assert labels_in(tmp_path / "c.mrc")[1:] == ["by hand"]
 
-    def test_last_label_goes_where_there_are_ten(self, tmp_path):
+    def test_tenth_label_is_dropped(self, tmp_path):
         labels = tuple(b"label %d" % number for number in range(10))
         assert self.copied(tmp_path, labels) == [f"label {number}" for number in range(9)]
 
     @pytest.mark.parametrize("labels", [(), ("mine",)])
-    def test_labels_give_way_to_those_that_are_passed(self, tmp_path, labels):
+    def test_labels_are_replaced_by_the_argument(self, tmp_path, labels):
         assert self.copied(tmp_path, (b"by hand",), labels=labels) == list(labels)
 
     @pytest.mark.parametrize(
         "label", [b"4 bits packed", b"MRCZ0.6", "Å".encode(), b"a\x1b[2Jb", b""]
     )
-    def test_labels_are_left_out_where_they_would_be_wrong(self, tmp_path, label):
+    def test_labels_about_the_storage_are_left_out(self, tmp_path, label):
         assert self.copied(tmp_path, (b"by hand", label, b"last")) == ["by hand", "last"]
 
 
-def test_statistics_are_marked_as_undetermined_where_not_wanted(tmp_path):
+def test_statistics_false_marks_them_as_undetermined(tmp_path):
     mrcdist.write_mrc(tmp_path / "a.mrc", counting((2, 4, 5), "int16"), statistics=False)
     raw = (tmp_path / "a.mrc").read_bytes()
     assert struct.unpack("<3f", raw[76:88]) == (0.0, -1.0, -2.0)
@@ -202,7 +202,7 @@ def test_statistics_are_marked_as_undetermined_where_not_wanted(tmp_path):
         (2**24 + 1, "float32"), (np.inf, "uint16"),
     ],
 )  # fmt: skip
-def test_value_that_a_dtype_does_not_hold_is_an_error(tmp_path, value, dtype):
+def test_value_that_does_not_fit_a_dtype_is_an_error(tmp_path, value, dtype):
     array = np.zeros(
         (2, 3, 4), np.result_type(type(value)) if not isinstance(value, int) else "int64"
     )
@@ -214,7 +214,7 @@ def test_value_that_a_dtype_does_not_hold_is_an_error(tmp_path, value, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "complex128", "int32", "uint32", "int64", "uint64"])
-def test_dtype_without_a_mode_is_an_error_unless_another_is_asked_for(tmp_path, dtype):
+def test_dtype_without_a_mode_is_an_error_unless_another_is_requested(tmp_path, dtype):
     array = np.arange(24).reshape(2, 3, 4).astype(dtype)
     with pytest.raises(ArgumentError) as error:
         mrcdist.write_mrc(tmp_path / "a.mrc", array)
@@ -237,14 +237,14 @@ TOO_LONG = 2**31
         ("NZ", (2**16, 2**15, 1, 1)),
     ],
 )
-def test_axis_longer_than_the_headers_integers_is_an_error(tmp_path, field, shape):
+def test_axis_too_long_for_the_header_is_an_error(tmp_path, field, shape):
     with pytest.raises(ArgumentError, match=f"{field} = {TOO_LONG}") as error:
         mrcdist.write_mrc(tmp_path / "a.mrc", da.zeros(shape, dtype="int8", chunks=2**27))
     assert (error.value.code, error.value.argument) == ("header-field-overflow", "data")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_extended_header_longer_than_the_headers_integers_is_an_error(tmp_path):
+def test_extended_header_too_long_for_the_header_is_an_error(tmp_path):
     zeros = bytes(TOO_LONG)  # pages that are never touched
     with pytest.raises(ArgumentError, match=f"NSYMBT = {TOO_LONG}") as error:
         mrcdist.write_mrc(tmp_path / "a.mrc", counting((1, 4, 5), "int16"), extended_header=zeros)
@@ -255,7 +255,7 @@ def test_extended_header_longer_than_the_headers_integers_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("field", "of_axes"), [("CELLA", {"scale": 1e39}), ("ORIGIN", {"scale": 1.0, "offset": 1e40})]
 )
-def test_calibration_beyond_the_headers_floats_is_an_error(tmp_path, field, of_axes):
+def test_calibration_too_large_for_the_header_is_an_error(tmp_path, field, of_axes):
     axes = [{"name": name, "size": 4, "units": "Å", **of_axes} for name in "yx"]
     with pytest.raises(ArgumentError, match=f"{field} = ") as error:
         mrcdist.write_mrc(tmp_path / "a.mrc", np.ones((4, 4), "float32"), axes=axes)
@@ -263,7 +263,7 @@ def test_calibration_beyond_the_headers_floats_is_an_error(tmp_path, field, of_a
     assert list(tmp_path.iterdir()) == []
 
 
-def test_microscopes_numbers_beyond_the_headers_floats_are_an_error(tmp_path):
+def test_voltage_too_large_for_the_header_is_an_error(tmp_path):
     beam = {"Acquisition_instrument": {"TEM": {"beam_energy": 1e300}}}
     with pytest.raises(ArgumentError, match="voltage, C3 and gain = 1e") as error:
         mrcdist.write_mrc(tmp_path / "a.mrcz", counting((2, 4, 5), "int16"), metadata=beam)
@@ -271,12 +271,12 @@ def test_microscopes_numbers_beyond_the_headers_floats_are_an_error(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_longest_axes_that_the_header_holds_can_be_planned(tmp_path):
+def test_longest_axes_that_fit_the_header_can_be_planned(tmp_path):
     data = da.zeros((TOO_LONG - 1, 1, 1), dtype="int8", chunks=2**27)
     assert mrcdist.plan_write(tmp_path / "a.mrc", data).header.nz == TOO_LONG - 1
 
 
-def test_store_that_takes_no_parts_is_written_by_one_task():
+def test_sequential_store_is_written_by_one_task():
     array = da.from_array(counting((8, 16, 16), "int16"), chunks=(2, -1, -1))
     plan = mrcdist.plan_write("memory://estimate/a.mrc", array)
     estimate = plan.explain()
@@ -286,7 +286,7 @@ def test_store_that_takes_no_parts_is_written_by_one_task():
     assert len(plan.delayed().dask) == 1
 
 
-def test_disk_is_written_by_a_task_for_each_block(tmp_path):
+def test_disk_is_written_by_one_task_per_block(tmp_path):
     array = da.zeros((4, 1024, 1024), chunks=(1, -1, -1), dtype="int16")
     estimate = mrcdist.plan_write(tmp_path / "a.mrc", array).explain()
     assert estimate.tasks == 4
@@ -323,7 +323,7 @@ def test_each_block_is_computed_once(tmp_path, chunks, options, resume):
     np.testing.assert_array_equal(data["data"], numbers)
 
 
-class TestFilesOfEarlierData:
+class TestAuxiliaryFilesOfReplacedData:
     """A sidecar or tilt angles beside a new file describe what was there before."""
 
     @pytest.mark.filterwarnings("ignore:.*cannot be stored in the header")
@@ -341,13 +341,13 @@ class TestFilesOfEarlierData:
         np.testing.assert_array_equal(theirs["data"], stack)
         assert [(axis["scale"], axis["units"]) for axis in data["axes"][1:]] == [(0.5, units)] * 2
 
-    def test_sidecar_that_stays_is_warned_of(self, tmp_path):
+    def test_sidecar_that_is_kept_is_warned_of(self, tmp_path):
         (tmp_path / "a_info.txt").write_text("Scan - Enable = Disable\n")
         with pytest.warns(mrcdist.MrcdistWarning, match="a_info.txt next to it is kept"):
             mrcdist.write_mrc(tmp_path / "a_movie.mrc", counting((5, 8, 8), "uint16"))
 
     @pytest.mark.filterwarnings("ignore:.*cannot be stored in the header")
-    def test_sidecar_that_is_replaced_keeps_the_microscopes_keys(self, tmp_path):
+    def test_replaced_sidecar_keeps_the_keys_of_the_microscope(self, tmp_path):
         path, sidecar = tmp_path / "a_movie.mrc", tmp_path / "a_info.txt"
         mrcdist.write_mrc(path, counting((4, 6, 8, 8), "uint16"))
         ours = "Instrument Accelerating Voltage (V) = 200000\nFrames Per Second = 40\nµ = \u03bc\n"
@@ -384,7 +384,7 @@ class TestFilesOfEarlierData:
             mrcdist.write_mrc(path, counting((8, 8), "float32"), overwrite=True)
         assert sidecar.read_bytes() == before
 
-    def test_sidecar_of_parts_is_not_replaced_with_that_of_another_scan(self, tmp_path):
+    def test_sidecar_of_parts_is_not_replaced_by_that_of_another_scan(self, tmp_path):
         path, sidecar = (tmp_path / f"20260102_00001_{end}" for end in ("movie.mrc", "info.txt"))
         scan = counting((4, 6, 8, 8), "uint16")
         mrcdist.write_mrc(path, scan)
@@ -397,13 +397,13 @@ class TestFilesOfEarlierData:
         assert not path.exists()
         mrcdist.write_mrc(path, scan, overwrite=True)  # which is that scan
 
-    def test_tilt_angles_that_stay_are_warned_of(self, tmp_path):
+    def test_tilt_angles_that_are_kept_are_warned_of(self, tmp_path):
         (tmp_path / "a.rawtlt").write_text("0\n1\n2\n")
         with pytest.warns(mrcdist.MrcdistWarning, match="a.rawtlt next to it is kept"):
             mrcdist.write_mrc(tmp_path / "a.mrc", counting((3, 8, 8), "uint16"))
 
     @pytest.mark.filterwarnings("error")
-    def test_sidecar_that_is_written_anew_is_not(self, tmp_path):
+    def test_overwriting_a_sidecar_does_not_warn(self, tmp_path):
         for _ in range(2):
             scan = counting((4, 6, 8, 8), "uint16")
             mrcdist.write_mrc(tmp_path / "a_movie.mrc", scan, overwrite=True)
@@ -420,7 +420,7 @@ def test_masked_arrays_are_refused(tmp_path, as_dask):
 
 
 @pytest.mark.parametrize("url", ["a.mrc", "memory://masked/a.mrc"])
-def test_masks_that_dask_does_not_know_of_are_refused(tmp_path, monkeypatch, url):
+def test_masks_that_appear_only_in_tasks_are_refused(tmp_path, monkeypatch, url):
     monkeypatch.chdir(tmp_path)
     numbers = da.from_array(counting((3, 4, 5), "int16"), chunks=(1, 4, 5))
     masked = numbers.map_blocks(
@@ -442,7 +442,7 @@ def test_colours_are_refused(tmp_path):
     assert not (tmp_path / "a.mrc").exists()
 
 
-def test_metadata_may_have_arrays(tmp_path):
+def test_metadata_can_contain_arrays(tmp_path):
     metadata = {"Sample": {"positions": np.arange(3.0), "none": None, "empty": ""}}
     data = {"data": counting((3, 4, 5), "int16"), "metadata": metadata}
     with pytest.warns(
@@ -452,7 +452,7 @@ def test_metadata_may_have_arrays(tmp_path):
     np.testing.assert_array_equal(mrcdist.read_mrc(tmp_path / "a.mrc")[0]["data"], data["data"])
 
 
-def test_byte_order_that_is_none_is_found_before_anything_is_computed(tmp_path):
+def test_invalid_byte_order_is_an_error_before_anything_is_computed(tmp_path):
     def never(block):
         raise AssertionError("computed")
 

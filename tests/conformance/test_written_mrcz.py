@@ -1,4 +1,4 @@
-"""MRCZ files that `write_mrc` makes, as the mrcz package reads them and as mrcdist does."""
+"""MRCZ files written by `write_mrc`, read by the mrcz package and by mrcdist."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ AXES = [
 
 
 @pytest.mark.parametrize("name", ["a.mrcz", "A.MRCZ"])
-def test_name_of_mrcz_is_written_as_mrcz(tmp_path, name):
+def test_mrcz_suffix_selects_mrcz(tmp_path, name):
     array = counting(SHAPE, "int16")
     mrcdist.write_mrc(tmp_path / "plain.mrc", array)
     mrcdist.write_mrc(tmp_path / name, array)
@@ -39,7 +39,7 @@ def test_name_of_mrcz_is_written_as_mrcz(tmp_path, name):
         np.testing.assert_array_equal(theirs(path)[0], array)
 
 
-def test_name_of_mrcz_is_refused_for_pixels_that_mrcz_has_not(tmp_path):
+def test_mrcz_suffix_is_refused_for_pixels_that_mrcz_does_not_support(tmp_path):
     with pytest.raises(ArgumentError, match=r"\.mrc\b") as error:
         mrcdist.write_mrc(tmp_path / "a.mrcz", counting(SHAPE, "int16").astype("float16"))
     assert error.value.code == "compressor-invalid"
@@ -71,7 +71,7 @@ def test_both_packages_read_the_same_numbers(tmp_path, dtype, byteorder):
 
 
 @pytest.mark.parametrize("codec", [c for c in CODECS if c in blosc.compressor_list()])
-def test_codec_is_that_of_the_chunks(tmp_path, codec):
+def test_codec_in_the_mode_is_that_of_the_chunks(tmp_path, codec):
     array = counting(SHAPE, "int16")
     mrcdist.write_mrc(tmp_path / "a.mrcz", array, compressor=codec)
     found, meta = theirs(tmp_path / "a.mrcz")
@@ -79,7 +79,7 @@ def test_codec_is_that_of_the_chunks(tmp_path, codec):
     assert meta["compressor"] == codec
 
 
-def test_file_is_header_json_and_a_chunk_for_each_section(tmp_path):
+def test_file_consists_of_header_json_and_one_chunk_per_section(tmp_path):
     array = counting(SHAPE, "uint16")
     path = tmp_path / "a.mrcz"
     metadata = {"General": {"title": "gold"}, "Signal": {"signal_type": np.str_("STEM")}}
@@ -104,7 +104,7 @@ def test_file_is_header_json_and_a_chunk_for_each_section(tmp_path):
     assert data["metadata"]["Signal"]["signal_type"] == "STEM"
 
 
-def test_pixel_sizes_are_the_same_to_both(tmp_path):
+def test_both_packages_read_the_same_pixel_sizes(tmp_path):
     path = tmp_path / "a.mrcz"
     mrcdist.write_mrc(path, counting(SHAPE, "int16"), axes=AXES, compressor="zstd")
     _, meta = theirs(path)
@@ -114,7 +114,7 @@ def test_pixel_sizes_are_the_same_to_both(tmp_path):
 
 
 @pytest.mark.parametrize("byteorder", ["<", ">"])
-def test_voltage_aberration_and_gain_are_the_same_to_both(tmp_path, byteorder):
+def test_both_packages_read_the_same_voltage_aberration_and_gain(tmp_path, byteorder):
     read = {"mrcz_header": {"voltage": 200.0, "C3": 2.5, "gain": None}}
     noise = {"Noise_properties": {"Variance_linear_model": {"gain_factor": 0.75}}}
     metadata = {"Acquisition_instrument": {"TEM": {"beam_energy": 300.0}}, "Signal": noise}
@@ -127,7 +127,7 @@ def test_voltage_aberration_and_gain_are_the_same_to_both(tmp_path, byteorder):
     assert data["original_metadata"]["mrcz_header"] == {"voltage": 300.0, "C3": 2.5, "gain": 0.75}
 
 
-def test_one_section_is_read_alone(tmp_path):
+def test_single_section_is_read_without_the_others(tmp_path):
     array = np.random.default_rng(0).integers(0, 2**16, (8, 256, 256), "uint16")
     path = tmp_path / "a.mrcz"
     mrcdist.write_mrc(path, array, compressor="zstd")
@@ -137,7 +137,7 @@ def test_one_section_is_read_alone(tmp_path):
     assert 0 < (stats.snapshot() - before).nbytes < path.stat().st_size / 4
 
 
-def test_scan_is_found_again(tmp_path):
+def test_scan_keeps_its_shape(tmp_path):
     acquisition = write_acquisition(tmp_path / "in", scan_shape=(4, 6), frame_shape=(16, 24))
     [scan] = mrcdist.read_mrc(acquisition.movie)
     mrcdist.write_mrc(tmp_path / "a_movie.mrc", scan, compressor="zstd")
@@ -146,7 +146,7 @@ def test_scan_is_found_again(tmp_path):
     assert back["axes"] == scan["axes"]
 
 
-def test_store_that_only_streams_takes_it_too():
+def test_sequential_store_can_be_written():
     array = counting(SHAPE, "int16")
     mrcdist.write_mrc("memory://mrcz/a.mrcz", array, compressor="zstd", statistics=False)
     [data] = mrcdist.read_mrc("memory://mrcz/a.mrcz", lazy=False)
@@ -162,7 +162,7 @@ def test_store_that_only_streams_takes_it_too():
         ("zstd", {"dtype": "uint4"}),
     ],
 )
-def test_what_the_mrcz_package_cannot_read_is_refused(tmp_path, compressor, options):
+def test_modes_that_the_mrcz_package_cannot_read_are_refused(tmp_path, compressor, options):
     array = counting(SHAPE, "int16") % 10
     with pytest.raises(ArgumentError) as error:
         mrcdist.write_mrc(tmp_path / "a.mrcz", array, compressor=compressor, **options)
@@ -170,7 +170,7 @@ def test_what_the_mrcz_package_cannot_read_is_refused(tmp_path, compressor, opti
     assert list(tmp_path.iterdir()) == []
 
 
-def test_estimate_says_how_blocks_become_a_file(tmp_path):
+def test_estimate_explains_how_blocks_are_joined(tmp_path):
     plan = mrcdist.plan_write(tmp_path / "a.mrcz", counting(SHAPE, "int16"), compressor="zstd")
     assert "kept next to the file" in str(plan.explain())
 

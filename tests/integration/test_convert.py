@@ -1,4 +1,4 @@
-"""`mrcdist convert`: one MRC file from another, on a cluster of processes."""
+"""`mrcdist convert` from one MRC file to another, on a cluster of processes."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_mrcz_becomes_a_plain_file(tmp_path: Path, scheduler: str) -> None:
 
 
 @pytest.mark.parametrize(("order", "code"), [("little", "<"), ("big", ">")])
-def test_byte_order_is_the_one_asked_for(
+def test_byte_order_is_the_requested_one(
     tmp_path: Path, scheduler: str, order: str, code: str
 ) -> None:
     numbers = counting((4, 20, 30), "int16")
@@ -126,7 +126,7 @@ def small_cluster() -> Iterator[Client]:
         yield client
 
 
-def test_blocks_fit_into_the_memory_of_the_cluster_that_is_connected_to(
+def test_blocks_fit_in_the_memory_of_the_connected_cluster(
     tmp_path: Path, small_cluster: Client
 ) -> None:
     source, target = tmp_path / "a.mrc", tmp_path / "b.mrc"
@@ -163,7 +163,7 @@ class TestBlocksOfAnotherCluster:
     OPTIONS = ("--dtype", "uint8", "--resume")
 
     @pytest.mark.parametrize("name", ["b.mrc", "b.zspy"])
-    def test_blocks_are_gone_on_with(
+    def test_blocks_are_resumed(
         self, begun: Callable[[str], tuple[Path, Path]], cluster: Client, name: str
     ) -> None:
         source, target = begun(name)
@@ -179,7 +179,7 @@ class TestBlocksOfAnotherCluster:
         assert before <= {path.name for path in folder.iterdir()}
 
     @pytest.mark.parametrize("name", ["b.mrc", "b.zspy"])
-    def test_chunks_are_named_where_other_chunks_are_asked_for(
+    def test_error_names_the_chunks_if_others_are_requested(
         self, begun: Callable[[str], tuple[Path, Path]], name: str
     ) -> None:
         source, target = begun(name)
@@ -188,7 +188,7 @@ class TestBlocksOfAnotherCluster:
         assert error.value.code == "destination-differs"
         assert "up to 2 × 1024 × 1024 then, 8 × 1024 × 1024 now" in error.value.cause
 
-    def test_blocks_are_gone_on_with_in_a_store(
+    def test_blocks_in_a_store_are_resumed(
         self, tmp_path: Path, small_cluster: Client, s3_bucket: Bucket
     ) -> None:
         source, target = tmp_path / "a.mrc", s3_bucket.url("begun.mrc")
@@ -246,7 +246,7 @@ def test_parts_of_a_scan_become_one_file_cropped(tmp_path: Path, scheduler: str)
 
 
 @pytest.mark.parametrize("byteorder", ["<", ">"])
-def test_records_of_an_extended_header_go_along_with_their_sections(
+def test_records_of_an_extended_header_are_selected_with_their_sections(
     tmp_path: Path, scheduler: str, byteorder: str
 ) -> None:
     numbers = counting((6, 8, 10), "int16")
@@ -271,7 +271,7 @@ def test_records_of_an_extended_header_go_along_with_their_sections(
     assert raw[1060:] == stored.tobytes()
 
 
-def test_destination_in_a_bucket(tmp_path: Path, s3_bucket: Bucket, scheduler: str) -> None:
+def test_convert_to_a_bucket(tmp_path: Path, s3_bucket: Bucket, scheduler: str) -> None:
     numbers = counting((4, 20, 30), "uint16")
     source = tmp_path / "a.mrc"
     source.write_bytes(mrc_bytes(numbers))
@@ -290,7 +290,7 @@ def test_destination_in_a_bucket(tmp_path: Path, s3_bucket: Bucket, scheduler: s
     assert found.dtype == np.float32
 
 
-def test_store_is_asked_for_the_destination_by_its_name_alone(
+def test_destination_in_a_bucket_is_looked_up_only_by_its_name(
     tmp_path: Path, s3_proxy: CountingProxy
 ) -> None:
     source = tmp_path / "a.mrc"
@@ -307,7 +307,7 @@ def test_store_is_asked_for_the_destination_by_its_name_alone(
 
 
 @pytest.mark.parametrize("select", ["a", "1", "0:2,0:1,0:1,0:1", "3:2", "9:"])
-def test_selection_that_cannot_be_is_an_error(tmp_path: Path, scheduler: str, select: str) -> None:
+def test_impossible_selection_is_an_error(tmp_path: Path, scheduler: str, select: str) -> None:
     source = tmp_path / "a.mrc"
     source.write_bytes(mrc_bytes(counting((4, 20, 30), "int16")))
     told = mrcdist_fails(
@@ -317,7 +317,7 @@ def test_selection_that_cannot_be_is_an_error(tmp_path: Path, scheduler: str, se
     assert [each.name for each in tmp_path.iterdir()] == ["a.mrc"]
 
 
-def test_tilt_angles_that_go_up_and_down_are_cropped_with_the_sections(
+def test_tilt_angles_that_are_not_monotonic_are_cropped_with_the_sections(
     tmp_path: Path, scheduler: str
 ) -> None:
     (tmp_path / "a.mrc").write_bytes(mrc_bytes(counting((5, 4, 6), "int16")))

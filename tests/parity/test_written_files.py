@@ -1,4 +1,4 @@
-"""Files that `write_mrc` makes, as mrcfile, RosettaSciIO, HyperSpy and LiberTEM read them."""
+"""Files written by `write_mrc`, read by mrcfile, RosettaSciIO, HyperSpy and LiberTEM."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def libertem():
 @pytest.mark.parametrize("byteorder", ["<", ">"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("shape", "chunks"), TABLE)
-def test_all_readers_find_a_valid_file_with_the_same_numbers(
+def test_all_readers_read_the_same_numbers_from_a_valid_file(
     tmp_path, libertem, dtype, shape, chunks, byteorder
 ):
     array = random_numbers(shape, dtype)
@@ -78,7 +78,7 @@ def scan(tmp_path):
     return data
 
 
-def test_scan_comes_back_with_its_shape_calibration_and_metadata(scan, tmp_path):
+def test_scan_keeps_shape_calibration_and_metadata(scan, tmp_path):
     path = tmp_path / "20260102_00001_movie.mrc"
     mrcdist.write_mrc(path, scan)
     [back] = mrcdist.read_mrc(path)
@@ -89,7 +89,7 @@ def test_scan_comes_back_with_its_shape_calibration_and_metadata(scan, tmp_path)
     assert back["metadata"] == scan["metadata"]
 
 
-def test_repeated_scan_comes_back_with_its_times(tmp_path):
+def test_repeated_scan_keeps_its_times(tmp_path):
     acquisition = write_acquisition(
         tmp_path / "in", scan_shape=(3, 4), frame_shape=(8, 8), repeats=2, point_repeats=3
     )
@@ -132,7 +132,7 @@ class TestHyperSpy:
         with mrcfile.open(tmp_path / "a.mrc") as file:
             np.testing.assert_array_equal(file.data.reshape(array.shape), array)
 
-    def test_tilt_series_comes_back_with_its_angles(self, tmp_path):
+    def test_tilt_series_keeps_its_angles(self, tmp_path):
         signal = hs.signals.Signal2D(random_numbers((7, 6, 5), "int16"))
         tilt = signal.axes_manager[0]
         tilt.name, tilt.units, tilt.scale, tilt.offset = "tilt", "deg", 3.0, -9.0
@@ -144,7 +144,7 @@ class TestHyperSpy:
             "tilt", 3.0, -9.0, "deg",
         )  # fmt: skip
 
-    def test_url_that_hyperspy_takes_for_a_path_is_refused(self, tmp_path, monkeypatch):
+    def test_url_that_hyperspy_converted_to_a_path_is_refused(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         signal = hs.signals.Signal2D(random_numbers((6, 5), "int16"))
         with pytest.raises(mrcdist.ArgumentError, match="converted to a path"):

@@ -1,4 +1,4 @@
-"""`convert` without a cluster: parts of files, what is refused, and verification of MRC files."""
+"""`convert` without a cluster: selections, refused arguments, and verification of MRC files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def source(tmp_path: Path) -> Path:
 
 
 class TestMrc:
-    def test_verified_file_says_so(self, source: Path, tmp_path: Path) -> None:
+    def test_report_says_that_the_file_was_verified(self, source: Path, tmp_path: Path) -> None:
         report = convert(source, tmp_path / "out.mrc", select="1:3,:,2:", verify=True)
         assert report.verified
         assert str(report).endswith("verified by reading it back")
@@ -47,14 +47,14 @@ class TestMrc:
             report = convert(plan, tmp_path / "crop_movie.mrc", select=(slice(1, 3),), verify=True)
         assert (report.shape, report.verified) == ((2, 6, 8, 10), True)
 
-    def test_rounded_numbers_are_those_that_were_to_be_written(self, tmp_path: Path) -> None:
+    def test_verification_compares_with_rounded_numbers(self, tmp_path: Path) -> None:
         numbers = np.random.default_rng(0).random((3, 4, 5), "float32")
         source = write_mrc(tmp_path / "floats.mrc", numbers)
         assert convert(source, tmp_path / "half.mrc", dtype="float16", verify=True).verified
         [found] = read_mrc(tmp_path / "half.mrc", lazy=False)
         np.testing.assert_array_equal(found["data"], numbers.astype("float16"))
 
-    def test_other_numbers_are_found(
+    def test_verification_detects_damage(
         self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         target = tmp_path / "out.mrc"
@@ -73,7 +73,7 @@ class TestMrc:
             convert(source, target, verify=True)
         assert raised.value.code == "verification-failed"
 
-    def test_the_input_is_no_destination(self, source: Path, tmp_path: Path) -> None:
+    def test_the_input_is_refused_as_destination(self, source: Path, tmp_path: Path) -> None:
         before = source.read_bytes()
         (tmp_path / "link.mrc").symlink_to(source)
         for target in (source, tmp_path / "link.mrc"):
@@ -101,7 +101,9 @@ class TestPlace:
         )
 
     @pytest.mark.parametrize("ending", [".mrc", ".zspy"])
-    def test_name_that_is_taken_is_refused(self, source: Path, tmp_path: Path, ending: str) -> None:
+    def test_existing_destination_is_refused(
+        self, source: Path, tmp_path: Path, ending: str
+    ) -> None:
         target = tmp_path / f"out{ending}"
         self.planned(source, target)
         convert(source, target)
@@ -110,9 +112,7 @@ class TestPlace:
         assert raised.value.code == "destination-exists"
 
     @pytest.mark.parametrize("ending", [".mrc", ".zspy"])
-    def test_folder_that_is_not_there_is_refused(
-        self, source: Path, tmp_path: Path, ending: str
-    ) -> None:
+    def test_missing_folder_is_refused(self, source: Path, tmp_path: Path, ending: str) -> None:
         with pytest.raises(ArgumentError) as raised:
             self.planned(source, tmp_path / "missing" / f"out{ending}")
         assert raised.value.code == "destination-invalid"
@@ -121,7 +121,7 @@ class TestPlace:
         ("option", "code"),
         [({"dtype": "foo"}, "dtype-unwritable"), ({"compressor": "gzip"}, "compressor-invalid")],
     )
-    def test_options_that_zarr_has_not_are_refused(
+    def test_options_that_zarr_does_not_support_are_refused(
         self, source: Path, tmp_path: Path, option: dict[str, Any], code: str
     ) -> None:
         with pytest.raises(ArgumentError) as raised:
@@ -133,7 +133,7 @@ class TestPlace:
 class TestZarrInterrupted:
     """Nothing of another call is deleted, and nothing half deleted is gone on with."""
 
-    def test_what_appears_meanwhile_is_kept(
+    def test_file_created_in_the_meantime_is_kept(
         self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         target, real = tmp_path / "out.zspy", ZarrDestination.finish
@@ -150,7 +150,7 @@ class TestZarrInterrupted:
         assert [file.name for file in target.iterdir()] == ["notes.txt"]
         assert sorted(file.name for file in tmp_path.iterdir()) == ["in.mrc", "out.zspy"]
 
-    def test_failed_start_leaves_nothing(
+    def test_failed_start_leaves_no_files(
         self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         real = LocalFileSystem.pipe_file
@@ -167,7 +167,7 @@ class TestZarrInterrupted:
         assert [file.name for file in tmp_path.iterdir()] == ["in.mrc"]
         convert(source, tmp_path / "out.zspy")
 
-    def test_interrupted_removal_in_a_store_is_not_gone_on_with(
+    def test_interrupted_removal_in_a_store_is_not_resumed(
         self, source: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The arrays are gone, and what was kept of their blocks is not."""
@@ -192,7 +192,7 @@ class TestZarrInterrupted:
         assert report.blocks_kept == 0
 
     @pytest.mark.parametrize("resume", [False, True])
-    def test_killed_between_two_renames(
+    def test_overwrite_killed_between_two_renames_is_recovered(
         self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: bool
     ) -> None:
         """The earlier hierarchy is put aside, and the new one has no name yet."""
@@ -215,7 +215,7 @@ class TestZarrInterrupted:
         assert bool(report.blocks_kept) == resume
         assert sorted(file.name for file in tmp_path.iterdir()) == ["in.mrc", "out.zspy"]
 
-    def test_plan_that_cannot_be_read_is_an_error(
+    def test_unreadable_plan_is_an_error(
         self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         target = tmp_path / "out.zspy"
@@ -263,7 +263,7 @@ for _name in _CALLS:
 
 
 class TestZarrInAStore:
-    def test_each_call_that_loses_its_connection_is_made_again(self, source: Path) -> None:
+    def test_calls_are_repeated_after_a_lost_connection(self, source: Path) -> None:
         fsspec.register_implementation("losing", LosingFilesystem, clobber=True)
         url = "losing://out.zspy"
         with dask.config.set(scheduler="synchronous"):
@@ -303,7 +303,7 @@ class TestZarr:
         assert '".[xarray]"' in raised.value.remedy
 
     @pytest.mark.parametrize("options", [{"dtype": "uint4"}, {"byteorder": ">"}])
-    def test_what_only_mrc_files_have_is_an_error(
+    def test_options_of_mrc_files_are_an_error_for_zarr(
         self, source: Path, tmp_path: Path, options: dict[str, Any]
     ) -> None:
         [name] = options
@@ -312,7 +312,7 @@ class TestZarr:
         assert raised.value.argument == name
 
 
-def test_volume_bytes_stay_what_they_are(tmp_path: Path) -> None:
+def test_bytes_of_a_converted_volume_do_not_change(tmp_path: Path) -> None:
     volume = counting((3, 4, 5), "float32")
     (tmp_path / "in.mrc").write_bytes(mrc_bytes(volume, cell=(5.0, 4.0, 3.0), ispg=1))
     convert(tmp_path / "in.mrc", tmp_path / "out.mrc", verify=True)

@@ -1,4 +1,4 @@
-"""`zarr_store` where zarr 3 is not installed, as beside HyperSpy."""
+"""`zarr_store` if zarr 3 is not installed, as in an environment with HyperSpy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mrcdist import MissingExtraError, zarr_store
 from tests.support.mrc_files import counting, write_mrc
 
 
-def test_a_store_needs_zarr_3(tmp_path):
+def test_zarr_store_requires_zarr_3(tmp_path):
     zarr = pytest.importorskip("zarr")
     if int(zarr.__version__.partition(".")[0]) >= 3:
         pytest.skip("zarr 3 is installed")

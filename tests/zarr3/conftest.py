@@ -1,4 +1,4 @@
-"""Fixtures of the tests that need zarr 3 and xarray, which have an environment of their own."""
+"""Fixtures of the tests that need zarr 3 and xarray, in a separate environment."""
 
 from __future__ import annotations
 

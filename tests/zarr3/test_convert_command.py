@@ -1,4 +1,4 @@
-"""`mrcdist convert` to Zarr on each kind of cluster: its tasks run there and nowhere else."""
+"""`mrcdist convert` to Zarr on each kind of cluster, whose workers run all tasks."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def check(report, target):
     assert json.loads((target / "zarr.json").read_text())["node_type"] == "group"
 
 
-def test_processes_of_this_machine_convert(words):
+def test_convert_with_local_processes(words):
     check(mrcdist_json(*words, "--workers", 1, "--threads", 2), words[2])
 
 
-def test_a_running_scheduler_gets_the_tasks(words, tmp_path):
+def test_convert_with_a_running_scheduler(words, tmp_path):
     with (
         dask_cluster(tmp_path, workers=1, default=False) as client,
         get_task_stream(client) as tasks,
@@ -65,11 +65,11 @@ class TestJobs:
 
         return written
 
-    def test_jobs_convert_and_end(self, words, settings, tmp_path):
+    def test_batch_jobs_convert_and_stop(self, words, settings, tmp_path):
         check(mrcdist_json(*words, "--jobqueue", settings()), words[2])
         assert (tmp_path / "scratch").exists()  # of the worker that was a job
 
-    def test_refused_jobs_end_the_wait(self, words, settings, tmp_path):
+    def test_rejected_batch_jobs_are_an_error(self, words, settings, tmp_path):
         job = settings(**{"worker-extra-args": ["--no-such-option"]})
         told = mrcdist_fails(*words, "--jobqueue", job)
         assert "local refused the job of a worker" in told

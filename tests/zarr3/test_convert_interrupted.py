@@ -1,4 +1,4 @@
-"""`convert` that is killed, in a store and between the levels of OME-Zarr: resumed exactly."""
+"""Resuming `convert` after it was killed, in a bucket and between the levels of OME-Zarr."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def kill_after(blocks, url, target, chunks, options=None):
     assert done.returncode == -signal.SIGKILL
 
 
-def test_conversion_killed_in_a_bucket_goes_on_exactly(moto):
+def test_killed_conversion_to_a_bucket_is_resumed(moto):
     numbers = np.random.default_rng(0).integers(0, 1000, (12, 64, 128), "uint16")
     options, chunks = moto.storage_options(), (4, -1, -1)
     with moto.bucket() as bucket:
@@ -66,7 +66,7 @@ def test_conversion_killed_in_a_bucket_goes_on_exactly(moto):
         assert not [key for key in keys_in(bucket) if "mrcdist-write" in key]
 
 
-def test_conversion_killed_in_the_second_level_goes_on_exactly(tmp_path):
+def test_conversion_killed_in_the_second_level_is_resumed(tmp_path):
     numbers = np.random.default_rng(0).integers(0, 1000, (64, 300, 280), "uint16")
     path = write_mrc(tmp_path / "in.mrc", numbers, cell=(2800.0, 3000.0, 640.0), ispg=1)
     plan = plan_mrc(path, chunks="2 MiB")

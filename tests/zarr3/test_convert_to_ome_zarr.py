@@ -1,4 +1,4 @@
-"""`convert` to .ome.zarr: levels that are means of numpy's, and metadata that validators accept."""
+"""`convert` to .ome.zarr: levels compared with means by numpy, and validated metadata."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def folder(tmp_path_factory):
     dtype=st.sampled_from(["int8", "int16", "uint16", "float32"]),
 )
 @examples(10)
-def test_levels_are_means_of_the_one_before(folder, shape, dtype):
+def test_each_level_contains_means_of_the_previous_one(folder, shape, dtype):
     numbers = np.random.default_rng(0).integers(-100 if dtype != "uint16" else 0, 100, shape)
     path = written_volume(folder / "in.mrc", numbers.astype(dtype))
     plan = plan_mrc(path, chunks="512 KiB")
@@ -73,7 +73,7 @@ def test_levels_are_means_of_the_one_before(folder, shape, dtype):
         np.testing.assert_allclose(found[...], expected, rtol=1e-6, atol=1e-5)
 
 
-def test_a_volume_keeps_its_calibration_in_every_level(tmp_path):
+def test_volume_keeps_its_calibration_in_every_level(tmp_path):
     numbers = np.zeros((70, 300, 520), "int16")
     path = written_volume(tmp_path / "in.mrc", numbers, origin=(50.0, 0.0, 0.0))
     report = convert(path, tmp_path / "a.ome.zarr")
@@ -94,7 +94,7 @@ def test_a_volume_keeps_its_calibration_in_every_level(tmp_path):
     assert report.files <= 2 + 2 * 3
 
 
-def test_a_tilt_series_is_coarsened_in_its_images_alone(tmp_path):
+def test_tilt_series_is_coarsened_only_within_its_images(tmp_path):
     angles = np.array([-50.0, -20.0, 0.0, 15.0])
     images = np.random.default_rng(0).integers(0, 99, (4, 300, 280), dtype="int16")
     path = tmp_path / "tilts.mrc"
@@ -107,7 +107,7 @@ def test_a_tilt_series_is_coarsened_in_its_images_alone(tmp_path):
     np.testing.assert_allclose(group["0"].attrs["axes"][0]["axis"], angles)
 
 
-def test_an_image_has_two_axes(tmp_path):
+def test_image_has_two_axes(tmp_path):
     convert(
         write_mrc(tmp_path / "in.mrc", np.ones((1, 30, 40), "float32")), tmp_path / "a.ome.zarr"
     )
@@ -115,7 +115,7 @@ def test_an_image_has_two_axes(tmp_path):
     assert (len(multiscale.axes), group["0"].shape) == (2, (30, 40))
 
 
-def test_a_scan_of_patterns_is_no_image(acquisition, tmp_path):
+def test_scan_of_patterns_is_refused(acquisition, tmp_path):
     with pytest.raises(ArgumentError, match="cannot store the axes y, x, ky, kx") as raised:
         convert(acquisition.movie, tmp_path / "a.ome.zarr")
     assert raised.value.code == "destination-unsuited"
@@ -123,7 +123,7 @@ def test_a_scan_of_patterns_is_no_image(acquisition, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_small_worker_converts_a_volume_larger_than_its_memory(tmp_path):
+def test_worker_converts_a_volume_larger_than_its_memory(tmp_path):
     depth, side = 128, 2048  # 1 GiB
     path = tmp_path / "large.mrc"
     noise = np.random.default_rng(0).integers(0, 4096, (side, side), "uint16")

@@ -1,4 +1,4 @@
-"""`convert` to .zarr: numpy's numbers in few files, whole or not at all, resumed exactly."""
+"""`convert` to .zarr: numbers, chunks, atomic creation, and resuming."""
 
 from __future__ import annotations
 
@@ -90,21 +90,21 @@ class TestNumbers:
         np.testing.assert_array_equal(found[...], expected)
         assert (report.shape, report.verified) == (expected.shape, True)
 
-    def test_dtype_is_the_one_asked_for(self, source, tmp_path):
+    def test_dtype_is_the_requested_one(self, source, tmp_path):
         plan, numbers = source
         convert(plan, tmp_path / "a.zarr", dtype="float32")
         found = data_in(tmp_path / "a.zarr")
         assert found.dtype == "float32"
         np.testing.assert_array_equal(found[...], numbers)
 
-    def test_value_that_does_not_fit_is_an_error_and_nothing_is_left(self, source, tmp_path):
+    def test_value_that_does_not_fit_is_an_error_and_leaves_no_files(self, source, tmp_path):
         with pytest.raises(ArgumentError, match="does not fit int8"):
             convert(source[0], tmp_path / "a.zarr", dtype="int8")
         assert [path.name for path in tmp_path.iterdir()] == ["in.mrc"]
 
 
 class TestChunks:
-    def test_a_scan_becomes_few_files_and_a_pattern_is_read_alone(self, tmp_path):
+    def test_scan_becomes_few_files_from_which_single_patterns_are_read(self, tmp_path):
         numbers = np.random.default_rng(0).integers(0, 2**16, (1024, 128, 128), "uint16")
         path = write_mrc(tmp_path / "in.mrc", numbers)
         target = tmp_path / "a.zarr"
@@ -125,7 +125,7 @@ class TestChunks:
         assert data_in(target).chunks == (1, 256, 256)
         assert len([name for name in files_in(target) if name.startswith("data/c/")]) == 1
 
-    def test_volume_is_cut_in_cubes(self, tmp_path):
+    def test_volume_has_cubic_chunks(self, tmp_path):
         path = tmp_path / "in.mrc"
         write_mrc(path, np.zeros((70, 80, 90), "int8"), cell=(90.0, 80.0, 70.0), ispg=1)
         convert(path, tmp_path / "a.zarr")
@@ -149,7 +149,7 @@ class TestOtherTools:
         np.testing.assert_array_equal(lazy.compute(), source[1])
 
 
-class TestWholeOrNotAtAll:
+class TestAtomicCreation:
     def test_existing_destination_is_kept(self, source, tmp_path):
         plan, numbers = source
         convert(plan, tmp_path / "a.zarr")
@@ -161,7 +161,7 @@ class TestWholeOrNotAtAll:
         assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zarr", "in.mrc"]
 
     @pytest.mark.parametrize("inside", ["something.txt", None])
-    def test_what_is_no_zarr_is_never_replaced(self, source, tmp_path, inside):
+    def test_folder_other_than_zarr_is_never_replaced(self, source, tmp_path, inside):
         there = tmp_path / "a.zarr"
         if inside:
             there.mkdir()
@@ -182,7 +182,7 @@ class TestWholeOrNotAtAll:
             assert raised.value.code == "destination-is-input"
         assert path.exists()
 
-    def test_failed_conversion_leaves_what_was_there(self, source, tmp_path):
+    def test_failed_conversion_keeps_the_existing_hierarchy(self, source, tmp_path):
         plan, numbers = source
         convert(plan, tmp_path / "a.zarr")
         before = plan_mrc(tmp_path / "in.mrc", chunks=(4, -1, -1))
@@ -192,7 +192,7 @@ class TestWholeOrNotAtAll:
         np.testing.assert_array_equal(data_in(tmp_path / "a.zarr")[...], numbers)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zarr", "in.mrc"]
 
-    def test_damage_is_found_before_the_destination_has_its_name(self, source, tmp_path):
+    def test_damage_is_detected_before_the_destination_appears(self, source, tmp_path):
         plan, _ = source
         target = tmp_path / "a.zarr"
         killed(plan, target, after=3)
@@ -224,7 +224,7 @@ def killed(plan, target, *, after):
 
 
 class TestResume:
-    def test_killed_conversion_goes_on_exactly(self, source, tmp_path):
+    def test_killed_conversion_is_resumed(self, source, tmp_path):
         plan, numbers = source
         target = tmp_path / "a.zarr"
         killed(plan, target, after=3)
@@ -243,7 +243,7 @@ class TestResume:
 
 
 class TestStores:
-    def test_a_bucket_gets_the_root_last(self, stack, moto):
+    def test_root_document_is_written_last_in_a_bucket(self, stack, moto):
         with moto.bucket() as bucket:
             url = bucket.url("out.zarr")
             report = convert(stack.url, url, storage_options=stack.options, verify=True)
@@ -261,7 +261,7 @@ class TestStores:
             assert stack.options["secret"] not in "".join(map(str, keys))
             assert not [key for key in keys_in(bucket) if "mrcdist-write" in key]
 
-    def test_a_failed_overwrite_in_a_bucket_keeps_what_was_there(self, stack, moto):
+    def test_failed_overwrite_in_a_bucket_keeps_the_existing_hierarchy(self, stack, moto):
         with moto.bucket() as bucket:
             url = bucket.url("out.zarr")
             convert(stack.url, url, select=":2", storage_options=stack.options)
@@ -273,7 +273,7 @@ class TestStores:
             np.testing.assert_array_equal(group["data"][...], FRAMES[:2])
 
     @pytest.mark.parametrize("step", ["deletes", "copies"])
-    def test_an_overwrite_that_fails_half_way_can_be_resumed(self, stack, moto, step):
+    def test_overwrite_that_fails_half_way_can_be_resumed(self, stack, moto, step):
         def no_chunks(exchange):
             deleted = step == "deletes" and exchange.method == "POST"
             copied = step == "copies" and exchange.method == "PUT"

@@ -1,4 +1,4 @@
-"""`.zspy` written with zarr 3 is what zarr 2 writes, and HyperSpy opens it there."""
+"""`.zspy` written with zarr 3 equals that of zarr 2, and HyperSpy opens it with zarr 2."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from run import VENV, python_of
 from tests.unit.interop.test_convert_to_zspy import (  # noqa: F401  the same, with zarr 3
     movie,
     stored_in,
-    test_every_dtype_is_stored_as_it_is,
-    test_existing_signal_is_replaced_only_when_told,
-    test_stored_bytes_depend_on_nothing_but_the_input,
+    test_every_dtype_is_stored_unchanged,
+    test_existing_signal_is_replaced_only_with_overwrite,
+    test_stored_bytes_depend_only_on_the_input,
 )
 
 SCRIPT = """
@@ -27,7 +27,7 @@ print([(axis.name, axis.scale, axis.units) for axis in signal.axes_manager._axes
 """
 
 
-def test_hyperspy_opens_it_in_the_environment_of_zarr_2(acquisition, tmp_path):
+def test_hyperspy_opens_it_with_zarr_2(acquisition, tmp_path):
     python = str(python_of(VENV))
     if subprocess.run([python, "-c", "import hyperspy"], capture_output=True).returncode:
         pytest.skip("the other environment has no HyperSpy")

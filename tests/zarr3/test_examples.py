@@ -1,4 +1,4 @@
-"""What the documentation shows of Zarr and xarray runs."""
+"""Examples of Zarr and xarray in the documentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The notebook that needs zarr 3 runs from its first cell to its last."""
+"""The notebook that needs zarr 3."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def folder(tmp_path_factory):
 class TestByteRanges:
     @given(number=st.integers(0, 2**32))
     @examples(200)
-    def test_byte_ranges_are_the_pixels_or_an_error_says_why_not(self, folder, number):
+    def test_byte_ranges_contain_the_pixels_or_are_an_error(self, folder, number):
         url, options, truth, rng = sound_case(number, folder)
         plan = plan_mrc(url, chunks=random_chunks(rng, truth.shape), **options)
         if not plainly_stored(plan):
@@ -104,25 +104,25 @@ class TestByteRanges:
         np.testing.assert_array_equal(array_of(refs), numbers)
 
     @pytest.mark.parametrize(("n", "length", "expected"), [(7, 3, 1), (12, 5, 4), (10, 10, 10)])
-    def test_no_chunk_is_short(self, tmp_path, n, length, expected):
+    def test_all_chunks_are_full(self, tmp_path, n, length, expected):
         path = write_mrc(tmp_path / "a.mrc", counting((n, 4, 5), "int16"))
         refs = written(plan_mrc(path, chunks=(length, -1, -1)), tmp_path)
         assert json.loads(refs["data/.zarray"])["chunks"] == [expected, 4, 5]
 
-    def test_a_frame_can_be_in_several_chunks(self, tmp_path):
+    def test_frame_can_have_several_chunks(self, tmp_path):
         numbers = counting((3, 6, 4), "int16")
         path = write_mrc(tmp_path / "a.mrc", numbers)
         refs = written(plan_mrc(path, chunks=(1, 2, -1)), tmp_path)
         assert json.loads(refs["data/.zarray"])["chunks"] == [1, 2, 4]
         np.testing.assert_array_equal(array_of(refs), numbers)
 
-    def test_frames_of_one_row_can_be_in_several_chunks(self, tmp_path):
+    def test_frame_of_one_row_can_have_several_chunks(self, tmp_path):
         numbers = counting((4, 1, 5), "int16")
         path = write_mrc(tmp_path / "a.mrc", numbers)
         refs = written(plan_mrc(path, chunks=(2, 1, 1)), tmp_path)
         np.testing.assert_array_equal(array_of(refs), numbers)
 
-    def test_chunks_do_not_reach_over_the_end_of_a_part(self, tmp_path):
+    def test_chunks_do_not_extend_beyond_a_part(self, tmp_path):
         numbers = counting((6, 4, 5), "int16")
         parts = [tmp_path / f"part{n}.mrc" for n in range(2)]
         for part, frames in zip(parts, np.split(numbers, [2]), strict=True):
@@ -136,13 +136,13 @@ class TestByteRanges:
         } == {f"file://{part}" for part in parts}
 
 
-class TestWhatCannotBeReferenced:
-    def test_a_compressed_file(self, tmp_path):
+class TestImpossibleReferences:
+    def test_compressed_file_cannot_be_referenced(self, tmp_path):
         path = tmp_path / "a.mrc.gz"
         path.write_bytes(gzip.compress(mrc_bytes(counting((3, 4, 5), "int16"))))
         assert refused(plan_mrc(path), tmp_path) == "the file is one gzip stream"
 
-    def test_a_file_in_an_archive(self, tmp_path):
+    def test_file_in_an_archive_cannot_be_referenced(self, tmp_path):
         with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
             archive.writestr("a.mrc", mrc_bytes(counting((3, 4, 5), "int16")))
         plan = plan_mrc(f"zip://a.mrc::{tmp_path}/all.zip")
@@ -151,12 +151,12 @@ class TestWhatCannotBeReferenced:
     @pytest.mark.parametrize(
         ("mode", "row", "cause"), [(101, 3, "share a byte"), (3, 20, "two integers")]
     )
-    def test_pixels_without_a_type_of_zarr(self, tmp_path, mode, row, cause):
+    def test_pixels_without_a_zarr_dtype_cannot_be_referenced(self, tmp_path, mode, row, cause):
         path = tmp_path / "a.mrc"
         path.write_bytes(header_bytes(nx=5, ny=4, nz=2, mode=mode) + bytes(2 * 4 * row))
         assert cause in refused(plan_mrc(path), tmp_path)
 
-    def test_scan_points_without_a_frame(self, tmp_path):
+    def test_scan_points_without_a_frame_cannot_be_referenced(self, tmp_path):
         points = np.array([(0, 0), (1, 1), (2, 1)])
         acquisition = write_acquisition(tmp_path, scan_shape=(2, 3), custom_points=points)
         assert "without a frame" in refused(plan_mrc(acquisition.movie), tmp_path)
@@ -164,19 +164,19 @@ class TestWhatCannotBeReferenced:
 
 class TestDestination:
     @pytest.mark.parametrize("name", ["a.json", "a.parquet"])
-    def test_what_exists_is_not_replaced(self, acquisition, tmp_path, name):
+    def test_existing_destination_is_not_replaced(self, acquisition, tmp_path, name):
         (tmp_path / name).mkdir()
         (tmp_path / name / "precious").write_text("data")
         with pytest.raises(ArgumentError, match="exists"):
             write_references(acquisition.movie, tmp_path / name)
         assert (tmp_path / name / "precious").read_text() == "data"
 
-    def test_an_unknown_ending_is_an_error(self, acquisition, tmp_path):
+    def test_unknown_suffix_is_an_error(self, acquisition, tmp_path):
         with pytest.raises(ArgumentError, match="destination=") as raised:
             write_references(acquisition.movie, tmp_path / "a.zarr")
         assert raised.value.code == "destination-invalid"
 
-    def test_the_version_is_written_and_no_secret(self, stack, tmp_path):
+    def test_version_is_written_without_secrets(self, stack, tmp_path):
         write_references(stack.url, tmp_path / "a.json", storage_options=stack.options)
         text = (tmp_path / "a.json").read_text()
         assert stack.options["secret"] not in text
@@ -207,7 +207,7 @@ class TestReaders:
         assert ds.chunks["y"] == (2, 2)
         assert ds["x"].attrs == {"units": "nm"}
 
-    def test_references_to_s3_are_written_anywhere(self, stack, tmp_path):
+    def test_references_to_s3_can_be_written_to_a_disk_or_to_s3(self, stack, tmp_path):
         here, there = tmp_path / "a.json", f"{stack.url}.json"
         for destination in (here, there):
             write_references(stack.url, destination, storage_options=stack.options)

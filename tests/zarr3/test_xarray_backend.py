@@ -1,4 +1,4 @@
-"""MRC files opened by xarray: numpy's numbers, calibrated, and no bytes but those asked for."""
+"""The xarray backend: numbers compared with numpy, calibration, and requests."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class TestAnyDataset:
 
 
 class TestCoordinates:
-    def test_positions_are_those_of_the_axes(self, acquisition):
+    def test_coordinates_are_the_positions_along_the_axes(self, acquisition):
         ds = open_dataset(acquisition.movie)
         [known] = read_mrc(acquisition.movie)
         assert ds["data"].dims == ("y", "x", "ky", "kx")
@@ -82,7 +82,7 @@ class TestCoordinates:
             np.testing.assert_allclose(coordinate.values, expected)
             assert coordinate.attrs == {"units": axis["units"]}
 
-    def test_a_frame_is_selected_by_its_position(self, acquisition, numbers):
+    def test_frame_is_selected_by_its_position(self, acquisition, numbers):
         ds = open_dataset(acquisition.movie)
         found = ds["data"].sel(x=float(ds["x"][5]) + 1e-3, y=float(ds["y"][2]), method="nearest")
         np.testing.assert_array_equal(found.values, numbers[2, 5])
@@ -94,7 +94,7 @@ class TestCoordinates:
         assert ds["data"].sel(z=2).shape == (4, 5)
 
     @pytest.mark.parametrize("angles", [(-3.0, 0.0, 3.5), (0.0, 3.0, -3.0)])
-    def test_tilt_angles_are_a_coordinate(self, tmp_path, angles):
+    def test_tilt_angles_become_a_coordinate(self, tmp_path, angles):
         stack = counting((3, 4, 5), "int16")
         path = write_mrc(tmp_path / "tilts.mrc", stack)
         (tmp_path / "tilts.rawtlt").write_text("\n".join(map(str, angles)))
@@ -105,7 +105,7 @@ class TestCoordinates:
 
 
 class TestAttributes:
-    def test_attributes_are_clean_json(self, acquisition, numbers):
+    def test_attributes_are_json_serialisable(self, acquisition, numbers):
         attributes = open_dataset(acquisition.movie).attrs
         assert json.loads(json.dumps(attributes, allow_nan=False)) == attributes
         [known] = read_mrc(acquisition.movie)
@@ -113,7 +113,7 @@ class TestAttributes:
         assert attributes["General.title"] == known["metadata"]["General"]["title"]
 
     @pytest.mark.filterwarnings("ignore:Consolidated metadata:UserWarning")
-    def test_a_result_is_saved_with_its_attributes(self, acquisition, tmp_path):
+    def test_dataset_is_saved_with_its_attributes(self, acquisition, tmp_path):
         ds = open_dataset(acquisition.movie, chunks={})
         mean = ds.mean(("y", "x"), keep_attrs=True)
         mean.to_zarr(tmp_path / "mean.zarr")
@@ -125,7 +125,7 @@ class TestAttributes:
 
 
 class TestOpening:
-    def test_the_engine_is_found_by_the_name_of_the_file(self, acquisition):
+    def test_engine_is_selected_by_the_file_name(self, acquisition):
         assert xr.open_dataset(acquisition.movie).sizes == {"y": 4, "x": 8, "ky": 6, "kx": 10}
 
     @pytest.mark.parametrize("name", ["a.txt", "mrc", "a.nc", None, 5])
@@ -133,14 +133,14 @@ class TestOpening:
         backend = xr.backends.list_engines()["mrcdist"]
         assert not backend.guess_can_open(name)
 
-    def test_options_are_those_of_plan_mrc(self, tmp_path):
+    def test_open_dataset_accepts_the_options_of_plan_mrc(self, tmp_path):
         stack = counting((6, 4, 5), "int16")
         path = write_mrc(tmp_path / "a.mrc", stack)
         ds = open_dataset(path, navigation_shape=(3, 2))
         assert dict(ds.sizes) == {"scan_y": 2, "scan_x": 3, "y": 4, "x": 5}
         np.testing.assert_array_equal(ds["data"].values, stack.reshape(2, 3, 4, 5))
 
-    def test_an_unknown_option_is_an_error(self, acquisition):
+    def test_unknown_option_is_an_error(self, acquisition):
         with pytest.raises(TypeError, match="colour"):
             open_dataset(acquisition.movie, colour="red")
 
@@ -154,7 +154,7 @@ class TestOpening:
         os.truncate(path, 1024 + 2**21 * 256)
         assert open_dataset(path, chunks={}).chunks["z"] == plan_mrc(path).chunks[0] == (64,) * 4
 
-    def test_a_million_frames_are_opened_without_reading_any(self, tmp_path):
+    def test_a_million_frames_are_opened_without_reading_pixels(self, tmp_path):
         path = tmp_path / "sparse.mrc"
         path.write_bytes(header_bytes(nx=2, ny=2, nz=10**6, mode=6))
         os.truncate(path, 1024 + 8 * 10**6)
@@ -167,21 +167,21 @@ class TestOpening:
 
 class TestRequests:
     @pytest.mark.parametrize("chunks", [None, {}])
-    def test_selecting_a_frame_is_one_get_of_its_bytes(self, stack, chunks):
+    def test_one_frame_takes_one_request_for_its_bytes(self, stack, chunks):
         ds = open_dataset(stack.url, chunks=chunks, storage_options=stack.options)
         stack.proxy.clear()
         frame = ds["data"].sel(z=float(ds["z"][17]), method="nearest")
         np.testing.assert_array_equal(frame.values, FRAMES[17])
         assert stack.ranges == [FRAME_BYTES]
 
-    def test_two_frames_far_apart_are_two_gets(self, stack):
+    def test_two_distant_frames_take_two_requests(self, stack):
         ds = open_dataset(stack.url, storage_options=stack.options)
         stack.proxy.clear()
         np.testing.assert_array_equal(ds["data"][[3, 90]].values, FRAMES[[3, 90]])
         assert stack.ranges == [FRAME_BYTES, FRAME_BYTES]
 
     @pytest.mark.parametrize("rows", [[100, 3, 3], slice(3, None, 97), slice(100, 1, -97)])
-    def test_rows_far_apart_are_two_gets(self, stack, rows):
+    def test_distant_rows_take_two_requests(self, stack, rows):
         ds = open_dataset(stack.url, storage_options=stack.options)
         stack.proxy.clear()
         with dask.config.set({"mrcdist.max-gap": 0}):
@@ -205,7 +205,7 @@ class TestChangedFile:
 
 class TestAnyProcess:
     @pytest.mark.parametrize("chunks", [None, {"y": 2}])
-    def test_a_pickled_dataset_reads(self, acquisition, numbers, chunks):
+    def test_pickled_dataset_can_be_read(self, acquisition, numbers, chunks):
         ds = open_dataset(acquisition.movie, chunks=chunks)
         pickled = pickle.dumps(ds)
         assert len(pickled) < 2**15
@@ -213,7 +213,7 @@ class TestAnyProcess:
 
 
 class TestTree:
-    def test_a_tree_has_the_movie_and_its_images(self, acquisition, numbers):
+    def test_tree_contains_the_movie_and_its_images(self, acquisition, numbers):
         tree = xr.open_datatree(acquisition.movie, engine="mrcdist")
         assert sorted(tree.children) == ["BF", "Survey", "movie"]
         np.testing.assert_array_equal(tree["movie/data"].values, numbers)
@@ -224,12 +224,12 @@ class TestTree:
         np.testing.assert_array_equal(tree["Survey/data"].values, np.arange(15).reshape(3, 5))
         assert tree["Survey"].ds.attrs["General.title"] == "Survey"
 
-    def test_a_tree_in_chunks_is_lazy(self, acquisition, numbers):
+    def test_tree_with_chunks_is_lazy(self, acquisition, numbers):
         tree = xr.open_datatree(acquisition.movie, engine="mrcdist", chunks={"ky": 2})
         assert tree["movie"].ds.chunks["ky"] == (2, 2, 2)
         np.testing.assert_array_equal(tree["movie/data"].values, numbers)
 
-    def test_a_damaged_image_is_left_out_with_a_warning(self, tmp_path):
+    def test_damaged_image_is_left_out_with_a_warning(self, tmp_path):
         images = {"BF": np.ones((4, 8), "float32")}
         acquisition = write_acquisition(tmp_path, virtual_images=images)
         acquisition.companions[0].write_bytes(b"no image")

@@ -1,4 +1,4 @@
-"""MRC files as Zarr stores: the numbers of numpy, and no bytes but those asked for."""
+"""MRC files as Zarr stores: numbers compared with numpy, keys, and requests."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class TestAnyDataset:
 
     @given(number=st.integers(0, 2**32))
     @examples(100)
-    def test_stored_bytes_are_a_zarr_array_of_their_own(self, folder, number):
+    def test_copied_keys_are_a_valid_zarr_array(self, folder, number):
         plan, truth, _ = planned_case(number, folder)
         store = zarr_store(plan)
         copy = zarr.storage.MemoryStore()
@@ -106,7 +106,7 @@ class TestAnyDataset:
 
     @given(number=st.integers(0, 2**32))
     @examples(100)
-    def test_byte_range_of_a_chunk_is_that_of_its_bytes(self, folder, number):
+    def test_byte_range_of_a_chunk_equals_a_slice_of_its_bytes(self, folder, number):
         plan, _, rng = planned_case(number, folder)
         store = zarr_store(plan)
         key = rng.choice(keys_of(store))
@@ -120,7 +120,7 @@ class TestAnyDataset:
 
     @given(number=st.integers(0, 2**32))
     @examples(50)
-    def test_increasing_positions_are_read_as_such(self, folder, number):
+    def test_increasing_positions_are_read_as_given(self, folder, number):
         plan, truth, rng = planned_case(number, folder)
         index = tuple(positions(rng, size, repeated=False) for size in truth.shape)
         found = zarr.open_array(zarr_store(plan)).oindex[index]
@@ -143,7 +143,7 @@ class TestChunks:
         "key",
         ["c/0/0/0", "c/2/0/0/0", "c/00/0/0/0", "c/-1/0/0/0", "c/²/0/0/0", "d/0/0/0/0", "c", ""],
     )
-    def test_other_keys_are_missing(self, movie, key):
+    def test_other_keys_do_not_exist(self, movie, key):
         store = zarr_store(movie, chunks=(2, -1, -1, -1))
         assert get(store, "c/1/0/0/0") is not None
         assert get(store, key) is None
@@ -151,7 +151,7 @@ class TestChunks:
         with pytest.raises(FileNotFoundError):
             asyncio.run(store.getsize(key))
 
-    def test_folders_list_what_is_in_them(self, movie):
+    def test_list_dir_yields_the_names_in_a_folder(self, movie):
         store = zarr_store(movie, chunks=(2, 2, -1, -1))
         assert names_in(store, "") == ["zarr.json", "c"]
         assert names_in(store, "c") == ["0", "1"]
@@ -160,7 +160,7 @@ class TestChunks:
         for missing in ("c/2", "c/1/3/0/0", "d", "cc", "c/x"):
             assert names_in(store, missing) == []
 
-    def test_prefix_lists_the_keys_that_begin_with_it(self, movie):
+    def test_list_prefix_yields_the_keys_that_begin_with_it(self, movie):
         store = zarr_store(movie, chunks=(2, 2, -1, -1))
         keys = keys_of(store)
         assert len(keys) == len(set(keys)) == 9
@@ -169,7 +169,7 @@ class TestChunks:
 
 
 class TestRequests:
-    def test_a_frame_is_one_get_of_its_bytes_whatever_the_chunks(self, stack):
+    def test_one_frame_takes_one_request_with_any_chunks(self, stack):
         for chunks in ("auto", (10, -1, -1), (1, -1, -1)):
             store = zarr_store(stack.url, chunks=chunks, storage_options=stack.options)
             array = zarr.open_array(store)
@@ -177,26 +177,26 @@ class TestRequests:
             np.testing.assert_array_equal(array[17], FRAMES[17])
             assert stack.ranges == [FRAME_BYTES]
 
-    def test_opening_an_array_asks_for_nothing(self, stack):
+    def test_opening_an_array_makes_no_requests(self, stack):
         store = zarr_store(stack.url, storage_options=stack.options)
         stack.proxy.clear()
         zarr.open_array(store)
         assert stack.ranges == []
 
-    def test_two_frames_far_apart_are_two_gets(self, stack):
+    def test_two_distant_frames_take_two_requests(self, stack):
         array = zarr.open_array(zarr_store(stack.url, storage_options=stack.options))
         stack.proxy.clear()
         np.testing.assert_array_equal(array.oindex[[3, 90]], FRAMES[[3, 90]])
         assert stack.ranges == [FRAME_BYTES, FRAME_BYTES]
 
-    def test_part_of_a_chunk_is_read_for_a_byte_range(self, stack):
+    def test_byte_range_reads_only_a_part_of_a_chunk(self, stack):
         store = zarr_store(stack.url, storage_options=stack.options)
         stack.proxy.clear()
         row = zarr.abc.store.RangeByteRequest(5 * FRAME_BYTES + 256, 5 * FRAME_BYTES + 512)
         assert get(store, "c/0/0/0", row) == FRAMES[5, 1].tobytes()
         assert stack.ranges == [256]
 
-    def test_as_many_chunks_are_read_at_a_time_as_zarr_asks_for(self, movie, monkeypatch):
+    def test_number_of_concurrent_reads_is_that_of_zarr(self, movie, monkeypatch):
         together, read = threading.Barrier(10), MrcSource.__getitem__
 
         def read_when_all_are_here(source, index):
@@ -210,7 +210,7 @@ class TestRequests:
             np.testing.assert_array_equal(array[:2, :5], expected[:2, :5])
         assert together.broken is False
 
-    def test_neighbouring_chunks_come_with_one_request(self, stack):
+    def test_neighbouring_chunks_share_one_request(self, stack):
         with dask.config.set({"mrcdist.max-gap": "1 MiB"}):
             plan = plan_mrc(stack.url, chunks=(1, -1, -1), storage_options=stack.options)
             array = zarr.open_array(zarr_store(plan))
@@ -257,7 +257,7 @@ class TestChangedFile:
 
 
 class TestAnyProcess:
-    def test_a_store_is_small_when_pickled(self, acquisition, moto):
+    def test_pickled_store_is_small(self, acquisition, moto):
         with moto.bucket() as bucket:
             folder = "a-long-name-of-a-session/of-2026-01-01/at-the-microscope"
             for path in (acquisition.movie, acquisition.sidecar):
@@ -267,7 +267,7 @@ class TestAnyProcess:
             pickled = pickle.dumps(store)
         assert len(pickled) < 2048
 
-    def test_an_unpickled_store_is_equal_and_reads(self, movie):
+    def test_unpickled_store_is_equal_and_can_be_read(self, movie):
         store = zarr_store(movie)
         again = pickle.loads(pickle.dumps(store))
         assert again == store != zarr_store(movie, chunks=(1, 1, -1, -1))
@@ -296,7 +296,7 @@ class TestSize:
         assert mrcdist.stats.snapshot() == before
         np.testing.assert_array_equal(array[999_999], np.zeros((2, 2)))
 
-    def test_metadata_are_as_long_for_terabytes(self, tmp_path):
+    def test_metadata_of_terabytes_is_as_short_as_any(self, tmp_path):
         lengths = []
         for nz in (10, 2**19):
             path = tmp_path / f"{nz}.mrc"
@@ -315,7 +315,7 @@ class TestMetadata:
         assert array.metadata.dimension_names == ("y", "x", "ky", "kx")
         assert "ome" not in array.attrs
 
-    def test_a_volume_has_a_multiscale_of_ome_ngff(self, tmp_path):
+    def test_volume_has_ome_ngff_metadata(self, tmp_path):
         path = tmp_path / "volume.mrc"
         volume = counting((4, 5, 6), "float32")
         path.write_bytes(mrc_bytes(volume, cell=(60.0, 100.0, 120.0), ispg=1))
@@ -343,13 +343,13 @@ class TestMetadata:
         expected["multiscales"][0]["datasets"][0]["path"] = "."
         assert zarr.open_array(zarr_store(path)).attrs["ome"] == expected
 
-    def test_angles_that_go_up_and_down_are_kept(self, tmp_path):
+    def test_angles_that_are_not_monotonic_are_kept(self, tmp_path):
         path = write_mrc(tmp_path / "tilts.mrc", counting((3, 4, 5), "int16"))
         (tmp_path / "tilts.rawtlt").write_text("0\n3\n-3\n")
         store = zarr_store(path)
         assert zarr.open_array(store).metadata.dimension_names == ("tilt", "y", "x")
 
-    def test_an_array_made_from_one_has_the_standard_codec(self, movie):
+    def test_array_created_like_one_has_the_standard_codec(self, movie):
         array = zarr.open_array(zarr_store(movie))
         made = zarr.from_array(zarr.storage.MemoryStore(), data=array)
         [codec, *_] = made.metadata.to_dict()["codecs"]
@@ -358,7 +358,7 @@ class TestMetadata:
 
 
 class TestGroup:
-    def test_a_group_has_the_movie_and_its_images(self, acquisition):
+    def test_group_contains_the_movie_and_its_images(self, acquisition):
         group = zarr.open_group(zarr_store(acquisition.movie, group=True), mode="r")
         assert sorted(group.array_keys()) == ["BF", "Survey", "movie"]
         [ds] = read_mrc(acquisition.movie, lazy=False)
@@ -370,14 +370,14 @@ class TestGroup:
             np.testing.assert_array_equal(array[1, 2:], image["data"][1, 2:])
             assert array.attrs["axes"] == image["axes"]
 
-    def test_an_image_called_movie_does_not_hide_the_movie(self, tmp_path):
+    def test_image_called_movie_does_not_hide_the_movie(self, tmp_path):
         images = {"movie": np.ones((4, 8), "float32")}
         acquisition = write_acquisition(tmp_path, virtual_images=images)
         group = zarr.open_group(zarr_store(acquisition.movie, group=True), mode="r")
         assert sorted(group.array_keys()) == ["movie", "movie (image)"]
         assert group["movie"].ndim == 4
 
-    def test_a_damaged_image_is_left_out_with_a_warning(self, tmp_path):
+    def test_damaged_image_is_left_out_with_a_warning(self, tmp_path):
         images = {"BF": np.ones((4, 8), "float32")}
         acquisition = write_acquisition(tmp_path, virtual_images=images)
         acquisition.companions[0].write_bytes(b"no image")
@@ -399,6 +399,6 @@ class TestReadOnly:
         with pytest.raises(ValueError, match="is read-only"):
             store.with_read_only(False)
 
-    def test_no_secret_is_shown(self, stack):
+    def test_repr_shows_no_secrets(self, stack):
         store = zarr_store(stack.url, storage_options=stack.options)
         assert stack.options["secret"] not in f"{store!r} {store} {zarr.open_array(store)!r}"

@@ -1,4 +1,4 @@
-"""`convert` to .zspy, as HyperSpy opens it; with whichever zarr is installed."""
+"""`convert` to .zspy, as HyperSpy opens it, with zarr 2 or 3."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_hyperspy_opens_the_scan_with_axes_and_metadata(movie: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("title", ["a\\b", ".", "..", ".zgroup", "\x1b[31m$\\frac{", "\udcff"])
-def test_any_title_is_the_name_of_a_group(tmp_path: Path, title: str) -> None:
+def test_any_title_becomes_the_name_of_a_group(tmp_path: Path, title: str) -> None:
     numbers = counting((3, 4, 5), "uint16")
     plan = plan_mrc(write_mrc(tmp_path / f"{title}.mrc", numbers))
     assert convert(plan, tmp_path / "out.zspy", verify=True).verified
@@ -90,7 +90,7 @@ def test_hyperspy_saves_what_it_opened(movie: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(opened(tmp_path / "b.zspy").data, signal.data)
 
 
-def test_uneven_tilt_angles_are_an_axis(tmp_path: Path) -> None:
+def test_irregular_tilt_angles_become_an_axis(tmp_path: Path) -> None:
     angles = np.array([-40.0, -10.0, 0.0, 15.0])
     images = counting((4, 8, 10), "int16")
     path = tmp_path / "tilts.mrc"
@@ -102,7 +102,7 @@ def test_uneven_tilt_angles_are_an_axis(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "uint16", "float16", "float32", "complex64"])
-def test_every_dtype_is_stored_as_it_is(tmp_path: Path, dtype: str) -> None:
+def test_every_dtype_is_stored_unchanged(tmp_path: Path, dtype: str) -> None:
     numbers = counting((5, 6, 7), dtype)
     plan = plan_mrc(write_mrc(tmp_path / "in.mrc", numbers), chunks=(2, -1, -1))
     convert(plan, tmp_path / "a.zspy", verify=True)
@@ -111,7 +111,7 @@ def test_every_dtype_is_stored_as_it_is(tmp_path: Path, dtype: str) -> None:
     np.testing.assert_array_equal(found, numbers)
 
 
-def test_existing_signal_is_replaced_only_when_told(tmp_path: Path) -> None:
+def test_existing_signal_is_replaced_only_with_overwrite(tmp_path: Path) -> None:
     path = write_mrc(tmp_path / "in.mrc", counting((5, 6, 7), "int16"))
     convert(path, tmp_path / "a.zspy")
     with pytest.raises(ArgumentError, match="exists"):
@@ -121,7 +121,7 @@ def test_existing_signal_is_replaced_only_when_told(tmp_path: Path) -> None:
     assert sorted(each.name for each in tmp_path.iterdir()) == ["a.zspy", "in.mrc"]
 
 
-def test_stored_bytes_depend_on_nothing_but_the_input(movie: Path, tmp_path: Path) -> None:
+def test_stored_bytes_depend_only_on_the_input(movie: Path, tmp_path: Path) -> None:
     for name in ("a.zspy", "b.zspy"):
         convert(movie, tmp_path / name)
     files = [path for path in (tmp_path / "a.zspy").rglob("*") if path.is_file()]

@@ -1,4 +1,4 @@
-"""Blocks of a new Zarr array, and the parts in which they are read again."""
+"""Blocks of a new Zarr array, and splitting them to verify them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def level(shape: tuple[int, ...], chunks: tuple[int, ...], block: tuple[int, ...
     return Level(array, Selected(None, (0,) * len(shape), "uint8"), block)  # type: ignore[arg-type]
 
 
-def taken(shape: tuple[int, ...], boxes: list[Box]) -> set[int]:
-    """How often each position of an array is in one of the boxes."""
+def coverage(shape: tuple[int, ...], boxes: list[Box]) -> set[int]:
+    """Return how often the positions of an array are covered by boxes."""
     times = np.zeros(shape, int)
     for box in boxes:
         times[box] += 1
@@ -31,22 +31,22 @@ def taken(shape: tuple[int, ...], boxes: list[Box]) -> set[int]:
 class TestLevel:
     @given(sizes)
     @examples(100)
-    def test_pieces_of_all_blocks_are_whole_chunks_and_the_array(
+    def test_parts_of_all_blocks_are_whole_chunks_and_cover_the_array(
         self, axes: list[tuple[int, int, int]]
     ) -> None:
         shape, chunks, many = zip(*axes, strict=True)
         block = tuple(chunk * n for chunk, n in zip(chunks, many, strict=True))
         made = level(shape, chunks, block)
-        assert taken(shape, made.boxes) == {1}
+        assert coverage(shape, made.boxes) == {1}
         found = [piece for box in made.boxes for piece in split_box(box, made.array.chunks)]
-        assert taken(shape, found) == {1}
+        assert coverage(shape, found) == {1}
         assert all(
             part.start % chunk == 0 and (part.stop % chunk == 0 or part.stop == size)
             for box in found
             for part, chunk, size in zip(box, chunks, shape, strict=True)
         )
 
-    def test_a_block_is_read_again_in_quarters(self) -> None:
+    def test_block_is_split_into_quarters(self) -> None:
         made = level((64, 2048, 2048), (64, 64, 64), (64, 512, 2048))
         found = list(split_box(made.boxes[1], made.array.chunks))
         assert [piece[1].start for piece in found] == [512, 640, 768, 896]
