@@ -1,4 +1,4 @@
-"""What docs/cli.md says of the command in a shell: completion, and colours on a terminal."""
+"""Claims of docs/cli.md about the command in a shell: completion, and colours on a terminal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not MRCDIST.exists(), reason="mrcdist is not amo
 
 
 def on_a_terminal(*arguments: str | Path) -> str:
-    """Run mrcdist on a terminal of its own, and return what it showed there."""
+    """Run mrcdist on a new terminal and return its output."""
     ours, its = pty.openpty()
     try:
         subprocess.run(
@@ -46,7 +46,7 @@ def test_errors_are_coloured_on_a_terminal(tmp_path):
     assert "\x1b[31m" in on_a_terminal("info", tmp_path / "missing.mrc")
 
 
-def test_the_line_for_bash_turns_completion_on():
+def test_line_for_bash_enables_completion():
     bash = shutil.which("bash")
     if bash is None:
         pytest.skip("bash is not installed")
@@ -62,7 +62,7 @@ def test_the_line_for_bash_turns_completion_on():
     assert "_mrcdist_completion" in done.stdout, done.stderr
 
 
-def test_the_lines_for_zsh_turn_completion_on(tmp_path):
+def test_lines_for_zsh_enable_completion(tmp_path):
     zsh = shutil.which("zsh")
     if zsh is None:
         pytest.skip("zsh is not installed")
@@ -81,5 +81,5 @@ def test_the_lines_for_zsh_turn_completion_on(tmp_path):
 
 
 @pytest.mark.parametrize("name", main.commands)
-def test_descriptions_survive_fish_which_cuts_them_at_a_comma(name):
+def test_descriptions_have_no_comma_at_which_fish_would_cut_them(name):
     assert "," not in main.commands[name].get_short_help_str(limit=200)

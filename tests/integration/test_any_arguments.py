@@ -1,4 +1,4 @@
-"""Whatever is given to a command, it ends with a documented exit status and without a traceback."""
+"""Commands with any arguments end with a documented exit status and without a traceback."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ CLUSTER = ("scheduler", "scheduler_file", "jobqueue", "workers", "threads", "mem
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with a file, and with what is none."""
+    """A folder with a valid file and invalid ones."""
     folder = tmp_path_factory.mktemp("any")
     for name in (b"a.mrc", b"\xff.mrc"):
         write_mrc(
@@ -98,7 +98,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scheduler():
-    """The address of a scheduler with a worker, in this process."""
+    """The address of a scheduler with one worker, in this process."""
     with LocalCluster(
         n_workers=1,
         threads_per_worker=1,
@@ -112,7 +112,7 @@ def scheduler():
 
 @st.composite
 def command_lines(draw, names, cluster=()):
-    """A command with any of its options, each with any value."""
+    """Draw a command with any options and values."""
     name = draw(st.sampled_from(names))
     words = [name]
     for option in main.commands[name].params:
@@ -137,7 +137,7 @@ HURRIED = {"mrcdist.retries": 0, "mrcdist.scheduler-timeout": 2}
 
 
 def check(words, folder):
-    """Run a command; nothing but a documented end is expected of it."""
+    """Run a command and check that it ends with a documented exit status."""
     with pytest.MonkeyPatch.context() as patch, dask.config.set(HURRIED):
         patch.chdir(folder)
         patch.delenv("MRCDIST_TRACEBACK")
@@ -154,22 +154,22 @@ def check(words, folder):
 class TestAnyArguments:
     @settings(examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(words=command_lines(["info", "explain", "validate", "preview"]))
-    def test_commands_that_look_end_as_documented(self, folder, words):
+    def test_inspecting_commands_end_as_documented(self, folder, words):
         check(words, folder)
 
     @examples(40)
     @given(words=command_lines(COMPUTING, cluster=CLUSTER))
-    def test_commands_that_compute_end_as_documented(self, folder, scheduler, words):
+    def test_computing_commands_end_as_documented(self, folder, scheduler, words):
         check([*words, "--scheduler", scheduler], folder)
 
     @pytest.mark.parametrize("command", ["info", "explain", "validate"])
     @pytest.mark.parametrize("url", URLS + FILES, ids=ascii)
-    def test_any_name_of_a_file(self, folder, command, url):
+    def test_any_filename_ends_as_documented(self, folder, command, url):
         assert check([command, url], folder).exit_code != 2
 
     @pytest.mark.parametrize("url", URLS + FILES, ids=ascii)
-    def test_any_name_of_a_file_to_preview(self, folder, url):
-        """Pictures are drawn for two names: drawing takes long, and no other path of the code."""
+    def test_preview_of_any_filename_ends_as_documented(self, folder, url):
+        """Images are drawn for two names only, because drawing is slow."""
         readable = check(["info", url], folder).exit_code == 0
         drawn = readable and url in ("a.mrc", "\udcff.mrc")
         done = check(["preview", "-o", "x.png", *([] if drawn else ["--view=scan"]), url], folder)
@@ -181,18 +181,18 @@ class TestValues:
     @pytest.mark.parametrize(
         "chunks", ["--5", "²", "٣", "1e400 GB", "1e400", "nan", "", " ", "9" * 5000]
     )
-    def test_chunks_that_are_none_say_what_is_needed(self, folder, chunks):
+    def test_error_about_invalid_chunks_has_the_syntax(self, folder, chunks):
         done = check(["explain", "a.mrc", f"--chunks={chunks}"], folder)
         assert done.exit_code == 1
         assert f"error: --chunks {chunks!r}" in done.stderr
         assert 'a size such as "256 MiB"' in done.stderr
 
     @pytest.mark.parametrize("chunks", ["1e1 KB", " 1 , -1, -1 ", "+1,-1,-1", " auto "])
-    def test_chunks_with_blanks_and_signs_are_taken(self, folder, chunks):
+    def test_chunks_may_have_spaces_and_signs(self, folder, chunks):
         assert check(["explain", "a.mrc", "--chunks", chunks], folder).exit_code == 0
 
     @pytest.mark.parametrize("shape", ["²", "1,²", "", ",", "9" * 5000, "1e3", "--4"])
-    def test_shapes_that_are_none_say_what_is_needed(self, folder, shape):
+    def test_error_about_an_invalid_shape_has_the_syntax(self, folder, shape):
         done = check(["info", "a.mrc", f"--navigation-shape={shape}"], folder)
         assert done.exit_code == 2
         assert "expected comma-separated integers" in done.stderr
@@ -215,7 +215,7 @@ class TestValues:
             assert option in done.stderr
 
     @pytest.mark.parametrize(
-        ("options", "says"),
+        ("options", "message"),
         [
             (["--memory-limit=1e400 GB"], "--memory-limit '1e400 GB'"),
             (["--memory-limit=-1 GB"], "--memory-limit '-1 GB'"),
@@ -228,13 +228,13 @@ class TestValues:
             (["--jobqueue=a.yaml", "--workers=2"], "remedy: leave out --workers, or --jobqueue"),
         ],
     )
-    def test_clusters_that_are_none_are_errors(self, folder, options, says):
+    def test_invalid_cluster_options_are_errors(self, folder, options, message):
         done = check(["mean", "a.mrc", "--out", "c.npy", *options], folder)
         assert done.exit_code == 1
-        assert says in done.stderr
+        assert message in done.stderr
 
     @pytest.mark.parametrize("mask", ["archive", "object", "header", "zip", "record", "nothing"])
-    def test_masks_that_are_none_are_errors(self, folder, mask):
+    def test_invalid_masks_are_errors(self, folder, mask):
         words = ["virtual", "a.mrc", "--detector", f"{mask}.npy", "--out", "d.npy"]
         done = check(words, folder)
         assert done.exit_code == 1
@@ -245,21 +245,21 @@ class TestValues:
         [["virtual", "--detector="], ["com", "--detector="], ["reduce", "--virtual", "a="]],
         ids=" ".join,
     )
-    def test_detectors_without_a_name_are_errors(self, folder, words):
-        """As of a variable of the shell that is not set."""
+    def test_empty_detectors_are_errors(self, folder, words):
+        """For example, from a shell variable that is not set."""
         done = check([words[0], "a.mrc", *words[1:], "--out", "d.npy"], folder)
         assert done.exit_code == 1
         assert "unknown detector" in done.stderr
 
     @pytest.mark.parametrize("out", ["", ".", "..", "out.mrc"])
-    def test_outputs_that_cannot_be_are_errors(self, folder, out):
-        """A centre of mass of a stack is two rows of numbers."""
+    def test_impossible_outputs_are_errors(self, folder, out):
+        """The centre of mass of a stack consists of two rows of numbers."""
         done = check(["com", "a.mrc", f"--out={out}"], folder)
         assert done.exit_code == 1
         assert "error: --out " in done.stderr
 
     @pytest.mark.parametrize("value", ["[" * 100_000, "9" * 5000, "{", "é"])
-    def test_storage_options_that_are_no_json_are_text(self, folder, value):
+    def test_storage_options_other_than_json_are_text(self, folder, value):
         given = ["--storage-option", f"auto_mkdir={value}"]
         assert check(["info", "a.mrc", *given], folder).exit_code == 0
 
@@ -268,12 +268,12 @@ class TestValues:
         assert check(["info", "a.mrc", "--storage-option", pair], folder).exit_code == 2
 
 
-def test_json_says_the_same_where_a_file_is_not_utf_8(folder):
+def test_json_of_a_file_with_an_invalid_utf_8_name_can_be_parsed(folder):
     found = json.loads(check(["info", "\udcff.mrc", "--json"], folder).stdout)
     assert found["shape"] == [4, 6, 7]
 
 
-def test_options_that_convert_cannot_use_are_named_as_they_are_typed(folder, tmp_path):
+def test_errors_about_options_of_convert_name_the_options(folder, tmp_path):
     done = check(["convert", "a.mrc", str(tmp_path / "a.zarr"), "--byte-order", "big"], folder)
     assert done.exit_code == 1
     assert "error: --byte-order " in done.stderr

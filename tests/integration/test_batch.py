@@ -1,6 +1,4 @@
-"""The batch program on real clusters: exact results, jobs that go on where they ended, workers that
-cannot do the work and say so.
-"""
+"""Batch jobs on real clusters: exact results, resuming, workers unable to read the file."""
 
 from __future__ import annotations
 
@@ -115,7 +113,7 @@ class TestResults:
         [(("--frames", "10:100:3"), slice(10, 100, 3)), (("--region", "scan.npy"), SOME)],
         ids=["frames", "region"],
     )
-    def test_only_frames_that_are_asked_for_count(
+    def test_selected_frames_alone_are_computed(
         self,
         cluster: Client,
         movie: Path,
@@ -130,54 +128,53 @@ class TestResults:
         frames = DATA.reshape(-1, *FRAME)[where]
         np.testing.assert_array_equal(np.load("mean.npy"), frames.mean(axis=0))
         np.testing.assert_array_equal(np.load("bf.npy"), virtual(ring(0, RADIUS)).ravel()[where])
-        told = mrcdist_fails(
+        output = mrcdist_fails(
             *job, "--region", "scan.npy", "--frames", ":5", "--out", "{}2.npy", "--scheduler",
             address(cluster),
         )  # fmt: skip
-        assert "both region and frames are given" in told
+        assert "both region and frames are given" in output
 
-    def test_a_region_is_not_replaced_by_a_result(
+    def test_region_is_not_overwritten_by_a_result(
         self, cluster: Client, movie: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(movie.parent)
         np.save("scan.npy", SOME.reshape(DATA.shape[:2]))
-        told = mrcdist_fails(
+        output = mrcdist_fails(
             "mean", movie, *SHAPE, "--region", "scan.npy", "--out", "scan.npy", "--overwrite",
             "--scheduler", address(cluster),
         )  # fmt: skip
-        assert "is an input" in told
+        assert "is an input" in output
 
-    def test_the_dark_field_is_around_the_bright_disk_that_was_found(
+    def test_dark_field_surrounds_the_detected_bright_disk(
         self, cluster: Client, movie: Path
     ) -> None:
         out = movie.with_name("adf.npy")
-        told = mrcdist_json(
+        output = mrcdist_json(
             "virtual", movie, "--detector", "adf", *SHAPE, "--out", out, "--scheduler",
             address(cluster),
         )  # fmt: skip
         # A disk of 81 pixels, as a circle of that area; 11.5 pixels to the nearest edge.
         inner = 1.2 * (ring(0, RADIUS).sum() / np.pi) ** 0.5
         assert (
-            told["detector"] == f"the annulus from {inner:.6g} to 11.5 px around row 17, column 11"
+            output["detector"]
+            == f"the annulus from {inner:.6g} to 11.5 px around row 17, column 11"
         )
         np.testing.assert_array_equal(np.load(out), virtual(ring(inner, 11.5)))
 
-    def test_a_job_runs_on_processes_of_this_machine_by_default(
-        self, movie: Path, tmp_path: Path
-    ) -> None:
+    def test_job_runs_on_local_processes_by_default(self, movie: Path, tmp_path: Path) -> None:
         with Processes(tmp_path) as processes:
             outputs = [word for name in ("a.npy", "a.mrc") for word in ("--out", name)]
             local = ["--workers", "2", "--threads", "1", "--memory-limit", "1 GiB"]
-            status, told = started(processes, "mean", movie, *SHAPE, *outputs, *local)()
-        assert status == 0, told
+            status, output = started(processes, "mean", movie, *SHAPE, *outputs, *local)()
+        assert status == 0, output
         np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), DATA.mean(axis=(0, 1)))
-        # A log is no terminal.
-        assert "mean: 100 %  180.00 kiB of 180.00 kiB" in told
-        assert "\r" not in told
-        assert f"tasks     {N_BLOCKS} on " in told
+        # Progress in a log has no bar.
+        assert "mean: 100 %  180.00 kiB of 180.00 kiB" in output
+        assert "\r" not in output
+        assert f"tasks     {N_BLOCKS} on " in output
 
     @pytest.mark.parametrize("command", [["virtual", "--detector", "bf"], ["mean"], ["com"]])
-    def test_each_command_writes_a_picture(
+    def test_each_command_writes_an_image(
         self, cluster: Client, movie: Path, command: list[str]
     ) -> None:
         out = movie.with_name("out.png")
@@ -187,9 +184,7 @@ class TestResults:
         pixels = matplotlib.image.imread(out)
         assert pixels.std() > 0.1
 
-    def test_a_scheduler_file_that_is_still_to_come_is_waited_for(
-        self, cluster: Client, movie: Path
-    ) -> None:
+    def test_job_waits_for_the_scheduler_file(self, cluster: Client, movie: Path) -> None:
         file, out = movie.with_name("scheduler.json"), movie.with_name("mean.npy")
         later = threading.Timer(1.0, cluster.write_scheduler_file, [str(file)])
         later.start()
@@ -214,7 +209,7 @@ class TestResults:
         assert f"  pixels    {total} in " in done.stdout
         assert re.search(r"  read      \S+ \S+ fetched; \d+ requests, 0 retries", done.stdout)
 
-    def test_a_job_from_s3_counts_requests_and_retries(
+    def test_job_reading_from_s3_counts_requests_and_retries(
         self, cluster: Client, s3_proxy: CountingProxy, s3_bucket: Bucket, tmp_path: Path
     ) -> None:
         url, out = s3_bucket.put("movie.mrc", MOVIE), tmp_path / "com.npy"
@@ -246,7 +241,7 @@ class TestResume:
                 ["virtual", "--detector", "circle:17,11,5"],
                 id="SIGKILL",
             ),
-            # In test_batch_kills, too.
+            # Also in test_batch_kills.
             pytest.param(
                 signal.SIGTERM,
                 128 + signal.SIGTERM,
@@ -274,7 +269,7 @@ class TestResume:
             url = bucket.put("movie.mrc", MOVIE)
             job = [command[0], url, *command[1:], *SHAPE, "--out", out, "--resume"]
             job += storage_options(proxy.server)
-            # The job cannot be faster than this: nothing comes after the first 8 blocks.
+            # The server holds back everything after the first 8 blocks.
             passed = iter(range(8))
             stall = Fault("stall", seconds=600)
             proxy.respond = only_data(lambda _: stall if next(passed, None) is None else None)
@@ -290,7 +285,7 @@ class TestResume:
             assert not psutil.wait_procs(children, timeout=60)[1]
 
             proxy.respond = None
-            # Elsewhere, too: what is left to do does not depend on the cluster.
+            # On another cluster: the remaining parts do not depend on the cluster.
             summary = mrcdist_json(*job, "--scheduler", address(cluster))
         assert (summary["parts"], summary["parts_kept"]) == (N_BLOCKS, 8)
         assert summary["blocks"] == N_BLOCKS - 8
@@ -302,7 +297,7 @@ class TestResume:
     def interrupted(
         self, cluster: Client, movie: Path, monkeypatch: pytest.MonkeyPatch
     ) -> list[object]:
-        """The arguments of a job that Ctrl-C ended after three parts."""
+        """Arguments of a job that was interrupted by Ctrl-C after three parts."""
         out = movie.with_name("bf.npy")
         job = ["virtual", movie, "--detector", "bf", *SHAPE, "--out", out]
         job += ["--scheduler", address(cluster)]
@@ -319,7 +314,7 @@ class TestResume:
         assert len(parts_in(out)) == 3
         return job
 
-    def test_the_detector_that_was_found_first_is_kept(
+    def test_resumed_job_uses_the_detector_found_first(
         self, interrupted: list[object], movie: Path
     ) -> None:
         job = movie.with_name("bf.npy.partial") / "job.json"
@@ -330,33 +325,35 @@ class TestResume:
         assert summary["detector"] == "the circle of radius 3 px around row 17, column 11"
         assert summary["blocks"] == N_BLOCKS - 3
 
-    def test_finished_parts_are_not_used_unasked(self, interrupted: list[object]) -> None:
+    def test_finished_parts_are_used_with_resume_only(self, interrupted: list[object]) -> None:
         assert "holds 3 finished parts of an earlier run" in mrcdist_fails(*interrupted)
 
     def test_finished_parts_are_not_used_with_other_options(
         self, interrupted: list[object]
     ) -> None:
-        told = mrcdist_fails(*interrupted, "--radius", "4", "--resume")
-        assert "detector: bf then, bf, radius 4.0 now" in told
-        told = mrcdist_fails(*interrupted, "--chunks", "2,5,-1,-1", "--resume")
-        assert "parts: 24 then, 12 now" in told
-        told = mrcdist_fails(*interrupted, "--mode0", "int8", "--chunks", "1,-1,-1,-1", "--resume")
-        assert "belongs to another job" in told
+        output = mrcdist_fails(*interrupted, "--radius", "4", "--resume")
+        assert "detector: bf then, bf, radius 4.0 now" in output
+        output = mrcdist_fails(*interrupted, "--chunks", "2,5,-1,-1", "--resume")
+        assert "parts: 24 then, 12 now" in output
+        output = mrcdist_fails(
+            *interrupted, "--mode0", "int8", "--chunks", "1,-1,-1,-1", "--resume"
+        )
+        assert "belongs to another job" in output
 
-    def test_finished_parts_are_not_used_of_a_file_that_changed(
+    def test_finished_parts_of_a_changed_file_are_not_used(
         self, interrupted: list[object], movie: Path
     ) -> None:
         os.utime(movie, ns=(1, 1))
-        told = mrcdist_fails(*interrupted, "--resume")
-        assert "version: " in told
-        assert "mtime_ns 1, ctime_ns" in told
+        output = mrcdist_fails(*interrupted, "--resume")
+        assert "version: " in output
+        assert "mtime_ns 1, ctime_ns" in output
 
-    def test_a_finished_job_is_not_resumed(self, interrupted: list[object], movie: Path) -> None:
+    def test_finished_job_is_not_resumed(self, interrupted: list[object], movie: Path) -> None:
         mrcdist_json(*interrupted, "--resume")
         assert "exists" in mrcdist_fails(*interrupted, "--resume")
         np.testing.assert_array_equal(np.load(movie.with_name("bf.npy")), virtual(ring(0, RADIUS)))
 
-    def test_a_job_that_ended_while_writing_needs_no_cluster(
+    def test_job_interrupted_while_writing_needs_no_cluster(
         self, interrupted: list[object], movie: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patched:
@@ -368,16 +365,14 @@ class TestResume:
 
 
 def scheduled(cluster: Client) -> set[str]:
-    """Keys of the tasks that the scheduler knows."""
+    """Return the keys of all tasks on the scheduler."""
     return set(
         cluster.run_on_scheduler(lambda dask_scheduler: [str(key) for key in dask_scheduler.tasks])
     )
 
 
 class TestFailures:
-    def test_a_file_that_changes_after_planning_stops_the_job(
-        self, cluster: Client, movie: Path
-    ) -> None:
+    def test_file_changed_after_planning_stops_the_job(self, cluster: Client, movie: Path) -> None:
         plan = mrcdist.plan_mrc(movie, navigation_shape=SCAN[::-1], chunks=(1, 5, -1, -1))
         os.utime(movie, ns=(1, 1))
         out = movie.with_name("out.npy")
@@ -387,12 +382,12 @@ class TestFailures:
         assert not out.exists()
         assert not parts_in(out)
 
-    def test_nothing_of_a_failed_job_goes_on(self, cluster: Client, movie: Path) -> None:
-        told = mrcdist_fails(
+    def test_failed_job_leaves_no_tasks(self, cluster: Client, movie: Path) -> None:
+        output = mrcdist_fails(
             "virtual", movie, "--detector", "bf", *SHAPE, "--out", movie.with_name("a.png"),
             "--scheduler", address(cluster), "--chunks", "1,5,16,-1",
         )  # fmt: skip
-        assert "whole frames" in told
+        assert "whole frames" in output
         plan = mrcdist.plan_mrc(movie, navigation_shape=SCAN[::-1], chunks=(1, 5, -1, -1))
         movie.unlink()
         results, outputs = {"mean": MeanPattern()}, {"mean": (movie.with_name("out.npy"),)}
@@ -404,7 +399,7 @@ class TestFailures:
             assert time.monotonic() < deadline, left
             time.sleep(0.05)
 
-    def test_workers_that_keep_dying_stop_the_job(
+    def test_repeatedly_dying_workers_stop_the_job(
         self, cluster: Client, movie: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def compute_parts(*_: object, **__: object) -> None:
@@ -412,53 +407,53 @@ class TestFailures:
 
         monkeypatch.setattr("mrcdist.batch.run_job.compute_parts", compute_parts)
         monkeypatch.setattr(KilledWorker, "__str__", lambda _: "read died 3 times")
-        told = mrcdist_fails(
+        output = mrcdist_fails(
             "mean", movie, *SHAPE, "--out", movie.with_name("a.npy"), "--scheduler",
             address(cluster),
         )  # fmt: skip
-        assert "they ran out of memory, or were killed: read died 3 times" in told
-        assert "continue with --resume" in told
+        assert "they ran out of memory, or were killed: read died 3 times" in output
+        assert "continue with --resume" in output
 
-    def test_a_detector_without_pixels_needs_no_cluster(self, movie: Path) -> None:
-        told = mrcdist_fails(
+    def test_detector_without_pixels_is_refused_before_connecting(self, movie: Path) -> None:
+        output = mrcdist_fails(
             "virtual", movie, "--detector", "circle:100,100,5", *SHAPE, "--out",
             movie.with_name("a.npy"), "--scheduler", "tcp://127.0.0.1:9",
         )  # fmt: skip
-        assert "no pixel is inside" in told
+        assert "no pixel is inside" in output
         assert not movie.with_name("a.npy.partial").exists()
 
-    def test_a_missing_scheduler_is_an_error(self, movie: Path) -> None:
+    def test_missing_scheduler_is_an_error(self, movie: Path) -> None:
         job = ["mean", movie, *SHAPE, "--out", movie.with_name("a.npy")]
         with dask.config.set({"mrcdist.scheduler-timeout": 0.5, "mrcdist.workers-timeout": 0.5}):
-            told = mrcdist_fails(*job, "--scheduler", "tcp://127.0.0.1:9")
-            assert "no dask scheduler answers at tcp://127.0.0.1:9" in told
-            told = mrcdist_fails(*job, "--scheduler-file", movie.with_name("none.json"))
-            assert "no scheduler wrote its address to" in told
+            output = mrcdist_fails(*job, "--scheduler", "tcp://127.0.0.1:9")
+            assert "no dask scheduler answers at tcp://127.0.0.1:9" in output
+            output = mrcdist_fails(*job, "--scheduler-file", movie.with_name("none.json"))
+            assert "no scheduler wrote its address to" in output
 
-    def test_a_wait_for_a_scheduler_is_announced(self) -> None:
-        told: list[str] = []
+    def test_waiting_for_a_scheduler_is_reported(self) -> None:
+        output: list[str] = []
         where = ClusterOptions(scheduler=f"tcp://127.0.0.1:{free_port()}")
         with (
             dask.config.set({"mrcdist.scheduler-timeout": 4}),
             pytest.raises(MrcdistError, match="no dask scheduler answers"),
-            connect(where, log=told.append),
+            connect(where, log=output.append),
         ):
             pass
-        assert told == [f"waiting for the scheduler at {where.scheduler}, for up to 4 s"]
+        assert output == [f"waiting for the scheduler at {where.scheduler}, for up to 4 s"]
 
     def test_too_few_workers_are_an_error(self, cluster: Client, movie: Path) -> None:
         with dask.config.set({"mrcdist.workers-timeout": 0.5}):
-            told = mrcdist_fails(
+            output = mrcdist_fails(
                 "check-workers", movie, "--min-workers", 3, "--scheduler", address(cluster)
             )
-        assert "2 of 3 workers connected" in told
+        assert "2 of 3 workers connected" in output
 
 
 @contextmanager
 def joined_by(
     client: Client, folder: Path, name: str, environment: dict[str, str]
 ) -> Iterator[None]:
-    """Let one more worker join, in a process with variables of its own."""
+    """Add a worker in a process with other environment variables."""
     n_workers = len(client.nthreads())
     with Processes(folder / name) as processes:
         options = ["--name", name, "--no-nanny", "--no-dashboard", "--host", "127.0.0.1"]
@@ -473,9 +468,7 @@ def joined_by(
 
 
 class TestCheckWorkers:
-    def test_workers_that_can_read_the_file_are_reported(
-        self, cluster: Client, movie: Path
-    ) -> None:
+    def test_workers_able_to_read_the_file_are_reported(self, cluster: Client, movie: Path) -> None:
         found = mrcdist_json(
             "check-workers", movie, "--bytes", "20 KiB", "--scheduler", address(cluster)
         )
@@ -491,7 +484,7 @@ class TestCheckWorkers:
             assert worker["versions"] == found["versions"]
             assert all(worker["versions"].values())
 
-    def test_workers_that_cannot_read_the_file_are_reported_with_the_reason(
+    def test_workers_unable_to_read_the_file_are_reported_with_the_reason(
         self, tmp_path: Path
     ) -> None:
         hidden, elsewhere = tmp_path / "hidden", tmp_path / "other" / "mrcdist"
@@ -507,9 +500,9 @@ class TestCheckWorkers:
             check = ["check-workers", movie, "--scheduler", address(client)]
             found = mrcdist_json(*check, status=1)
             done = CliRunner().invoke(main, list(map(str, check)), catch_exceptions=False)
-            # A job that is sent there all the same would lose one worker after the other.
+            # Otherwise a job on this cluster would lose one worker after the other.
             job = ["mean", movie, "--out", tmp_path / "a.npy", "--scheduler", address(client)]
-            told = mrcdist_fails(*job)
+            output = mrcdist_fails(*job)
         workers = {worker["name"]: worker for worker in found["workers"]}
         assert not found["ok"]
         assert workers["sees"]["ok"]
@@ -522,10 +515,10 @@ class TestCheckWorkers:
         assert done.exit_code == 1
         assert "1 of 3 workers can read the file" in done.stdout
         assert "cannot: worker-0\n" in done.stdout
-        assert "1 of scheduler and 3 workers cannot import mrcdist" in told
-        assert "half an installation" in told
+        assert "1 of scheduler and 3 workers cannot import mrcdist" in output
+        assert "half an installation" in output
 
-    def test_a_worker_with_other_credentials_is_reported(
+    def test_worker_with_other_credentials_is_reported(
         self, radosgw: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         wrong = radosgw.with_secret(WRONG_SECRET)
@@ -547,7 +540,7 @@ class TestCheckWorkers:
         assert "credentials" in workers["wrong"]["remedy"]
         assert WRONG_SECRET not in json.dumps(found)
 
-    def test_workers_that_see_another_version_are_reported(
+    def test_workers_seeing_another_version_are_reported(
         self, cluster: Client, movie: Path
     ) -> None:
         plan = mrcdist.plan_mrc(movie)
@@ -560,9 +553,7 @@ class TestCheckWorkers:
             f"{movie} on this worker is {found}, but {planned} was planned"
         }
 
-    def test_storage_that_does_not_answer_is_reported(
-        self, cluster: Client, moto: S3Server
-    ) -> None:
+    def test_unresponsive_storage_is_reported(self, cluster: Client, moto: S3Server) -> None:
         with moto.bucket() as bucket, CountingProxy(moto) as proxy:
             url = bucket.put("movie.mrc", MOVIE)
             plan = mrcdist.plan_mrc(url, storage_options=proxy.server.storage_options())
@@ -574,7 +565,7 @@ class TestCheckWorkers:
 
 
 class TestSeveralResults:
-    """`mrcdist reduce`: one pass, one job."""
+    """`mrcdist reduce`: several results in one job."""
 
     JOB = (
         *("--virtual", "bf=bf", "--virtual", "ring=annulus:17,11,6,9.5", "--com"),
@@ -593,9 +584,7 @@ class TestSeveralResults:
             np.testing.assert_array_equal(np.load(folder / f"{name}.npy"), expected)
         np.testing.assert_allclose(np.load(folder / "std.npy"), DATA.std(axis=(0, 1)), rtol=1e-12)
 
-    def test_interrupted_job_goes_on_with_all_its_results(
-        self, cluster: Client, movie: Path
-    ) -> None:
+    def test_interrupted_job_is_resumed_for_all_results(self, cluster: Client, movie: Path) -> None:
         out = movie.parent / "results"
         out.mkdir()
         job = ["reduce", movie, *self.JOB, *SHAPE, "--out", out / "{}.npy"]
@@ -610,12 +599,12 @@ class TestSeveralResults:
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(PartialStore, "save", interrupting)
             assert "go on with --resume" in mrcdist_fails(*job, status=130)
-        told = mrcdist_fails(*job, "--resume", "--sum")
-        assert "results: bf VirtualImage, " in told
+        output = mrcdist_fails(*job, "--resume", "--sum")
+        assert "results: bf VirtualImage, " in output
         summary = mrcdist_json(*job, "--resume")
         self.check(out)
         assert (summary["parts"], summary["parts_kept"]) == (N_BLOCKS, 3)
-        # Each byte once, for all results.
+        # Each byte is read once for all results.
         assert (summary["blocks"], summary["tasks"]) == (N_BLOCKS - 3, N_BLOCKS - 3)
         assert summary["pixel_bytes"] == DATA.nbytes * (N_BLOCKS - 3) // N_BLOCKS
         assert [result["name"] for result in summary["results"]] == [*self.EXPECTED, "std"]
@@ -640,7 +629,7 @@ class TestSeveralResults:
         assert "6 results in one pass" in done.stdout
 
     @pytest.mark.parametrize(
-        ("arguments", "said"),
+        ("arguments", "message"),
         [
             ((), "there is nothing to compute"),
             (("--virtual", "circle:1,2,3"), "letters, digits"),
@@ -649,16 +638,16 @@ class TestSeveralResults:
             (("--virtual", "a=circle:17,11,5", "--radius", "3"), "--radius 3"),
         ],
     )
-    def test_results_that_cannot_be_written_are_refused_before_anything_is_read(
-        self, movie: Path, arguments: tuple[str, ...], said: str
+    def test_invalid_results_are_refused_before_anything_is_read(
+        self, movie: Path, arguments: tuple[str, ...], message: str
     ) -> None:
         out = ["--out", movie.parent / "{}.npy", "--scheduler", "tcp://127.0.0.1:9"]
-        assert said in mrcdist_fails("reduce", movie, *arguments, *SHAPE, *out)
+        assert message in mrcdist_fails("reduce", movie, *arguments, *SHAPE, *out)
 
     def test_several_results_are_not_written_to_one_file(self, movie: Path) -> None:
-        told = mrcdist_fails(
+        output = mrcdist_fails(
             "reduce", movie, "--mean", "--max", *SHAPE, "--out", movie.parent / "a.npy",
             "--scheduler", "tcp://127.0.0.1:9",
         )  # fmt: skip
-        assert "2 results would be written to one file" in told
-        assert 'put {} in its name: --out "{}.npy"' in told
+        assert "2 results would be written to one file" in output
+        assert 'put {} in its name: --out "{}.npy"' in output

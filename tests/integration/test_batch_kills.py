@@ -1,4 +1,4 @@
-"""Batch jobs that are killed or lose their scheduler: what they say, and what remains."""
+"""Batch jobs that are killed or lose their scheduler: their messages, and finished parts."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmCommands]
 
 @pytest.fixture
 def held() -> Iterator[tuple[Gate, str]]:
-    """A movie of which no more than 40 % is served, and its URL."""
+    """A movie of which only 40 % is served, and its URL."""
     with (
         file_server(MOVIE) as url,
         gate(("127.0.0.1", int(urlsplit(url).port or 0))) as door,
@@ -87,7 +87,7 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 @contextmanager
 def scheduler(commands: WarmCommands, folder: Path) -> Iterator[tuple[int, ClusterOptions]]:
-    """A scheduler without workers: its pid, and where it is."""
+    """A scheduler without workers: its pid and the options to connect to it."""
     port = str(free_port())
     arguments = ["scheduler", "--port", port, "--host", "127.0.0.1", "--no-dashboard"]
     with commands.started(arguments, folder / "log", "dask") as pid:
@@ -95,11 +95,11 @@ def scheduler(commands: WarmCommands, folder: Path) -> Iterator[tuple[int, Clust
 
 
 class TestKilled:
-    """A job that is ended at any moment goes on, starts anew, or has finished."""
+    """A job killed at any time is resumed, is restarted, or has finished."""
 
     @pytest.mark.parametrize("kind", JOBS)
     @pytest.mark.parametrize("seed", range(2))
-    def test_resumed_job_ends_well(
+    def test_resumed_job_succeeds(
         self, cluster: Client, commands: WarmCommands, movie: Path, kind: str, seed: int
     ) -> None:
         self.kill_and_resume(cluster, commands, movie, kind, random.Random(f"{kind} {seed}"))
@@ -107,7 +107,7 @@ class TestKilled:
     @pytest.mark.slow
     @pytest.mark.timeout(3000)
     @pytest.mark.parametrize("kind", JOBS)
-    def test_resumed_job_ends_well_a_hundred_times(
+    def test_resumed_job_succeeds_a_hundred_times(
         self, cluster: Client, commands: WarmCommands, movie: Path, kind: str
     ) -> None:
         for seed in range(100):
@@ -136,15 +136,15 @@ class TestKilled:
             number = chosen.choice(SIGNALS)
             time.sleep(chosen.uniform(0, 1.1) * takes)
             os.kill(pid, number)
-            status, told = commands.wait(pid), log.read_text()
-            assert "Traceback" not in told, told
+            status, output = commands.wait(pid), log.read_text()
+            assert "Traceback" not in output, output
             parts = parts_in(out)
-            if status == 0 or (status == 1 and "exists" in told):
+            if status == 0 or (status == 1 and "exists" in output):
                 break  # it had finished
-            assert status in (-number, 128 + number), (number, status, told)
-            kept = re.search(r"(\d+) of 24 parts are finished and kept in .*; go on with", told)
+            assert status in (-number, 128 + number), (number, status, output)
+            kept = re.search(r"(\d+) of 24 parts are finished and kept in .*; go on with", output)
             if kept or (number != signal.SIGKILL and parts > before):
-                assert int(kept[1] if kept else 0) == len(parts), told
+                assert int(kept[1] if kept else 0) == len(parts), output
         status = commands.wait(commands.start([*job, out, "--resume"], log))
         assert status == 0 or (status == 1 and "exists" in log.read_text()), log.read_text()
         np.testing.assert_array_equal(np.load(out), expected)
@@ -152,7 +152,7 @@ class TestKilled:
         assert names <= {"movie.mrc", "log", "out.npy", ".out.npy.lock"}
 
 
-class TestSchedulerThatDies:
+class TestLostScheduler:
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
     def test_job_ends_with_one_clear_error(
         self,
@@ -177,17 +177,17 @@ class TestSchedulerThatDies:
             pid = commands.start(["mean", url, *SHAPE, "--out", out, "--scheduler", scheduler], log)
             wait_until(lambda: bool(door.is_shut and parts_in(out)))
             os.kill(pids["scheduler"], number)
-            status, told = commands.wait(pid), log.read_text()
-        assert status == 1, told
-        assert "Traceback" not in told
-        assert "CommClosedError" not in told
-        error = told[told.index("error: ") :]
+            status, output = commands.wait(pid), log.read_text()
+        assert status == 1, output
+        assert "Traceback" not in output
+        assert "CommClosedError" not in output
+        error = output[output.index("error: ") :]
         assert error.startswith("error: the scheduler is gone, and the job with it\n  cause: ")
-        assert told.count("error: ") == 1
+        assert output.count("error: ") == 1
         assert f"{len(parts_in(out))} of 24 parts are finished and kept in {out}.partial" in error
 
     @pytest.mark.parametrize("call", CALLS)
-    def test_no_call_fails_without_the_reason(
+    def test_every_failing_call_has_the_reason(
         self, commands: WarmCommands, tmp_path: Path, call: str
     ) -> None:
         def work(pid: int, where: ClusterOptions) -> None:
@@ -199,7 +199,7 @@ class TestSchedulerThatDies:
             work(*running)
         assert error.value.code == "scheduler-dropped-job"
 
-    def test_death_while_workers_are_waited_for_is_told(
+    def test_loss_while_waiting_for_workers_is_reported(
         self, commands: WarmCommands, tmp_path: Path
     ) -> None:
         def wait(pid: int, where: ClusterOptions) -> None:
@@ -210,9 +210,7 @@ class TestSchedulerThatDies:
             wait(*running)
         assert error.value.code == "scheduler-dropped-job"
 
-    def test_other_errors_of_the_system_stay_what_they_are(
-        self, commands: WarmCommands, tmp_path: Path
-    ) -> None:
+    def test_other_os_errors_are_unchanged(self, commands: WarmCommands, tmp_path: Path) -> None:
         def read(where: ClusterOptions) -> None:
             with connect(where, log=print, min_workers=0):
                 (tmp_path / "nowhere").read_bytes()
@@ -230,10 +228,10 @@ class TestSchedulerThatDies:
         ],
         ids=["disk full", "unreadable", "NFS", "NFS, an open file"],
     )
-    def test_busy_scheduler_is_not_taken_for_lost(
+    def test_busy_scheduler_is_not_considered_lost(
         self, commands: WarmCommands, tmp_path: Path, busy: bool, error: Exception
     ) -> None:
-        """One that does not answer, as with a large graph, when something else fails."""
+        """It does not respond, for example because of a large graph, when something else fails."""
         with scheduler(commands, tmp_path) as (pid, where), Client(where.scheduler) as client:
             os.kill(pid, signal.SIGSTOP if busy else signal.SIGCONT)
             try:
@@ -243,9 +241,7 @@ class TestSchedulerThatDies:
                 os.kill(pid, signal.SIGCONT)
         assert raised.value is error
 
-    def test_remedy_names_what_the_caller_can_do(
-        self, commands: WarmCommands, tmp_path: Path
-    ) -> None:
+    def test_remedy_has_the_resume_hint(self, commands: WarmCommands, tmp_path: Path) -> None:
         def check(pid: int, where: ClusterOptions) -> None:
             with connect(where, log=print, min_workers=0, resume_hint="start it") as cluster:
                 os.kill(pid, signal.SIGKILL)
@@ -265,9 +261,9 @@ class TestSchedulerThatDies:
 
 
 class TestInterruptFromTheTerminal:
-    """Ctrl-C goes to all processes of the group: the program's, and its workers'."""
+    """Ctrl-C reaches all processes of the group: the program and its workers."""
 
-    def test_one_line_says_where_the_job_stands(
+    def test_last_line_states_the_progress_of_the_job(
         self, commands: WarmCommands, held: tuple[Gate, str], tmp_path: Path
     ) -> None:
         door, url = held
@@ -276,11 +272,11 @@ class TestInterruptFromTheTerminal:
         pid = commands.start(job, log)
         wait_until(lambda: bool(door.is_shut and parts_in(out)))
         os.killpg(pid, signal.SIGINT)
-        status, told = commands.wait(pid), log.read_text()
+        status, output = commands.wait(pid), log.read_text()
         assert status == 128 + signal.SIGINT
-        assert "Traceback" not in told
-        assert told.count("KeyboardInterrupt") == 0
-        *_, last = told.splitlines()
+        assert "Traceback" not in output
+        assert output.count("KeyboardInterrupt") == 0
+        *_, last = output.splitlines()
         kept = len(parts_in(out))
         assert kept > 0
         assert last == (
@@ -288,7 +284,7 @@ class TestInterruptFromTheTerminal:
             "go on with --resume"
         )
 
-    def test_workers_that_start_end_with_the_program(self, movie: Path, tmp_path: Path) -> None:
+    def test_starting_workers_end_with_the_program(self, movie: Path, tmp_path: Path) -> None:
         with Processes(tmp_path / "logs") as processes:
             job = ["mean", movie, *SHAPE, "--out", tmp_path / "mean.npy", "--workers", "1"]
             ended = started(processes, *job)
@@ -302,7 +298,7 @@ class TestInterruptFromTheTerminal:
         _, alive = psutil.wait_procs(workers, timeout=10)
         assert not alive
 
-    def test_nothing_is_promised_before_the_first_part(
+    def test_message_before_the_first_part_does_not_suggest_resuming(
         self, cluster: Client, commands: WarmCommands, tmp_path: Path
     ) -> None:
         with (
@@ -320,8 +316,8 @@ class TestInterruptFromTheTerminal:
         assert sorted(path.name for path in tmp_path.iterdir()) == ["log"]
 
 
-def test_error_says_what_is_kept(cluster: Client, movie: Path) -> None:
-    """Not only Ctrl-C: whatever ends a job."""
+def test_error_states_how_many_parts_are_kept(cluster: Client, movie: Path) -> None:
+    """Not only after Ctrl-C."""
     out = movie.with_name("mean.npy")
     from mrcdist.compute.partial import PartialStore
     from mrcdist.errors import MrcdistError
@@ -335,8 +331,8 @@ def test_error_says_what_is_kept(cluster: Client, movie: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(PartialStore, "save", failing)
-        told = mrcdist_fails("mean", movie, *SHAPE, "--out", out, "--scheduler", address(cluster))
-    assert told.endswith(
+        output = mrcdist_fails("mean", movie, *SHAPE, "--out", out, "--scheduler", address(cluster))
+    assert output.endswith(
         "error: something is wrong\n"
         f"2 of 24 parts are finished and kept in {out}.partial; go on with --resume\n"
     )

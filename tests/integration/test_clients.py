@@ -1,4 +1,4 @@
-"""Clusters that a job cannot connect to."""
+"""Clients that cannot connect or lose their workers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mrcdist.errors import MrcdistError
 
 
 @pytest.mark.parametrize("address", ["", "foo://b", "tls://127.0.0.1:9"])
-def test_clients_that_cannot_connect_are_closed(address):
-    """The garbage collector would close them at any time, in any thread, which can hang."""
+def test_client_that_cannot_connect_is_closed(address):
+    """Otherwise the garbage collector closes it in any thread, which can deadlock."""
     known = {id(client) for client in clients()}
     gc.disable()
     try:
@@ -32,8 +32,8 @@ def clients() -> list[Client]:
     return [each for each in gc.get_objects() if issubclass(type(each), Client)]
 
 
-def test_whatever_a_look_at_the_workers_finds_ends_the_computation(monkeypatch):
-    """Not only errors of ours: a connection fails in many ways."""
+def test_any_error_of_the_check_for_workers_ends_the_computation(monkeypatch):
+    """Not only `MrcdistError`, since a connection can fail in many ways."""
 
     def fail(self):
         raise OSError("comm closed")

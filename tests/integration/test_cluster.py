@@ -1,4 +1,4 @@
-"""A dask cluster of separate processes: workers need of the client only what a task holds."""
+"""A dask cluster of separate processes: tasks contain all that workers need from the client."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def data_of(url, **options):
 
 
 def assert_equal_on(array, numbers):
-    """A whole, a slice, and a reduction: three shapes of graph."""
+    """Compute three kinds of graph: the whole array, a slice and a reduction."""
     np.testing.assert_array_equal(array.compute(), numbers)
     np.testing.assert_array_equal(array[5:9, 3:, ::2].compute(), numbers[5:9, 3:, ::2])
     assert array.sum().compute() == numbers.sum()
@@ -57,14 +57,14 @@ class TestLocalFiles:
     def test_local_files_are_read_in_any_graph(self, cluster, path, numbers):
         assert_equal_on(data_of(path, chunks=(4, 8, -1)), numbers)
 
-    def test_relative_paths_are_the_clients(self, cluster, path, numbers, monkeypatch):
+    def test_relative_paths_refer_to_the_client(self, cluster, path, numbers, monkeypatch):
         monkeypatch.chdir(path.parent)
         assert str(path.parent) not in cluster.run(os.getcwd).values()
         assert_equal_on(data_of("a.mrc", chunks=(4, -1, -1)), numbers)
         assert_equal_on(data_of("./a.mrc", chunks=(4, -1, -1)), numbers)
 
-    def test_maps_go_with_the_chunks(self, cluster, tmp_path):
-        numbers = counting((12, 512, 1024), "uint16")  # 1 MiB a frame: less would be read
+    def test_maps_are_released_with_the_chunks(self, cluster, tmp_path):
+        numbers = counting((12, 512, 1024), "uint16")  # 1 MiB per frame: smaller ones are read
         path = write_mrc(tmp_path / "large.mrc", numbers)
         before = cluster.run(stats.snapshot)
         assert data_of(path, chunks=(4, -1, -1)).sum().compute() == numbers.sum()
@@ -77,7 +77,7 @@ class TestLocalFiles:
         array = data_of(path, chunks=(12, -1, -1))
         np.testing.assert_array_equal(array.compute(scheduler=scheduler, num_workers=2), numbers)
 
-    def test_a_changed_file_is_an_error_with_all_it_says(self, cluster, path, numbers):
+    def test_error_about_a_changed_file_keeps_its_attributes(self, cluster, path, numbers):
         array = data_of(path, chunks=(4, -1, -1))
         write_mrc(path, numbers + 1)
         os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
@@ -91,8 +91,8 @@ class TestLocalFiles:
         assert any(error.where.endswith(pid) for pid in pids)
         assert pickle.loads(pickle.dumps(error)).__dict__ == error.__dict__
 
-    def test_a_file_that_only_the_client_sees_is_an_error(self, tmp_path, numbers):
-        """The commonest mistake: a path of the client's own disk."""
+    def test_file_visible_to_the_client_only_is_an_error(self, tmp_path, numbers):
+        """The most common mistake: a path on a disk of the client."""
         hidden = tmp_path / "hidden"
         hidden.mkdir()
         path = write_mrc(hidden / "a.mrc", numbers)
@@ -110,18 +110,18 @@ class TestLocalFiles:
 
 
 def holds(path):
-    """Whether this process has a file open or mapped."""
+    """Return whether this process has a file open or mapped."""
     opened = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     return path in Path("/proc/self/maps").read_text(encoding="utf-8") or path in opened
 
 
 class TestS3:
-    def test_tasks_bring_their_storage_options(self, cluster, s3_bucket, numbers):
+    def test_tasks_contain_storage_options(self, cluster, s3_bucket, numbers):
         url = s3_bucket.put("a.mrc", mrc_bytes(numbers, byteorder=">"))
         options = s3_bucket.storage_options()
         assert_equal_on(data_of(url, chunks=(4, 8, -1), storage_options=options), numbers)
 
-    def test_errors_of_a_worker_say_where(self, cluster, s3_bucket, numbers):
+    def test_errors_on_a_worker_have_the_place(self, cluster, s3_bucket, numbers):
         url = s3_bucket.put("a.mrc", mrc_bytes(numbers))
         array = data_of(url, chunks=(4, -1, -1), storage_options=s3_bucket.storage_options())
         s3_bucket.put("a.mrc", mrc_bytes(numbers + 1))
@@ -134,10 +134,10 @@ class TestS3:
     @pytest.mark.parametrize(
         "s3", ["moto", pytest.param("radosgw", marks=pytest.mark.slow)], indirect=True
     )
-    def test_workers_read_an_acquisition_that_they_cannot_see_on_disk(
+    def test_workers_read_an_acquisition_from_s3_only(
         self, s3_bucket, real_data, tmp_path, monkeypatch
     ):
-        """The workers find credentials of their own; neither URL nor task holds any."""
+        """Workers use their own credentials; URL and tasks contain none."""
         for path in real_data.glob("20241021_00405_*"):
             s3_bucket.put(f"session/{path.name}", path.read_bytes())
         raw = (real_data / MOVIE).read_bytes()
@@ -157,8 +157,10 @@ class TestS3:
         assert [axis["name"] for axis in ds["axes"]][:2] == ["y", "x"]
         assert ds["metadata"]["General"]["original_filename"] == MOVIE
 
-    def test_workers_without_credentials_say_so(self, cluster, radosgw, numbers, monkeypatch):
-        """The client finds some in its environment, which the workers do not have."""
+    def test_workers_without_credentials_raise_an_error(
+        self, cluster, radosgw, numbers, monkeypatch
+    ):
+        """Only the client has credentials in its environment."""
         with radosgw.bucket() as bucket:
             url = bucket.put("a.mrc", mrc_bytes(numbers))
             for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -171,7 +173,7 @@ class TestS3:
 
 
 class TestQueryPlanning:
-    """dask's array expressions, which a process has on or off from its start."""
+    """Array expressions of dask, which are enabled or disabled when a process starts."""
 
     CODE = """
 import sys
@@ -194,7 +196,7 @@ if __name__ == "__main__":
     print("fine")
 """
 
-    def test_query_planning_is_no_hindrance(self, path, numbers, tmp_path):
+    def test_arrays_can_be_computed_with_query_planning(self, path, numbers, tmp_path):
         np.save(tmp_path / "expected.npy", numbers)
         (tmp_path / "script.py").write_text(self.CODE)
         done = subprocess.run(
@@ -214,9 +216,9 @@ if __name__ == "__main__":
 
 
 class TestSecrets:
-    """Credentials that a task needs to hold are never shown."""
+    """Credentials in tasks are never shown."""
 
-    def test_secrets_are_in_nothing_that_is_shown(self, moto, numbers, tmp_path):
+    def test_secrets_are_not_shown(self, moto, numbers, tmp_path):
         with moto.bucket() as bucket:
             shown = self.everything_that_is_shown(bucket, numbers, tmp_path)
         assert "Compute Failed" in shown["worker-0.out"]

@@ -1,4 +1,4 @@
-"""The program in a process of its own: its end, and Ctrl-C at its start."""
+"""The program in its own process: its exit, and Ctrl-C during its start."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STEERING = "\x1b]0;title\x07\x1b[31mred\x9b2J\rover\nnext"
 
 @pytest.fixture
 def file(tmp_path):
-    """A file whose summary has ×, and a label that steers terminals."""
+    """A file with × in its summary and control characters in a label."""
     return write_mrc(
         tmp_path / "µ.mrc",
         counting((5, 6, 7), "float32"),
@@ -32,15 +32,15 @@ def file(tmp_path):
 
 
 def closed_pipe():
-    """A stream of which nobody reads."""
+    """A pipe whose reading end is closed."""
     reading, writing = os.pipe()
     os.close(reading)
     return os.fdopen(writing, "w")
 
 
 @pytest.mark.parametrize(("stdout", "status"), [("full", 1), ("closed", 141)])
-def test_the_interpreter_adds_nothing_at_its_end(file, stdout, status):
-    """What a stream still holds is written out then, which fails again."""
+def test_interpreter_prints_nothing_at_exit(file, stdout, status):
+    """It flushes the streams, which fails again."""
     with FULL.open("w", encoding="utf-8") if stdout == "full" else closed_pipe() as stream:
         done = subprocess.run(
             [sys.executable, "-m", "mrcdist.cli", "info", str(file)],
@@ -98,7 +98,7 @@ def test_ctrl_c_during_imports_ends_a_command_quietly(
     assert (ended.returncode, ended.stdout, ended.stderr) == (128 + signal.SIGINT, "", "")
 
 
-def test_ctrl_c_during_an_import_of_the_package_is_left_to_its_user(tmp_path: Path) -> None:
+def test_ctrl_c_while_a_program_imports_the_package_is_not_handled(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(INTERRUPTING)
     own = tmp_path / "own.py"
     own.write_text("try:\n    import mrcdist\nexcept KeyboardInterrupt:\n    print('mine')\n")

@@ -1,4 +1,4 @@
-"""A new Python process: what it loads, what the program prints, and when its servers end."""
+"""New Python processes: loaded modules, exit status, servers that end with their parent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLIENT_ONLY = ("preview", "cli", "batch", "testing", "compute", "validate", "int
 
 
 def loaded_by(code, *argv):
-    """Names of the mrcdist modules that a fresh process has after running `code`."""
+    """Return the names of mrcdist modules that a new process has loaded after running `code`."""
     code += "\nimport json, sys; print(json.dumps([m for m in sys.modules if 'mrcdist' in m]))"
     return set(json.loads(printed_by("-c", code, *argv).stdout.splitlines()[-1]))
 
@@ -33,7 +33,7 @@ def client_only(modules):
 
 
 def printed_by(*arguments, check=True, **environment):
-    """Run Python on this checkout."""
+    """Run Python with this checkout."""
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
@@ -50,8 +50,8 @@ def plain(tmp_path):
     return write_mrc(tmp_path / "plain.mrc", counting((5, 6, 7), "float32"))
 
 
-class TestALazyPackage:
-    def test_import_loads_the_defaults_alone(self):
+class TestLazyImports:
+    def test_import_loads_the_defaults_only(self):
         assert loaded_by("import mrcdist") == {
             "mrcdist",
             "mrcdist.config",
@@ -89,7 +89,7 @@ class TestALazyPackage:
         )
 
 
-def test_names_of_arrays_are_the_same_in_another_process(plain):
+def test_array_names_are_the_same_in_another_process(plain):
     code = (
         "import mrcdist, sys;"
         "print(mrcdist.plan_mrc(sys.argv[1], chunks=(2, -1, -1)).to_dask().name)"
@@ -112,8 +112,8 @@ class TestProgram:
         assert "\x1b" not in bad.stderr, "there are colours where no terminal is"
 
 
-def test_the_s3_server_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
-    """A notebook's kernel may be killed before its last cell."""
+def test_s3_server_ends_with_its_parent_process(tmp_path: Path) -> None:
+    """The kernel of a notebook may be killed before its last cell."""
     program = (
         "import sys, time; from pathlib import Path; from mrcdist.testing.server import serve_s3\n"
         "with serve_s3(Path(sys.argv[1])) as server: print(server.endpoint, flush=True); input()"

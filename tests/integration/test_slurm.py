@@ -41,7 +41,7 @@ def movie(seed: int) -> np.ndarray[Any, Any]:
 
 
 def virtual_image(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The sum over the detector, in numpy."""
+    """Return the sum over the detector, computed with numpy."""
     y, x = np.ogrid[: FRAME[0], : FRAME[1]]
     inside = (y - CIRCLE[0]) ** 2 + (x - CIRCLE[1]) ** 2 <= CIRCLE[2] ** 2
     return data[..., inside].sum(axis=-1, dtype="uint64")
@@ -61,7 +61,7 @@ def _empty_queue(slurm: Slurm) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Movies:
-    """Movies on S3 behind a gate, and what a job needs in its environment to read them."""
+    """Movies on S3 behind a gate, and the environment that a job needs to read them."""
 
     gate: Gate
     bucket: Bucket
@@ -86,7 +86,7 @@ def movies(radosgw: S3Server, tmp_path: Path) -> Iterator[Movies]:
 
 @contextmanager
 def held_in_the_middle(movies: Movies) -> Iterator[None]:
-    """Hold the file back once 40% of it has been read, until the block ends."""
+    """Serve only the first 40 % of the file until the block ends."""
     movies.gate.shut_after(int(0.4 * movies.bytes))
     try:
         yield
@@ -100,7 +100,7 @@ def output(folder: Path, job: str) -> str:
 
 
 def workers_parts_kept(printed: str) -> tuple[int, int, int]:
-    """Workers that read, parts of the job, and those that an earlier run had finished."""
+    """Return the number of workers that read, of parts, and of parts from an earlier run."""
     workers = re.search(r"on (\d+) workers", printed)
     parts = re.search(r"(\d+) parts(?:, (\d+) of an earlier run)?$", printed, re.MULTILINE)
     assert workers, printed
@@ -115,7 +115,7 @@ def submit(slurm: Slurm, movies: Movies, folder: Path, *words: str | Path) -> st
 # mrcdist.sbatch
 
 
-def test_a_job_computes_on_two_nodes(slurm: Slurm, movies: Movies, tmp_path: Path) -> None:
+def test_job_computes_on_two_nodes(slurm: Slurm, movies: Movies, tmp_path: Path) -> None:
     url = movies.put("movie.mrc", seed=1)
     command = ("virtual", url, *DETECTOR, *COMMAND, "--out", "image.npy")
     job = submit(slurm, movies, tmp_path, SCRIPTS / "mrcdist.sbatch", *command)
@@ -134,7 +134,7 @@ def test_a_job_computes_on_two_nodes(slurm: Slurm, movies: Movies, tmp_path: Pat
     assert movies.bucket.server.secret not in output(tmp_path, job)
 
 
-def test_a_job_near_its_walltime_ends_in_order_and_goes_on_when_submitted_again(
+def test_job_stops_cleanly_near_its_walltime_and_is_resumed(
     slurm: Slurm, movies: Movies, tmp_path: Path
 ) -> None:
     url = movies.put("movie.mrc", seed=2)
@@ -168,7 +168,7 @@ def test_a_job_near_its_walltime_ends_in_order_and_goes_on_when_submitted_again(
     assert not parts.exists()
 
 
-def test_a_failed_program_fails_the_job(slurm: Slurm, movies: Movies, tmp_path: Path) -> None:
+def test_job_fails_if_the_program_fails(slurm: Slurm, movies: Movies, tmp_path: Path) -> None:
     missing = movies.bucket.url("missing.mrc")
     command = ("mean", missing, "--out", "mean.npy")
     job = submit(slurm, movies, tmp_path, SCRIPTS / "mrcdist.sbatch", *command)
@@ -176,7 +176,7 @@ def test_a_failed_program_fails_the_job(slurm: Slurm, movies: Movies, tmp_path: 
     assert "missing.mrc" in output(tmp_path, job)
 
 
-def test_a_job_without_workers_ends(slurm: Slurm, movies: Movies, tmp_path: Path) -> None:
+def test_job_without_workers_ends(slurm: Slurm, movies: Movies, tmp_path: Path) -> None:
     url = movies.put("movie.mrc", seed=3)
     command = ("mean", url, "--out", "mean.npy")
     nowhere = {**movies.environment, "LOCAL_SCRATCH": "/proc/no-such-disk"}
@@ -194,7 +194,7 @@ def test_a_job_without_workers_ends(slurm: Slurm, movies: Movies, tmp_path: Path
 # mrcdist-array.sbatch
 
 
-def test_a_job_array_computes_many_acquisitions(
+def test_job_array_computes_several_acquisitions(
     slurm: Slurm, movies: Movies, tmp_path: Path
 ) -> None:
     seeds = (4, 5)
@@ -221,7 +221,7 @@ def test_a_job_array_computes_many_acquisitions(
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Path:
-    """The example, in sizes for this machine."""
+    """Return the example with sizes for this machine."""
     config = yaml.safe_load((SCRIPTS / "jobqueue.yaml").read_text("utf-8"))
     small = {"cores": 1, "processes": 1, "memory": "1 GiB", "job-mem": "1G", "interface": "lo"}
     places = {"local-directory": str(tmp_path), "log-directory": str(tmp_path / "logs")}
@@ -233,7 +233,7 @@ def settings(tmp_path: Path) -> Path:
     return file
 
 
-def test_workers_are_jobs_of_which_one_may_be_cancelled(
+def test_cancelled_worker_job_is_replaced(
     slurm: Slurm, movies: Movies, settings: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("dask_jobqueue")
@@ -280,7 +280,7 @@ def test_workers_are_jobs_of_which_one_may_be_cancelled(
     ],
     ids=["refused", "held", "ended"],
 )
-def test_jobs_whose_workers_cannot_come_end_the_wait(
+def test_jobs_that_cannot_start_workers_end_the_wait(
     slurm: Slurm,
     settings: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -296,15 +296,15 @@ def test_jobs_whose_workers_cannot_come_end_the_wait(
     settings.write_text(yaml.safe_dump(config), encoding="utf-8")
     file = write_mrc(settings.with_name("movie.mrc"), movie(8).reshape(-1, *FRAME))
     out = file.with_name("mean.npy")
-    told = mrcdist_fails("mean", file, *COMMAND, "--out", out, "--jobqueue", settings)
-    assert [line for line in told.splitlines() if line.startswith("error")] == [f"error: {error}"]
-    assert cause in told
-    assert "Traceback" not in told
+    output = mrcdist_fails("mean", file, *COMMAND, "--out", out, "--jobqueue", settings)
+    assert [line for line in output.splitlines() if line.startswith("error")] == [f"error: {error}"]
+    assert cause in output
+    assert "Traceback" not in output
     assert not out.with_name("mean.npy.partial").exists()
     slurm.wait_until(lambda: not slurm.states("mrcdist-worker"), "an empty queue")
 
 
-def test_workers_are_jobs_that_a_notebook_starts(
+def test_notebook_starts_workers_as_jobs(
     slurm: Slurm, movies: Movies, settings: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("dask_jobqueue")
@@ -322,7 +322,7 @@ def test_workers_are_jobs_that_a_notebook_starts(
 
 
 @pytest.mark.parametrize("path", sorted(SCRIPTS.glob("*.sbatch")), ids=lambda path: path.name)
-def test_slurm_accepts_a_script_as_it_is(slurm: Slurm, path: Path) -> None:
+def test_slurm_accepts_an_unchanged_script(slurm: Slurm, path: Path) -> None:
     accepted = slurm.attempt("sbatch", "--test-only", path)
     assert accepted.returncode == 0, accepted.stdout
     assert "to start at" in accepted.stdout
