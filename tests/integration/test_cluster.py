@@ -104,7 +104,7 @@ class TestLocalFiles:
                 array.compute()
         error = raised.value
         assert str(path) in error.problem
-        assert "not mounted here" in error.cause
+        assert "not mounted on this host" in error.cause
         assert "every worker" in error.remedy
         assert f"host {os.uname().nodename} (pid {pid})" in error.where
 
