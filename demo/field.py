@@ -125,11 +125,11 @@ def demo_frames(
             cause=f"the {scan_shape[0]} × {scan_shape[1]} scan needs two components per point",
             remedy=f"pass an array of shape {(*scan_shape, 2)}",
         )
-    specimen = _grow(scan_shape, shift, np.random.default_rng(seed))
-    centers = specimen.positions * side + np.asarray(frame_shape) / 2
-    electrons = specimen.intensities * _DOSE
+    positions, intensities, diffuse = _grow(scan_shape, shift, np.random.default_rng(seed))
+    centers = positions * side + np.asarray(frame_shape) / 2
+    electrons = intensities * _DOSE
     background = _background(frame_shape, np.random.default_rng(seed + 1))
-    levels = np.rint(specimen.diffuse.clip(0, 1) * (_LEVELS - 1)).astype(int)
+    levels = np.rint(diffuse.clip(0, 1) * (_LEVELS - 1)).astype(int)
 
     def frame(index: int) -> NDArray[np.uint16]:
         rng = np.random.default_rng((seed, index))
@@ -140,19 +140,6 @@ def demo_frames(
         return image
 
     return frame
-
-
-@dataclass(frozen=True)
-class _Specimen:
-    """Diffracted beams at each scan point; points are flattened in raster order.
-
-    `positions` (n, k, 2) are (ky, kx) relative to the centre, in fractions of the side of a frame;
-    `intensities` (n, k) and `diffuse` (n,) are fractions of the beam.
-    """
-
-    positions: Floats
-    intensities: Floats
-    diffuse: Floats
 
 
 def film_depth(scan_shape: tuple[int, int]) -> Floats:
@@ -190,7 +177,14 @@ def _descan(scan_shape: tuple[int, int]) -> Floats:
     return _DESCAN * np.stack([np.sin(2.2 * v - 1), 2 * u - 1], -1)
 
 
-def _grow(scan_shape: tuple[int, int], shift: Floats, rng: np.random.Generator) -> _Specimen:
+def _grow(
+    scan_shape: tuple[int, int], shift: Floats, rng: np.random.Generator
+) -> tuple[Floats, Floats, Floats]:
+    """Return the beams at each scan point, in raster order.
+
+    Positions (n, k, 2) are (ky, kx) relative to the centre, in fractions of the side of a frame;
+    intensities (n, k) and diffuse scattering (n,) are fractions of the incident beam.
+    """
     v, u = _coordinates(scan_shape)
     warped_v, warped_u = _warped(v, u)
     depth = film_depth(scan_shape)
@@ -216,9 +210,7 @@ def _grow(scan_shape: tuple[int, int], shift: Floats, rng: np.random.Generator) 
     share = _diffracted(k, tilt, thickness)
     positions = np.nan_to_num(k) * _LATTICE + shift[..., None, :]
     count = share.shape[-1]
-    return _Specimen(
-        positions.reshape(-1, count, 2), share.reshape(-1, count), thickness.ravel() / 1.25
-    )
+    return positions.reshape(-1, count, 2), share.reshape(-1, count), thickness.ravel() / 1.25
 
 
 def _diffracted(k: Floats, tilt: Floats, thickness: Floats) -> Floats:

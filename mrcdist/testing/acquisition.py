@@ -170,31 +170,29 @@ def write_acquisition(
     number = "virt{}" if server == "new" else "{}"
     virtual = _write_images(folder, f"{name}_{number}_{{}}_sum.mrc", 0, virtual_images, byteorder)
     external = _write_images(folder, f"{name}_ext{{}}_{{}}.mrc", 1, external_images, byteorder)
-    scan_points = points_file = None
+    scan_points = xyz = None
     if custom_points is not None:
-        scan_points, points_file = folder / f"{name}_scan_coordinates.csv", f"{name}.xyz"
+        scan_points, xyz = folder / f"{name}_scan_coordinates.csv", f"{name}.xyz"
         np.savetxt(scan_points, custom_points, fmt="%d", delimiter=",")
 
-    both_repeats = (repeats, point_repeats)
     generated = ordered(
         server_values(name, server, finished=n_frames == planned),
         frame_values(movies[0][0].name, frame_shape, dtype, n_frames, planned, per_file),
-        scan_values(points_file, scan_shape, roi, both_repeats, planned, server, scan=scan),
+        scan_values(xyz, scan_shape, roi, (repeats, point_repeats), planned, server, scan=scan),
         image_values(virtual, external),
     )
-    changed = {**generated, **(sidecar or {})}
-    values = {key: value for key, value in changed.items() if value is not None}
+    changed = {**generated, **(sidecar or {})}.items()
+    values = {key: value for key, value in changed if value is not None}
     info = folder / f"{name}_info.txt"
     info.write_bytes(sidecar_text(values, "\r\n" if server == "2.7" else "\n"))
 
-    raster = scan and custom_points is None
     return Acquisition(
         name=name,
         movies=tuple(path for path, *_ in movies),
         sidecar=info,
         scan_points=scan_points,
         companions=tuple(folder / file for file in (*virtual.values(), *external.values())),
-        navigation_shape=tuple(n for n in shape if n > 1) if raster else (planned,),
+        navigation_shape=tuple(n for n in shape if n > 1) if scan and not xyz else (planned,),
         frame_shape=frame_shape,
         frames=n_frames,
     )
