@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.errors import ArgumentError
-from mrcdist.format.blosc import compress, require_codec
 from mrcdist.format.encode import NewHeader, Storage, encode_pixels
 from mrcdist.format.modes import CODECS
-from mrcdist.format.mrcz import LARGEST_SECTION
+from mrcdist.format.mrcz import LARGEST_SECTION, compress, require_codec
 
 # The modes that the mrcz package reads correctly.
 _MODES = (0, 1, 2, 4, 6)

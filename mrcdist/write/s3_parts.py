@@ -13,7 +13,7 @@ from typing import NamedTuple
 from dask.utils import format_bytes
 
 from mrcdist.errors import ArgumentError
-from mrcdist.format.blosc import CHUNK_HEADER_BYTES
+from mrcdist.format.mrcz import CHUNK_HEADER_BYTES
 from mrcdist.write.encoded_block import TEMPORARIES
 from mrcdist.write.grid import Grid
 

@@ -67,14 +67,10 @@ class Decoder:
         return type(self).is_certain is not Decoder.is_certain
 
     @property
-    def identified_by_size(self) -> bool:
-        """Whether, without EXTTYP, the sizes are those of this kind and of no other."""
-        return False
-
-    @property
-    def possible_by_size(self) -> bool:
-        """Whether, without EXTTYP, the sizes fit this kind, so that the content decides."""
-        return False
+    def records_fit(self) -> bool:
+        """Whether the records have a known size, and those of all sections fit into NSYMBT."""
+        size = self.record_bytes(b"")
+        return size > 0 and size * self.header.nz <= self.header.nsymbt
 
     def fits(self, raw: bytes) -> bool:
         """Whether the content can be of this kind."""

@@ -16,9 +16,9 @@ from mrcdist.format.extended.decoder import Decoded, Decoder, not_decoded
 from mrcdist.format.header import decode_text
 from mrcdist.warning_notes import Note
 
-_LINE = 80
+LINE_BYTES = 80
 # 192 lines hold the operators of any space group; a longer text is something else.
-_MAX_TEXT = 1024 * _LINE
+_MAX_TEXT = 1024 * LINE_BYTES
 # Printable ASCII, white space, and NUL as padding.
 _TEXT = bytes(range(32, 127)) + b"\0\t\n\r"
 
@@ -36,11 +36,6 @@ class Ccp4(Decoder):
 
     kind = "CCP4"
 
-    @property
-    def possible_by_size(self) -> bool:
-        """Whether the extended header can consist of lines."""
-        return self.header.nsymbt % _LINE == 0
-
     def bytes_needed(self, raw: bytes) -> int:
         """Return the number of bytes that can be symmetry operators."""
         return _MAX_TEXT
@@ -52,14 +47,16 @@ class Ccp4(Decoder):
 
     def is_certain(self, raw: bytes) -> bool:
         """Whether it is text whose first line is an operator, such as ``-X, Y+1/2, -Z``."""
-        first = raw[:_LINE].upper()
+        first = raw[:LINE_BYTES].upper()
         return self.fits(raw) and all(character in first for character in b"XYZ,")
 
     def decode(self, raw: bytes) -> Decoded:
         """Split the text into its lines, without padding and blank lines."""
         text = raw[:_MAX_TEXT]
-        starts = range(0, len(text), _LINE)
-        lines = tuple(line for at in starts if (line := decode_text(text[at : at + _LINE]).strip()))
+        starts = range(0, len(text), LINE_BYTES)
+        lines = tuple(
+            line for at in starts if (line := decode_text(text[at : at + LINE_BYTES]).strip())
+        )
         notes: list[str] = []
         if self.header.nsymbt > _MAX_TEXT:
             problem = (

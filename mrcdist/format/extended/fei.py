@@ -48,7 +48,7 @@ _SERPENTINE = 2
 _CONVERTED_TWICE = "4.4.0.4981"
 _ANGLES = ("Alpha tilt", "Beta tilt")
 
-_OLD_BYTES = 128
+OLD_BYTES = 128
 _OLD_NAMES = (
     "a_tilt", "b_tilt", "x_stage", "y_stage", "z_stage", "x_shift", "y_shift", "defocus",
     "exp_time", "mean_int", "tilt_axis", "pixel_size", "magnification", "ht", "binning",
@@ -149,13 +149,16 @@ class _Fei(Decoder):
             text = f"the {self.kind} records and the main header have different byte orders"
             notes.append(Note("records-other-byte-order", f"{text}: each is read in its own"))
 
-        dtype = self._record_dtype(size, order or self.header.byteorder)
-        records = read_records(raw, dtype, size, self.header.nz)[:, 0]
-        if len(records) == 0:
+        # FEI2 appends fields to FEI1.
+        layout = self.kind if size >= self.standard_bytes else "FEI1"
+        dtype = get_ext_header_dtype(layout.encode(), order or self.header.byteorder)
+        n_records = min(self.header.nz, len(raw) // size)
+        if n_records == 0:
             return Decoded({}, notes)
+        records = np.ndarray(n_records, dtype, raw, strides=(size,))
         columns = {
             name: _column(records[name])
-            for name in dtype.names or ()
+            for name in dtype.names
             if name != _UNUSED and "reserved" not in name
         }
         others = int(np.count_nonzero(np.asarray(columns["Metadata size"]) != size))
@@ -170,16 +173,6 @@ class _Fei(Decoder):
             )
             notes.append(Note("records-blank", text))
         return Decoded(columns, [*notes, *self.unit_notes(columns)])
-
-    def _record_dtype(self, size: int, byteorder: ByteOrder) -> np.dtype[Any]:
-        """Return the layout with records of the stated size, without fields that do not fit."""
-        layout = get_ext_header_dtype(self.kind.encode(), byteorder)
-        fields = [(name, *layout.fields[name][:2]) for name in layout.names]
-        fields = [field for field in fields if field[2] + field[1].itemsize <= size]
-        names, dtypes, offsets = zip(*fields, strict=True)
-        # A byte that is neither 0 nor 1 is not a valid numpy bool.
-        formats = [np.dtype("u1") if dtype.kind == "b" else dtype for dtype in dtypes]
-        return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})
 
     def stored(self, columns: Columns, name: str) -> tuple[Array, Valid]:
         """Return a column and whether its mask bit is set in each record; empty if absent.
@@ -252,8 +245,8 @@ def _column(field: npt.NDArray[Any]) -> npt.NDArray[Any] | list[str]:
         # Most records have the same few texts.
         texts = {raw: decode_text(raw) for raw in set(raw_texts)}
         return [texts[raw] for raw in raw_texts]
-    if field.dtype == np.uint8:
-        return np.asarray(field != 0)
+    if field.dtype.kind == "b":  # a byte that is neither 0 nor 1 is not a valid numpy bool
+        return np.asarray(field.view(np.uint8) != 0)
     return field.astype(field.dtype.newbyteorder("="))
 
 
@@ -268,21 +261,9 @@ class OldFei(Decoder):
     )
     largest_placeholder = 4  # after binning by IMOD's programs
 
-    @property
-    def identified_by_size(self) -> bool:
-        """Whether there is a block of 1024 records, or of 8192 for more sections."""
-        return self.header.nsymbt == _OLD_BYTES * (1024 if self.header.nz <= 1024 else 8192)
-
-    @property
-    def possible_by_size(self) -> bool:
-        """Whether there is exactly one record per section, or NINT and NREAL describe them."""
-        needed, nsymbt = _OLD_BYTES * self.header.nz, self.header.nsymbt
-        described = (self.header.nint, self.header.nreal) == (0, _OLD_BYTES // 4)
-        return 0 < needed == nsymbt or (described and 0 < needed <= nsymbt)
-
     def record_bytes(self, raw: bytes) -> int:
         """Return the size of a record."""
-        return _OLD_BYTES
+        return OLD_BYTES
 
     def fits(self, raw: bytes) -> bool:
         """Whether all numbers are plausible and not all records are blank."""
@@ -301,7 +282,7 @@ class OldFei(Decoder):
 
     def decode(self, raw: bytes) -> Decoded:
         """Decode the records, in the file's units; empty if their numbers are implausible."""
-        records = read_records(raw, self.header.byteorder + "f4", _OLD_BYTES, self.header.nz)
+        records = read_records(raw, self.header.byteorder + "f4", OLD_BYTES, self.header.nz)
         if len(records) == 0:
             return Decoded({}, [])
         table = records[:, : len(_OLD_NAMES)].astype(np.float32)

@@ -79,12 +79,6 @@ class SerialEM(Decoder):
         PhysicalQuantity("TEM.Stage.y", "stage_y", 1e-3),
     )
 
-    @property
-    def identified_by_size(self) -> bool:
-        """Whether the sizes of the items add up to NINT, and the records of all sections fit."""
-        size = self.record_bytes(b"")
-        return size > 0 and size * self.header.nz <= self.header.nsymbt
-
     def record_bytes(self, raw: bytes) -> int:
         """Return NINT if the sizes of the items add up to it, else 0."""
         nint, nreal = self.header.nint, self.header.nreal
@@ -92,8 +86,8 @@ class SerialEM(Decoder):
         return nint if known and 2 * len(_items(nreal)) == nint else 0
 
     def fits(self, raw: bytes) -> bool:
-        """Whether the tilts are angles; any bytes fit if NINT and NREAL describe no record."""
-        if not self.identified_by_size:
+        """Whether the tilts are angles; any bytes fit if the sizes do not."""
+        if not self.records_fit:
             return True
         tilts = self.decode(raw).columns.get("tilt_angle")
         return tilts is None or bool((np.abs(np.asarray(tilts)) <= _MAX_SERIALEM_TILT).all())
@@ -140,11 +134,6 @@ class Agard(Decoder):
         PhysicalQuantity("pixel_size_y", _PIXEL_SIZE, 1e9, above=0, limit=1, unit="m"),
     )
     largest_placeholder = 4  # after binning by IMOD's programs
-
-    @property
-    def possible_by_size(self) -> bool:
-        """Whether the records of all sections fit."""
-        return self.header.nreal > 0 and 0 < self.bytes_needed(b"") <= self.header.nsymbt
 
     def record_bytes(self, raw: bytes) -> int:
         """Return 0 if NINT and NREAL describe no record."""

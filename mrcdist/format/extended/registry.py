@@ -15,16 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.format.extended.decoder import Columns, Decoder, RecordedScan, common_value, convert
-from mrcdist.format.extended.documents import Ccp4, Hdf5, Mrco, MrczJson
-from mrcdist.format.extended.fei import Fei1, Fei2, OldFei
+from mrcdist.format.extended.documents import LINE_BYTES, Ccp4, Hdf5, Mrco, MrczJson
+from mrcdist.format.extended.fei import OLD_BYTES, Fei1, Fei2, OldFei
 from mrcdist.format.extended.nint_nreal import Agard, SerialEM
 from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import Header
 from mrcdist.warning_notes import Note
 
 _BY_EXTTYP = {each.kind: each for each in (Fei1, Fei2, SerialEM, Agard, Ccp4, MrczJson, Mrco, Hdf5)}
-# In the order in which they are tried.
-_WITHOUT_EXTTYP = (SerialEM, OldFei, Agard, Ccp4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +58,11 @@ class ExtendedHeader:
 def possible_decoders(header: Header) -> tuple[Decoder, ...]:
     """Return decoders of the kinds that an extended header may be of, the likeliest first.
 
-    EXTTYP decides. Without one, SerialEM's comes first if the sizes in NINT and NREAL add up, FEI's
-    old one if the extended header has exactly its size, else that of an unknown kind; the content
-    decides between it and the others. Empty if there is no extended header.
+    EXTTYP decides. Without one, the sizes identify SerialEM's, whose items in NREAL add up to NINT,
+    and FEI's old one, a block of 1024 records, or of 8192 for more sections. Otherwise the kind is
+    unknown. The content decides between it and the others whose sizes fit: FEI's old one with
+    exactly one record per section or records described by NINT and NREAL, Agard's and CCP4's. Empty
+    if there is no extended header.
     """
     if header.nsymbt <= 0:
         return ()
@@ -74,9 +74,21 @@ def possible_decoders(header: Header) -> tuple[Decoder, ...]:
     header = replace(header, exttyp=exttyp, nint=nint)
     if exttyp:
         return (_BY_EXTTYP.get(exttyp, Decoder)(header),)
-    decoders = [kind(header) for kind in _WITHOUT_EXTTYP]
-    identified = next((each for each in decoders if each.identified_by_size), Decoder(header))
-    return (identified, *(each for each in decoders if each.possible_by_size))
+    serialem, old_fei, agard = SerialEM(header), OldFei(header), Agard(header)
+    identified = Decoder(header)
+    if serialem.records_fit:
+        identified = serialem
+    elif header.nsymbt == OLD_BYTES * (1024 if header.nz <= 1024 else 8192):
+        identified = old_fei
+    candidates: list[Decoder] = []
+    described = (nint, 4 * header.nreal) == (0, OLD_BYTES) and old_fei.records_fit
+    if described or header.nsymbt == OLD_BYTES * header.nz:
+        candidates.append(old_fei)
+    if header.nreal > 0 and agard.records_fit:
+        candidates.append(agard)
+    if header.nsymbt % LINE_BYTES == 0:
+        candidates.append(Ccp4(header))
+    return (identified, *candidates)
 
 
 def bytes_needed(decoders: Sequence[Decoder], first_bytes: bytes = b"") -> int:
