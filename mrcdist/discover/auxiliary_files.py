@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePath
 from typing import IO, Any, Generic, Literal, TypeVar
 
@@ -16,6 +17,7 @@ from mrcdist.discover.files import Directory, errors_at, locate
 from mrcdist.discover.mrc_file import map_concurrently
 from mrcdist.errors import AccessDeniedError, ArgumentError, MissingFileError, SidecarError
 from mrcdist.format.direct_electron import filenames
+from mrcdist.format.direct_electron.filenames import SCAN_POINTS_ENDING, SIDECAR_ENDING
 from mrcdist.format.direct_electron.scan_points import Points, parse_scan_points
 from mrcdist.format.direct_electron.sidecar import Sidecar, parse_sidecar
 from mrcdist.format.tilt_angles import find_tilt_file, parse_tilts, tilt_file_candidates
@@ -55,17 +57,19 @@ class FileType(Generic[_T]):
     max_bytes: int = 16 * _MIB
 
 
+# To look for a file under another name, change its ending here, or `find` and `candidates`.
+
 SIDECAR: FileType[Sidecar] = FileType(
     "metadata_file",
     lambda _, raw: parse_sidecar(raw),
-    filenames.find_sidecar,
-    filenames.sidecar_candidates,
+    partial(filenames.find_file, ending=SIDECAR_ENDING),
+    partial(filenames.candidate_names, ending=SIDECAR_ENDING),
 )
 SCAN_POINTS: FileType[tuple[Points, tuple[str, ...]]] = FileType(
     "scan_file",
     lambda _, raw: parse_scan_points(raw),
-    filenames.find_scan_points,
-    filenames.scan_points_candidates,
+    partial(filenames.find_file, ending=SCAN_POINTS_ENDING),
+    partial(filenames.candidate_names, ending=SCAN_POINTS_ENDING),
     max_bytes=64 * _MIB,  # six million points
 )
 TILT_ANGLES: FileType[TiltSeries] = FileType(

@@ -16,9 +16,9 @@ from mrcdist.format.direct_electron.filenames import (
     MOVIE_ENDING,
     SIDECAR_ENDING,
     Companion,
+    candidate_names,
     find_companions,
     find_sidecars,
-    sidecar_candidates,
 )
 from mrcdist.format.direct_electron.sidecar import Sidecar, parse_sidecar, sidecar_text
 from mrcdist.format.direct_electron.sidecar_keys import IN_HYPERSPY, Key
@@ -56,8 +56,8 @@ def choose_auxiliary(
     scan = scan_axes(contents.navigation)
     if scan is None or sidecar is False:
         return {}
-    candidates = sidecar_candidates(name)
-    if not candidates and sidecar == "auto":
+    sidecar_names = candidate_names(name, ending=SIDECAR_ENDING)
+    if not sidecar_names and sidecar == "auto":
         shape = " × ".join(str(axis.size) for axis in contents.navigation)
         sentence = (
             f"a scan of {shape} points is written as a plain stack, without its shape and "
@@ -67,12 +67,12 @@ def choose_auxiliary(
         return {}
     notes += _unstored_calibration(contents, scan)
     default = PurePosixPath(name).stem.removesuffix("_movie") + SIDECAR_ENDING
-    return {next(iter(candidates), default): _scan_sidecar(contents, scan)}
+    return {next(iter(sidecar_names), default): _scan_sidecar(contents, scan)}
 
 
 def auxiliary_names(name: str) -> tuple[str, ...]:
     """Return the names of files that readers take for auxiliary files of the new file."""
-    return (_tilt_file_name(name), *sidecar_candidates(name)[:1])
+    return (_tilt_file_name(name), *candidate_names(name, ending=SIDECAR_ENDING)[:1])
 
 
 def _tilt_file_name(name: str) -> str:

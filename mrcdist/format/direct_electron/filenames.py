@@ -23,7 +23,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -69,27 +68,21 @@ def find_sidecars(movie_names: Iterable[str], listing: Iterable[str]) -> dict[st
     return {name: folder.beside(name, SIDECAR_ENDING) for name in movie_names}
 
 
-def _find(movie_name: str, listing: Iterable[str], *, ending: str) -> str | None:
-    """Return the listed name of the file with that ending that belongs to a movie, or None."""
+def find_file(movie_name: str, listing: Iterable[str], *, ending: str) -> str | None:
+    """Return the listed name of the file with this ending that belongs to a movie, or None."""
     return _Folder(listing).beside(movie_name, ending)
 
 
-def _candidates(movie_name: str, *, ending: str) -> tuple[str, ...]:
-    """Return the names that such a file can have, best first, for stores that cannot list.
+def candidate_names(movie_name: str, *, ending: str) -> tuple[str, ...]:
+    """Return the possible names of the file with this ending, best first, for lack of a listing.
 
-    They are those of the movie's own stem, then of that without the number of a part. A stem is
-    never shortened below ``YYYYMMDD_number``, and only if it begins so. There are none unless
-    `movie_name` ends in ``_movie.mrc``, in capitals or not.
+    They have the stem of the movie, or the stem without the number of a part, which is never
+    shortened below ``YYYYMMDD_number``. There are none unless `movie_name` ends in ``_movie.mrc``,
+    in upper or lower case.
     """
     numbered = _numbered(movie_name)
     stems = (_stem_of(movie_name, MOVIE_ENDING), numbered and numbered["base"])
     return tuple(stem + ending for stem in stems if stem)
-
-
-find_sidecar = partial(_find, ending=SIDECAR_ENDING)
-find_scan_points = partial(_find, ending=SCAN_POINTS_ENDING)
-sidecar_candidates = partial(_candidates, ending=SIDECAR_ENDING)
-scan_points_candidates = partial(_candidates, ending=SCAN_POINTS_ENDING)
 
 
 def find_parts(movie_name: str, listing: Iterable[str]) -> tuple[str, ...]:

@@ -1,19 +1,24 @@
 """Which files beside a movie belong to it."""
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist.errors import MissingFileError
 from mrcdist.format.direct_electron.filenames import (
+    SCAN_POINTS_ENDING,
+    SIDECAR_ENDING,
     Companion,
+    candidate_names,
     find_companions,
+    find_file,
     find_parts,
-    find_scan_points,
-    find_sidecar,
-    scan_points_candidates,
-    sidecar_candidates,
 )
+
+find_sidecar = partial(find_file, ending=SIDECAR_ENDING)
+find_scan_points = partial(find_file, ending=SCAN_POINTS_ENDING)
 
 DAY = "20241021_00405"
 SUFFIXES = st.sampled_from(
@@ -42,16 +47,16 @@ class TestSidecarCandidates:
     def test_candidates_are_the_exact_stem_and_the_one_without_a_parts_number(
         self, movie, sidecars
     ):
-        assert sidecar_candidates(movie) == sidecars
+        assert candidate_names(movie, ending=SIDECAR_ENDING) == sidecars
 
 
 class TestScanPointsCandidates:
     def test_scan_points_are_named_as_sidecars_are(self):
-        assert scan_points_candidates(f"{DAY}_2_Movie.MRC") == (
+        assert candidate_names(f"{DAY}_2_Movie.MRC", ending=SCAN_POINTS_ENDING) == (
             f"{DAY}_2_scan_coordinates.csv",
             f"{DAY}_scan_coordinates.csv",
         )
-        assert scan_points_candidates("tomogram.mrc") == ()
+        assert candidate_names("tomogram.mrc", ending=SCAN_POINTS_ENDING) == ()
 
 
 class TestFindSidecar:
