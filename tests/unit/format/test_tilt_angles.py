@@ -1,4 +1,4 @@
-"""Tilt angles from .tlt, .rawtlt and .mdoc files and from lists; the names of such files."""
+"""Tilt angles from .tlt, .rawtlt and .mdoc files and lists, and the names of such files."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_any_line_ending_and_blank_lines_are_read(ending):
 
 
 @given(st.lists(st.floats(-360, 360), min_size=1, max_size=50))
-def test_angles_written_are_angles_read(angles):
+def test_written_angles_are_read_back(angles):
     raw = "\n".join(str(angle) for angle in angles).encode()
     np.testing.assert_array_equal(parse_tilts("a.rawtlt", raw), angles)
     sections = [f"[ZValue = {k}]\nTiltAngle = {angle}\n" for k, angle in enumerate(angles)]
@@ -53,11 +53,11 @@ def test_angles_written_are_angles_read(angles):
     np.testing.assert_array_equal(parse_tilts("a.mdoc", backwards), angles)
 
 
-def test_mdoc_takes_the_angles_of_its_images_alone():
+def test_only_angles_of_images_are_read_from_an_mdoc():
     np.testing.assert_array_equal(parse_tilts("series.st.mdoc", MDOC), [-0.14, 2.5])
 
 
-def test_mdoc_values_may_go_on_in_the_next_line_and_lines_may_be_comments():
+def test_values_in_an_mdoc_may_continue_and_lines_may_be_comments():
     raw = b"# a comment\n[ZValue = 0]\nNote = one\n two words\nTiltAngle=3\n"
     np.testing.assert_array_equal(parse_tilts("a.mdoc", raw), [3.0])
 
@@ -65,7 +65,7 @@ def test_mdoc_values_may_go_on_in_the_next_line_and_lines_may_be_comments():
 @pytest.mark.parametrize(
     "word", ["x", "1 2", "1,5", "nan", "inf", "1_000", "0x10", "400", "-360.5", "١", "1e999", "--1"]
 )
-def test_a_line_that_is_no_angle_is_named(word):
+def test_the_error_about_an_invalid_angle_has_its_line(word):
     with pytest.raises(SidecarError, match=r"a\.tlt, line 3") as caught:
         parse_tilts("a.tlt", f"1\n2\n{word}\n4\n".encode())
     assert repr(word) in caught.value.problem
@@ -90,7 +90,7 @@ def test_a_line_that_is_no_angle_is_named(word):
         ("\nnot an autodoc\n", 2, "should begin with"),
     ],
 )
-def test_an_mdoc_that_leaves_an_angle_in_doubt_is_refused(text, line, cause):
+def test_an_ambiguous_mdoc_is_an_error(text, line, cause):
     with pytest.raises(SidecarError, match=rf"a\.mdoc, line {line}: ") as caught:
         parse_tilts("a.mdoc", text.encode())
     assert cause in caught.value.cause
@@ -98,7 +98,7 @@ def test_an_mdoc_that_leaves_an_angle_in_doubt_is_refused(text, line, cause):
 
 @pytest.mark.parametrize("name", ["a.tlt", "a.rawtlt", "a.mdoc"])
 @pytest.mark.parametrize("raw", [b"", b"\n \n"])
-def test_a_file_without_angles_is_refused(name, raw):
+def test_a_file_without_angles_is_an_error(name, raw):
     with pytest.raises(SidecarError, match="contains no tilt angle"):
         parse_tilts(name, raw)
 
@@ -109,18 +109,18 @@ def test_an_mdoc_of_frames_has_no_angles_of_images():
 
 
 @pytest.mark.parametrize("name", ["a.txt", "ts_TLT.txt", "angles", "", "a.csv"])
-def test_files_of_other_names_are_what_their_first_line_says(name):
+def test_the_first_line_determines_the_format_of_other_files(name):
     np.testing.assert_array_equal(parse_tilts(name, b"\n# angles\n1\n2\n"), [1.0, 2.0])
     np.testing.assert_array_equal(parse_tilts(name, MDOC), [-0.14, 2.5])
 
 
 @pytest.mark.parametrize("text", ["-60.0 5\n 0 1\n60.00 4\n", "-60\t5\t3.1\n0\t1 3.1\n60 4 3.1\n"])
-def test_angles_are_the_first_of_several_columns(text):
+def test_angles_are_in_the_first_of_several_columns(text):
     np.testing.assert_array_equal(parse_tilts("ts_TLT.txt", text.encode()), [-60.0, 0.0, 60.0])
 
 
 @pytest.mark.parametrize("text", ["1 -60\n2 0\n3 60\n", "0 -60 1\n1 0 2\n2 60 3\n3 9 4\n"])
-def test_a_first_column_that_counts_lines_is_refused(text):
+def test_a_first_column_that_counts_lines_is_an_error(text):
     with pytest.raises(SidecarError, match="counts its lines in the first column") as caught:
         parse_tilts("angles.txt", text.encode())
     assert caught.value.code == "tilt-angles-invalid"
@@ -138,7 +138,7 @@ def test_angles_that_do_not_count_lines_are_accepted(raw):
     ("text", "line"),
     [("1 5\n2\n", 2), ("1 5\n2 5 6\n", 2), ("1 5\n\n2 x\n", 3), ("1 5\n400 5\n", 2)],
 )
-def test_lines_of_columns_that_do_not_go_with_the_others_are_named(text, line):
+def test_the_error_about_another_number_of_columns_has_its_line(text, line):
     with pytest.raises(SidecarError, match=rf"a\.tlt, line {line}: "):
         parse_tilts("a.tlt", text.encode())
 
@@ -167,11 +167,11 @@ class TestNames:
             ("ts_rec.mrc", ["ts.tlt", "ts_rec.mrc.mdoc"], None),
         ],
     )
-    def test_what_was_recorded_comes_before_what_was_computed(self, name, listing, found):
+    def test_recorded_angles_are_preferred_to_computed_ones(self, name, listing, found):
         assert find_tilt_file(name, listing) == found
         assert find_tilt_file(name, listing[::-1]) == found
 
-    def test_candidates_are_found_each_by_itself(self):
+    def test_each_candidate_is_found(self):
         for name in ("ts.mrc", "ts.st", "ts_ali.mrc", "ts.mrc.gz"):
             for candidate in tilt_file_candidates(name):
                 assert find_tilt_file(name, [candidate]) == candidate

@@ -1,4 +1,4 @@
-"""Whole-file compression is known by its first bytes, and an MRC file is never taken for it."""
+"""Whole-file compression is detected by the first bytes, and never in an MRC file."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ DATA = bytes(range(256)) * 20
         ("zip", zipped()),
     ],
 )
-def test_each_kind_is_known_by_its_first_bytes(kind, raw):
+def test_each_kind_is_detected_by_its_first_bytes(kind, raw):
     assert detect_compression(raw[:10]) == kind
     assert detect_compression(raw) == kind
 
@@ -75,7 +75,7 @@ def test_each_kind_is_known_by_its_first_bytes(kind, raw):
         b"12PK\x03\x04",
     ],
 )
-def test_files_that_only_look_compressed_are_not(raw):
+def test_similar_bytes_are_not_compression(raw):
     assert detect_compression(raw) is None
 
 
@@ -84,17 +84,17 @@ def test_files_that_only_look_compressed_are_not(raw):
     mode=st.sampled_from([0, 1, 2, 3, 4, 6, 12, 16, 101, 6001]),
     order=st.sampled_from("<>"),
 )
-def test_no_mrc_header_is_taken_for_compressed(shape, mode, order):
+def test_no_mrc_header_is_mistaken_for_compression(shape, mode, order):
     assert detect_compression(struct.pack(order + "4i", *shape, mode)) is None
 
 
 @given(st.binary(max_size=40))
-def test_any_bytes_have_an_answer(raw):
+def test_any_bytes_can_be_examined(raw):
     assert detect_compression(raw) in (None, *KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_advice_names_the_kind_the_reason_and_the_command(kind):
+def test_the_advice_has_the_kind_the_reason_and_the_command(kind):
     cause, remedy = parallel_advice(kind, "tilt.mrc.packed")
     assert kind in cause
     assert "cannot be shared among tasks" in cause

@@ -1,4 +1,4 @@
-"""What a Direct Electron sidecar says about the frames."""
+"""Scans, movies and metadata described by a Direct Electron sidecar."""
 
 import json
 import math
@@ -60,13 +60,13 @@ def scales(scan):
 
 class TestText:
     @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
-    def test_every_key_is_kept_as_text_in_order(self, newline):
+    def test_keys_keep_their_text_and_order(self, newline):
         parsed = parse_sidecar(newline.join(["B   = 2", "", "A = one = 1", "C =", ""]).encode())
         assert list(parsed.values.items()) == [("B", "2"), ("A", "one = 1"), ("C", "")]
         assert parsed.notes == ()
 
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
-    def test_text_in_any_usual_encoding_is_read(self, encoding):
+    def test_utf8_and_latin1_are_read(self, encoding):
         assert parse_sidecar("Name = 5 µm".encode(encoding)).values == {"Name": "5 µm"}
 
     def test_a_windows_ellipsis_does_not_end_a_line(self):
@@ -88,7 +88,7 @@ class TestText:
     @pytest.mark.parametrize(
         "raw", [b"", b"\n\n", b"MAP DD\0\0", b"\0 = \0", "A = 1".encode("utf-16")]
     )
-    def test_a_text_without_any_key_is_an_error(self, raw):
+    def test_text_without_a_key_is_an_error(self, raw):
         with pytest.raises(SidecarError, match="no 'key = value' line") as error:
             parse_sidecar(raw)
         assert "metadata_file" in error.value.remedy
@@ -110,7 +110,7 @@ class TestText:
             min_size=1,
         )
     )
-    def test_what_was_written_is_read(self, values):
+    def test_written_values_are_read_back(self, values):
         assert sidecar(values).values == values
         assert list(sidecar(values).values) == list(values)
 
@@ -119,7 +119,7 @@ class TestValues:
     @pytest.mark.parametrize(
         "text", ["", "-1", "-1.0", "nan", "inf", "-inf", "1e999", "Off", "0,5", "1_000"]
     )
-    def test_text_that_is_no_number_has_none(self, text):
+    def test_text_that_is_not_a_number_is_none(self, text):
         assert sidecar({"Key": text}).number("Key") is None
 
     @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ class TestValues:
     def test_numbers_are_read(self, text, value):
         assert sidecar({"Key": text}).number("Key") == value
 
-    def test_the_first_spelling_with_a_value_counts(self):
+    def test_the_first_spelling_with_a_value_is_used(self):
         parsed = sidecar({"New": "", "Old": "2", "Older": "3"})
         assert parsed.text("New", "Old", "Older") == "2"
         assert parsed.number("Absent", "New", "Older") == 3
@@ -136,7 +136,7 @@ class TestValues:
         assert parsed.number("Absent") is None
 
     @pytest.mark.parametrize(("text", "value"), [("3", 3.0), ("0", None), ("-3", None)])
-    def test_only_positive_numbers_count_as_positive(self, text, value):
+    def test_numbers_that_are_not_positive_are_none(self, text, value):
         assert sidecar({"Key": text}).positive("Key") == value
 
     @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ class TestRaster:
         assert scan.notes == ()
 
     @given(st.tuples(*[st.integers(1, 10**6)] * 4))
-    def test_sizes_of_a_raster_are_the_sidecars(self, shape):
+    def test_raster_has_the_sizes_in_the_sidecar(self, shape):
         keys = (
             "Scan - Repeats",
             "Scan - Size Y",
@@ -174,24 +174,24 @@ class TestRaster:
     @pytest.mark.parametrize(
         "key", ["Scan - Point Repeats", "Scan - Point Repeat", "Scan - Camera Frames Per Point"]
     )
-    def test_point_repeats_in_every_spelling(self, key):
+    def test_all_spellings_of_point_repeats_are_read(self, key):
         assert sizes(describe(SCAN, {key: "4"})) == (1, 3, 5, 4)
 
-    def test_spellings_that_disagree_are_noted(self):
+    def test_spellings_with_different_values_are_noted(self):
         both = {"Scan - Camera Frames Per Point": "2", "Scan - Point Repeat": "4"}
         scan = describe(SCAN, both)
         assert sizes(scan) == (1, 3, 5, 4)
         assert len(scan.notes) == 1
         assert "Scan - Point Repeat = 4 and Scan - Camera Frames Per Point = 2" in scan.notes[0]
 
-    def test_a_spelling_that_is_not_known_gives_way(self):
+    def test_a_spelling_without_a_value_is_skipped(self):
         both = {"Scan - Point Repeat": "-1", "Scan - Camera Frames Per Point": "2"}
         scan = describe(SCAN, both)
         assert sizes(scan) == (1, 3, 5, 2)
         assert scan.notes == ()
 
     @pytest.mark.parametrize("text", ["", "-1"])
-    def test_repeats_that_are_not_known_are_one(self, text):
+    def test_unknown_repeats_are_one(self, text):
         unknown = {"Scan - Repeats": text, "Scan - Point Repeat": text}
         assert sizes(describe(SCAN, unknown)) == (1, 3, 5, 1)
 
@@ -202,7 +202,7 @@ class TestRaster:
 
     @pytest.mark.parametrize("text", ["0", "-3", "2.5", "many", "nan", "1e2", "9" * 5000])
     @pytest.mark.parametrize("key", ["Scan - Size X", "Scan - Repeats", "Scan - Point Repeat"])
-    def test_sizes_that_are_not_whole_and_positive_are_errors(self, key, text):
+    def test_sizes_that_are_not_positive_integers_are_errors(self, key, text):
         with pytest.raises(SidecarError, match="not a whole number above 0") as error:
             describe(SCAN, {key: text})
         assert key in error.value.problem
@@ -218,7 +218,7 @@ class TestRaster:
         with pytest.raises(SidecarError, match="Scan - ROI Size Y"):
             describe(SCAN, {"Scan - ROI Enable": "Enable", "Scan - ROI Size X": "2"})
 
-    def test_a_frame_with_several_points_is_an_error(self):
+    def test_frames_that_span_several_points_are_an_error(self):
         with pytest.raises(SidecarError, match="Scan - Points Per Camera Frame = 4"):
             describe(SCAN, {"Scan - Points Per Camera Frame": "4"})
 
@@ -226,28 +226,28 @@ class TestRaster:
         "key", ["Scan - Type", "Scan - ROI Enable", "Scan - ROI Type", "Scan - Subsampling"]
     )
     @pytest.mark.parametrize("text", ["-1", ""])
-    def test_words_that_are_not_known_mean_nothing(self, key, text):
+    def test_unknown_values_are_ignored(self, key, text):
         assert describe(SCAN, {key: text}) == describe(SCAN)
 
-    def test_a_switch_in_unknown_words_is_an_error(self):
+    def test_an_unknown_value_of_a_switch_is_an_error(self):
         with pytest.raises(SidecarError, match="Scan - Enable = Maybe"):
             describe(SCAN, {"Scan - Enable": "Maybe"})
 
-    def test_tem_mode_leaves_a_scan_a_scan(self):
+    def test_a_scan_in_tem_mode_is_a_scan(self):
         scan = describe(SCAN, {"Instrument Project TEMorSTEM Mode": "0"})
         assert names(scan) == ("repeat", "y", "x", "point_repeat", "ky", "kx")
 
 
 class TestCustom:
     @pytest.mark.parametrize("kind", ["XY File", "Random", "Serpentine"])
-    def test_any_type_but_raster_needs_points(self, kind):
+    def test_any_type_except_raster_needs_points(self, kind):
         scan = describe(SCAN, {"Scan - Type": kind, "Scan - Repeats": "2"})
         assert scan.kind == "custom"
         assert names(scan) == ("y", "x", "ky", "kx")
         assert sizes(scan) == (3, 5)
         assert scan.size == 15
 
-    def test_a_region_has_a_type_of_its_own(self):
+    def test_a_region_has_its_own_type(self):
         roi = {"Scan - ROI Size X": "2", "Scan - ROI Size Y": "6", "Scan - ROI Type": "Random"}
         inside = describe(SCAN, roi, {"Scan - ROI Enable": "Enable"})
         assert (inside.kind, sizes(inside)) == ("custom", (6, 2))
@@ -299,7 +299,7 @@ class TestMovie:
         assert scales(scan)["time"] == step
 
     @pytest.mark.parametrize("text", ["-1", ""])
-    def test_a_movie_is_assumed_where_the_switch_of_the_scan_is_unknown(self, text):
+    def test_an_unknown_switch_of_the_scan_means_a_movie(self, text):
         assert describe(MOVIE, {"Scan - Enable": text}) == describe(MOVIE)
 
     def test_a_movie_may_have_any_number_of_frames(self):
@@ -307,7 +307,7 @@ class TestMovie:
 
 
 class TestCalibration:
-    def test_scales_are_the_sidecars_numbers(self):
+    def test_scales_are_those_of_the_sidecar(self):
         times = {
             "Scan - Repeats": "2",
             "Scan - Time (seconds)": "30",
@@ -341,17 +341,17 @@ class TestCalibration:
             ("soon", UNCALIBRATED),
         ],
     )
-    def test_repeat_delays_are_part_of_the_repeats_scale(self, delay, step):
+    def test_the_scale_of_repeats_includes_the_delay(self, delay, step):
         times = {"Scan - Time (seconds)": "30", "Scan - Repeat Delay (seconds)": delay}
         assert scales(describe(SCAN, times))["repeat"] == step
 
-    def test_a_scale_that_is_no_number_is_noted(self):
+    def test_a_scale_that_is_not_a_number_is_noted(self):
         scan = describe(SCAN, {"Diffraction Pixel Size X": "0,3"})
         assert scales(scan)["kx"] == UNCALIBRATED
         assert len(scan.notes) == 1
         assert "Diffraction Pixel Size X = 0,3" in scan.notes[0]
 
-    def test_two_scan_times_that_disagree_are_noted(self):
+    def test_different_scan_times_are_noted(self):
         times = {"Scan - Time (seconds)": "60", "Scan - Time Per Scan (seconds)": "30"}
         scan = describe(SCAN, times, {"Scan - Repeats": "2"})
         assert scales(scan)["repeat"][0] == 60
@@ -359,7 +359,7 @@ class TestCalibration:
         assert "Scan - Time Per Scan (seconds) = 30" in scan.notes[0]
         assert describe(SCAN, times).notes == ()
 
-    def test_the_movie_is_right_about_the_size_of_its_frames(self):
+    def test_the_movie_determines_the_size_of_its_frames(self):
         image = {"Image Size X (pixels)": "8", "Image Size Y (pixels)": "4"}
         assert describe(SCAN, image, frame_shape=(4, 8)).notes == ()
         scan = describe(SCAN, image, frame_shape=(8, 4))
@@ -385,7 +385,9 @@ class TestPixels:
             ("", "int8", "uint8", None),
         ],
     )
-    def test_the_sign_of_8_bit_pixels(self, mode, integrated, counted, unsigned):
+    def test_pixel_formats_determine_the_sign_of_8_bit_pixels(
+        self, mode, integrated, counted, unsigned
+    ):
         said = {
             "Image Processing - Mode": mode,
             "Autosave Integrated Movie Pixel Format": integrated,
@@ -440,13 +442,13 @@ class TestMetadata:
         )
         assert sidecar_metadata(sidecar(SCAN, dict.fromkeys(keys, text))) == {}
 
-    def test_words_that_are_not_known_give_way(self):
+    def test_a_key_without_a_value_is_replaced_by_the_next(self):
         tem = {"Camera Name": "-1", "Camera Model": "DE-16"}
         instrument = sidecar_metadata(sidecar(SCAN, tem))["Acquisition_instrument"]["TEM"]
         assert instrument["detector"] == "DE-16"
 
-    def test_what_is_too_large_for_a_number_is_absent(self):
-        """Finite in the sidecar's units, infinite in ours; JSON knows no infinity."""
+    def test_values_that_overflow_are_absent(self):
+        """Finite in the unit of the sidecar, infinite in that of HyperSpy."""
         length = {"Instrument Project Camera Length (centimeters)": "1e308"}
         assert "Acquisition_instrument" not in sidecar_metadata(sidecar(SCAN, length))
         slow = describe(MOVIE, {"Frames Per Second": "1e-320"})
@@ -464,7 +466,7 @@ class TestMetadata:
         metadata = sidecar_metadata(sidecar(MOVIE, {"Scan - Dwell Time (microseconds)": "20"}))
         assert "dwell_time" not in metadata["Acquisition_instrument"]["TEM"]
 
-    def test_the_gain_is_found_under_its_older_name(self):
+    def test_the_gain_is_read_from_its_older_key(self):
         gains = {"ADUs Per Electron": "51", "ADUs Per Electron Bin1x": "300"}
         model = sidecar_metadata(sidecar(gains))["Signal"]["Noise_properties"]
         assert model == {"Variance_linear_model": {"gain_factor": 300.0}}

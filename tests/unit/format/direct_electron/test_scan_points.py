@@ -1,4 +1,4 @@
-"""Which frame of a custom scan belongs where."""
+"""The list of scan points, and the table of frames of a custom scan."""
 
 import numpy as np
 import pytest
@@ -40,18 +40,18 @@ class TestParse:
         [b"1.5,2", b"1", b"1,2,3", b"1,", b"a,2", b"nan,1", b"inf,1", b"1e300,1", b"1_0,1", b"1;2"],
     )
     @pytest.mark.parametrize("before", [b"", b"x,y\n", b"x,y\r\n\r\n0,0\r\n"])
-    def test_a_bad_row_is_named_by_its_line(self, before, row):
+    def test_the_error_about_a_bad_row_has_its_line(self, before, row):
         line = before.count(b"\n") + 2
         with pytest.raises(SidecarError) as error:
             parse_scan_points(before + b"4,4\n" + row + b"\n5,5\n")
         assert f"line {line} " in error.value.problem
         assert row.decode() in error.value.problem
 
-    def test_a_damaged_first_row_is_not_taken_for_a_header(self):
+    def test_a_damaged_first_row_is_not_mistaken_for_a_header(self):
         with pytest.raises(SidecarError, match="line 1 "):
             parse_scan_points(b"1O,3\n1,2\n")
 
-    def test_rows_of_three_are_an_error(self):
+    def test_rows_with_three_columns_are_an_error(self):
         with pytest.raises(SidecarError, match="line 1 "):
             parse_scan_points(b"1,2,3\n4,5,6\n")
 
@@ -81,7 +81,7 @@ class TestParse:
             parse_scan_points(header + b"\n1,2\n")
 
     @pytest.mark.parametrize("header", [b"lat,long", b"first,second", b"x,x", b"points"])
-    def test_a_header_that_does_not_say_which_is_x_is_noted(self, header):
+    def test_an_ambiguous_header_is_noted(self, header):
         points, [note] = parse_scan_points(header + b"\n1,2\n")
         assert points.tolist() == [[1, 2]]
         assert header.decode() in note
@@ -102,7 +102,7 @@ class TestParse:
         assert len(points) > 0
 
     @given(st.lists(st.tuples(*[st.integers(-(2**53), 2**53)] * 2), min_size=1), st.booleans())
-    def test_what_was_written_is_read(self, rows, header):
+    def test_written_points_are_read_back(self, rows, header):
         text = "x,y\n" * header + "".join(f"{x},{y}\n" for x, y in rows)
         assert parse_scan_points(text.encode())[0].tolist() == [list(row) for row in rows]
 
@@ -119,7 +119,7 @@ class TestTable:
         table = frame_table(points, shape=(1, 3), n_frames=5)
         np.testing.assert_array_equal(table, [[[1, 4, -1], [0, 2, 3], [-1, -1, -1]]])
 
-    def test_no_points_make_a_table_without_frames(self):
+    def test_the_table_of_no_points_has_no_frames(self):
         np.testing.assert_array_equal(frame_table(array(), shape=(1, 2), n_frames=0), [[-1, -1]])
 
     def test_missing_frames_are_not_visits(self):
@@ -127,13 +127,13 @@ class TestTable:
         table = frame_table(points, shape=(1, 2), n_frames=3)
         np.testing.assert_array_equal(table, [[[0, 2], [1, -1]]])
 
-    def test_the_shape_does_not_depend_on_what_was_recorded(self):
+    def test_the_shape_does_not_depend_on_the_recorded_frames(self):
         points = array((0, 0), (1, 0), (0, 0))
         table = frame_table(points, shape=(1, 2), n_frames=0)
         np.testing.assert_array_equal(table, np.full((1, 2, 2), -1))
 
     @pytest.mark.parametrize("point", [(3, 0), (0, 2), (-1, 0), (0, -1), (2**53, 0)])
-    def test_a_point_outside_the_grid_is_an_error_that_names_the_first(self, point):
+    def test_the_error_about_points_outside_the_grid_names_the_first(self, point):
         points = array((0, 0), point, (0, 0), (9, 9))
         with pytest.raises(SidecarError) as error:
             frame_table(points, shape=(2, 3), n_frames=4)
@@ -150,7 +150,7 @@ class TestTable:
         with pytest.raises(SidecarError, match="places"):
             frame_table(array((0, 0)), shape=shape, n_frames=1)
 
-    def test_a_few_points_do_not_make_a_large_table(self):
+    def test_a_large_table_for_few_points_is_an_error(self):
         with pytest.raises(SidecarError, match=r"268435456 places.* for a list of 4 points"):
             frame_table(array(*[(0, y) for y in range(4)]), shape=(2**14, 2**14), n_frames=4)
 
@@ -164,7 +164,7 @@ class TestTable:
         with pytest.raises(SidecarError, match="1024 times"):
             frame_table(points, shape=(2**10, 2**10), n_frames=2**10)
 
-    def test_as_many_points_as_a_large_scan_has(self):
+    def test_the_points_of_a_large_scan_have_a_table(self):
         rows, columns = 512, 512
         order = np.random.default_rng(4).permutation(rows * columns)
         y, x = np.divmod(order, columns)

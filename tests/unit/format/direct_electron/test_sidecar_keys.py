@@ -1,4 +1,4 @@
-"""The table of a sidecar's keys: the one place that spells them."""
+"""The table of the keys of a sidecar, which are spelled only there."""
 
 import ast
 from pathlib import Path
@@ -36,7 +36,7 @@ def test_no_key_is_spelled_outside_the_table():
     assert not spelled
 
 
-def test_the_table_says_each_key_once_and_what_it_means():
+def test_spellings_are_unique_and_keys_have_a_meaning():
     assert len(set(SPELLINGS)) == len(SPELLINGS)
     assert all(key.meaning for key in KEYS)
 
@@ -47,7 +47,7 @@ def test_a_key_is_found_under_each_of_its_spellings(spelling):
     assert sidecar.number(keys.POINT_REPEATS) == 3
 
 
-def test_servers_spell_a_key_their_own_way():
+def test_the_spelling_depends_on_the_version_of_the_server():
     assert keys.POINT_REPEATS.spelled("2.7.2") == "Scan - Point Repeat"
     assert keys.POINT_REPEATS.spelled("2.7.5") == "Scan - Camera Frames Per Point"
     assert keys.SCAN_REPEATS.spelled("2.7.5") == keys.SCAN_REPEATS.name

@@ -48,7 +48,7 @@ byteorders = st.sampled_from(["<", ">"])
 
 @st.composite
 def raw_bytes(draw):
-    """Arbitrary bytes; often with the size of an FEI record in front, or whole records of noise."""
+    """Arbitrary bytes, often after the size of an FEI record, or whole records of noise."""
     noise = draw(st.binary(max_size=200))
     stated = draw(st.sampled_from([b"", struct.pack("<i", 768), struct.pack(">i", 888)]))
     repeats = draw(st.sampled_from([1, 1, 20]))
@@ -204,7 +204,7 @@ def test_a_scan_that_differs_from_the_sections_is_explained_on_request():
     assert "navigation_shape" in note
 
 
-def test_one_section_has_no_scan_to_arrange():
+def test_a_single_section_is_not_a_scan():
     header = fei2_scan(256, 256, 1)
     assert scan_of_sections(header, n_sections=1) == (None, None)
 
@@ -250,7 +250,7 @@ class TestQuantities:
         np.testing.assert_array_equal(converted, [np.nan, 2000.0])
 
     @given(st.lists(st.floats(), max_size=20))
-    def test_common_value_is_one_of_them_and_near_all(self, values):
+    def test_the_common_value_is_near_all_values(self, values):
         found = common_value(np.array(values, float))
         known = [value for value in values if np.isfinite(value)]
         if found is None:
@@ -260,7 +260,7 @@ class TestQuantities:
             assert found in known
             assert all(abs(value / 2 - found / 2) <= 0.0005 * largest for value in known)
 
-    def test_spread_beyond_a_thousandth_is_not_common(self):
+    def test_values_that_differ_by_more_than_a_thousandth_have_none_in_common(self):
         assert common_value(np.array([100.0, 100.05])) == 100.0
         assert common_value(np.array([100.0, 100.2])) is None
         assert common_value(np.array([0.0, -0.0])) == 0.0
