@@ -50,9 +50,8 @@ class RemoteReader:
     @property
     def can(self) -> Capabilities:
         """Capabilities for planning, with the throughput measured so far."""
-        transport = self._transport
-        awaitable = transport.pinned and transport.parallel  # waits for nothing but responses
-        gap = transport.throughput.max_gap
+        gap = self._transport.throughput.max_gap
+        awaitable = self._transport.pinned  # since `check` does nothing
         return Capabilities(self._cost, gap, fills=True, awaitable=awaitable, ahead=self.ahead)
 
     def _cost(self, start: int, stop: int) -> Cost:
@@ -62,9 +61,9 @@ class RemoteReader:
             # One response is released while the next one arrives.
             return Cost(requests, nbytes, held=min(nbytes, 2 * self._settings.sub_range))
         in_flight = min(requests, self._settings.concurrency)
-        # Without progress, a whole response is held until it is copied to its place.
-        progressive = self._transport.reports_progress
-        per_request = DEFAULT_LIMITS.in_flight if progressive else self._step(nbytes)
+        # Unless it is pinned, a transport holds a whole response until it is copied to its place.
+        pinned = self._transport.pinned
+        per_request = DEFAULT_LIMITS.in_flight if pinned else self._step(nbytes)
         return Cost(requests, nbytes, held=min(nbytes, in_flight * per_request))
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
@@ -175,11 +174,10 @@ class RemoteReader:
 
         async def fetch(attempts: Attempts) -> None:
             async with asyncio.timeout(None) as clock:
-                # Without progress, an attempt runs in a thread, which cannot be cancelled.
-                if self._transport.reports_progress:
+                if self._transport.pinned:
                     attempts.begin(clock)
                 await self._transport.get(start, into, attempts.alive)
-            if self._transport.reports_progress:
+            if self._transport.pinned:
                 self._transport.throughput.note(*attempts.times(), into.size)
             stats.add(requests=1, bytes_fetched=into.size)
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import fsspec
 
 from mrcdist.printable import printable
-from mrcdist.storage.url import chain
+from mrcdist.storage.url import chain, is_web
 
 _SECRET_KEY = re.compile(
     r"key|secret|token|password|passwd|passphrase|passcode|credential|connection_string|conn_str"
@@ -240,15 +240,11 @@ def _chain(url: str) -> list[str]:
     """Return the members of a chained URL, whose queries may contain ``::``."""
     parts: list[str] = []
     for part in chain(url):
-        if parts and "://" not in part and _is_web(parts[-1]) and "?" in parts[-1]:
+        if parts and "://" not in part and is_web(parts[-1]) and "?" in parts[-1]:
             parts[-1] += f"::{part}"
         else:
             parts.append(part)
     return parts
-
-
-def _is_web(part: str) -> bool:
-    return part.partition("://")[0].lower() in ("http", "https")
 
 
 def _split(part: str) -> tuple[str, str, str, str]:
@@ -257,10 +253,10 @@ def _split(part: str) -> tuple[str, str, str, str]:
     slashes = "" if scheme.lower() in ("file", "local") else rest[: -len(rest.lstrip("/")) or None]
     rest = rest.removeprefix(slashes)
     login = match.group() if (match := _LOGIN.match(rest)) else ""
-    if login and ":" not in login and not _is_web(part):
+    if login and ":" not in login and not is_web(part):
         login = ""  # abfs://container@account
     rest = rest.removeprefix(login)
-    if _is_web(part):
+    if is_web(part):
         rest = rest.partition("#")[0]
     rest, _, query = rest.partition("?")
     return scheme, login.removesuffix("@"), slashes + rest, query
@@ -270,7 +266,7 @@ def _redact_part(part: str) -> str:
     if "://" not in part:
         return _redact_urls(part)
     scheme, _, rest, query = _split(part)
-    if _is_web(part):
+    if is_web(part):
         rest = _PATH_PARAMETER.sub(r";\1=***", rest)
     if rest.startswith("[") and "]" not in rest.partition("/")[0]:
         return f"{scheme}://***"

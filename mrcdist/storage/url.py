@@ -150,14 +150,14 @@ def listed_name(url: str, path: str) -> str:
 
 def web_folder(url: str) -> str | None:
     """Return a web URL without file name and query, or None for any other path."""
-    return _split(url)[0] if _is_web(url) else None
+    return _split(url)[0] if is_web(url) else None
 
 
 def sibling_url(url: str, name: str) -> str:
     """Return the URL of the file with this name in the folder of `url`."""
     main = _main(url)
     folder, _, query = _split(main)
-    if _is_web(main) and not _stays_quoted(name):
+    if is_web(main) and not _stays_quoted(name):
         name = quote(name, safe=_SAFE_IN_PATH)
     return url.replace(main, f"{folder}{name}{query}", 1)
 
@@ -168,12 +168,13 @@ def _main(url: str) -> str:
     return next((part for part in parts if "/" in part), parts[-1])
 
 
-def _is_web(main: str) -> bool:
-    return main.partition("://")[0] in _WEB
+def is_web(url: str) -> bool:
+    """Whether a URL is that of a web server."""
+    return url.partition("://")[0].lower() in _WEB
 
 
 def _unquoted(main: str, name: str) -> str:
-    return unquote(name) if _is_web(main) and not _stays_quoted(name) else name
+    return unquote(name) if is_web(main) and not _stays_quoted(name) else name
 
 
 def _stays_quoted(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Members of damaged archives: an error, or the right array; and what is read for a checksum."""
+"""Members of damaged archives: an error, or the correct array; bytes read for a checksum."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ CHECKED = {"zip stored": STORED, **COMPRESSED}
 
 
 def damaged(folder: Path, url: str, dice: random.Random) -> str:
-    """Flip a bit of the pixels, which the archive has in its middle."""
+    """Flip a bit of the pixels, which are in the middle of the archive."""
     path = Path(url.partition("::")[2])
     raw = bytearray(path.read_bytes())
     raw[dice.randrange(2000, len(raw) - 500)] ^= 1 << dice.randrange(8)
@@ -66,7 +66,7 @@ def damaged(folder: Path, url: str, dice: random.Random) -> str:
 
 @pytest.mark.parametrize("cache", ["", "simplecache::"])
 @pytest.mark.parametrize("pack", CHECKED.values(), ids=CHECKED)
-def test_no_flipped_bit_gives_a_wrong_array(tmp_path: Path, pack: Pack, cache: str) -> None:
+def test_flipped_bit_never_results_in_a_wrong_array(tmp_path: Path, pack: Pack, cache: str) -> None:
     sound = pack(tmp_path, PLAIN)
     outcomes = []
     for number in range(8):
@@ -82,7 +82,9 @@ def test_no_flipped_bit_gives_a_wrong_array(tmp_path: Path, pack: Pack, cache: s
 
 
 @pytest.mark.parametrize("pack", COMPRESSED.values(), ids=COMPRESSED)
-def test_part_of_a_damaged_compressed_member_is_an_error(tmp_path: Path, pack: Pack) -> None:
+def test_reading_a_part_of_a_damaged_compressed_member_is_an_error(
+    tmp_path: Path, pack: Pack
+) -> None:
     sound = pack(tmp_path, PLAIN)
     with pytest.raises(MrcdistError, match="damaged or truncated"):
         mrcdist.plan_mrc(damaged(tmp_path, sound, random.Random(1))).source[0]
@@ -96,13 +98,13 @@ def test_undamaged_members_are_read(tmp_path: Path, pack: Pack) -> None:
 
 
 def bytes_read_by(read: Callable[[], object]) -> int:
-    """Count the bytes that this process reads meanwhile."""
+    """Count the bytes that this process reads in the block."""
     before = int(Path("/proc/self/io").read_text(encoding="utf-8").split()[1])
     read()
     return int(Path("/proc/self/io").read_text(encoding="utf-8").split()[1]) - before
 
 
-def test_stored_member_is_read_to_its_checksum_from_a_quarter_on_and_once(tmp_path: Path) -> None:
+def test_stored_member_is_verified_once_after_a_quarter_was_read(tmp_path: Path) -> None:
     numbers = np.zeros((64, 256, 256), np.uint16)
     source = mrcdist.plan_mrc(STORED(tmp_path, mrc_bytes(numbers))).source
     frame = numbers[0].nbytes

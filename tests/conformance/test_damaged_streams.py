@@ -1,4 +1,4 @@
-"""gzip and bzip2 files that are damaged: an error, or the right array, whichever part is read."""
+"""Damaged gzip and bzip2 files: an error, or the correct array, whichever part is read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def deflated(content: bytes) -> bytes:
 
 
 def in_members(compress: Compress, size: int = 10_000) -> Compress:
-    """As pigz, bgzip, pbzip2 and `cat a.gz b.gz` write files."""
+    """Several members, as written by pigz, bgzip, pbzip2 and `cat a.gz b.gz`."""
 
     def compress_in_members(content: bytes) -> bytes:
         pieces = (content[at : at + size] for at in range(0, len(content), size))
@@ -80,7 +80,9 @@ def test_undamaged_streams_are_read(path: Path, compress: Compress) -> None:
 
 
 @pytest.mark.parametrize("wanted", [np.s_[...], np.s_[0], np.s_[5:9, 7, ::3]])
-def test_no_flipped_bit_gives_a_wrong_array(path: Path, compress: Compress, wanted: object) -> None:
+def test_flipped_bit_never_results_in_a_wrong_array(
+    path: Path, compress: Compress, wanted: object
+) -> None:
     sound = compress(PLAIN)
     outcomes = []
     for number in range(40):
@@ -102,7 +104,7 @@ def test_no_flipped_bit_gives_a_wrong_array(path: Path, compress: Compress, want
 
 @pytest.mark.parametrize("wanted", [np.s_[...], np.s_[0], np.s_[-1]])
 @pytest.mark.parametrize("lost", [1, 4, 8, 2000])
-def test_no_stream_that_is_cut_short_gives_an_array(
+def test_truncated_stream_is_an_error(
     path: Path, compress: Compress, wanted: object, lost: int
 ) -> None:
     put(path, compress(PLAIN)[:-lost])
@@ -111,7 +113,7 @@ def test_no_stream_that_is_cut_short_gives_an_array(
 
 
 @pytest.mark.parametrize("at", [-8, -5, -4, -1], ids=["crc", "crc end", "length", "length end"])
-def test_checksum_and_length_of_gzip_are_compared(path: Path, at: int) -> None:
+def test_checksum_and_length_of_gzip_are_verified(path: Path, at: int) -> None:
     damaged = bytearray(stored(PLAIN))
     damaged[at] ^= 1
     put(path, bytes(damaged))
@@ -124,7 +126,7 @@ def test_checksum_and_length_of_gzip_are_compared(path: Path, at: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gzip", "bzip2"])
-def test_damage_behind_the_frames_is_damage(path: Path, kind: str) -> None:
+def test_damage_after_the_frames_is_an_error(path: Path, kind: str) -> None:
     damaged = bytearray(WAYS[kind](b"something else" * 100))
     damaged[-6] ^= 1
     put(path, WAYS[kind](PLAIN) + bytes(damaged))
@@ -133,7 +135,7 @@ def test_damage_behind_the_frames_is_damage(path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("more", [b"\0" * 5000, b"appended by hand", b"\x1f", b"B"])
-def test_what_is_no_stream_behind_a_sound_one_is_left_out(
+def test_other_data_after_an_undamaged_stream_are_ignored(
     path: Path, compress: Compress, more: bytes
 ) -> None:
     put(path, compress(PLAIN) + more)
@@ -146,7 +148,7 @@ def test_zeros_between_members_of_gzip_are_padding(path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gzip stored members", "bzip2 streams"])
-def test_a_member_whose_first_byte_is_damaged_ends_the_file(path: Path, kind: str) -> None:
+def test_member_whose_first_byte_is_damaged_ends_the_stream(path: Path, kind: str) -> None:
     one = WAYS[kind.split(" ")[0]](PLAIN[:10_000])
     if kind.startswith("gzip"):
         one = stored(PLAIN[:10_000])
@@ -160,7 +162,7 @@ def test_a_member_whose_first_byte_is_damaged_ends_the_file(path: Path, kind: st
 
 
 @pytest.mark.parametrize("beyond", [-2, -1, 0, 1])
-def test_a_member_may_begin_anywhere_in_what_is_fetched_at_a_time(path: Path, beyond: int) -> None:
+def test_member_may_start_anywhere_in_a_fetched_piece(path: Path, beyond: int) -> None:
     noise = np.random.default_rng(1).integers(0, 2**16, (9, 512, 512), "uint16")
     plain = mrc_bytes(noise)
     fetched = DEFAULT_LIMITS.stream_piece
@@ -174,7 +176,7 @@ def test_a_member_may_begin_anywhere_in_what_is_fetched_at_a_time(path: Path, be
     np.testing.assert_array_equal(mrcdist.plan_mrc(path).source[...], noise)
 
 
-def test_reading_a_part_again_does_not_go_to_the_end_again() -> None:
+def test_second_read_of_a_part_does_not_read_to_the_end() -> None:
     noise = np.random.default_rng(1).integers(0, 2**16, (48, 512, 512), "uint16")
     with async_store() as store:
         store.files["bucket/a.mrc.gz"] = stored(mrc_bytes(noise))
@@ -187,7 +189,7 @@ def test_reading_a_part_again_does_not_go_to_the_end_again() -> None:
     assert requests == [7, 1]  # of 4 MiB each
 
 
-def test_memory_does_not_grow_with_the_rest_of_the_stream(path: Path) -> None:
+def test_memory_is_independent_of_the_length_of_the_stream(path: Path) -> None:
     put(path, gzip.compress(mrc_bytes(np.zeros((256, 512, 512), np.uint16)), mtime=0))
     source = mrcdist.plan_mrc(path).source
     tracemalloc.start()
@@ -199,7 +201,7 @@ def test_memory_does_not_grow_with_the_rest_of_the_stream(path: Path) -> None:
 
 
 def test_stream_that_is_replaced_in_a_store_without_versions_is_reported_as_changed() -> None:
-    """Damaged when read, and sound when read again: somebody else wrote the file meanwhile."""
+    """Damaged at first and intact when read again: the file was overwritten in between."""
     sound = deflated(PLAIN)
     reads = []
 

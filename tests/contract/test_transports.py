@@ -202,7 +202,7 @@ def test_read_ends_at_the_end_of_the_file(stored: Object) -> None:
 def test_progress_is_reported_as_declared(stored: Object) -> None:
     transport = transport_of(stored)
     _, told = get(transport, 0, len(CONTENT))
-    assert (told > 0) == transport.reports_progress
+    assert (told > 0) == transport.pinned
 
 
 def test_get_or_check_raises_for_another_version(stored: Object) -> None:

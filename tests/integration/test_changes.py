@@ -1,4 +1,4 @@
-"""A file that changes under the tasks is an error, and never a mixture of old and new."""
+"""Files that change after planning raise an error; old and new data are never mixed."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def kind_of(plan: Plan) -> str:
 
 
 def once(proxy: CountingProxy, number: int, act: Callable[[], object]) -> None:
-    """Act when so many requests have arrived, before the last of them is answered."""
+    """Call a function when a number of requests have arrived, before the last response."""
     arrived = 0
 
     def respond(_: Exchange) -> None:
@@ -79,7 +79,7 @@ def once(proxy: CountingProxy, number: int, act: Callable[[], object]) -> None:
 
 
 class TestObject:
-    """Versions of an object are told apart by its ETag."""
+    """Versions of an object are identified by its ETag."""
 
     @pytest.fixture
     def plan(self, bucket: Bucket, proxy: CountingProxy) -> Plan:
@@ -91,7 +91,7 @@ class TestObject:
     @pytest.mark.parametrize(
         "new", [NEW, NEW[:32], np.concatenate([NEW, NEW])], ids=["same size", "shorter", "longer"]
     )
-    def test_an_object_overwritten_within_a_chunk_is_an_error(
+    def test_object_overwritten_within_a_chunk_is_an_error(
         self, plan: Plan, bucket: Bucket, proxy: CountingProxy, new: np.ndarray
     ) -> None:
         once(proxy, 3, lambda: bucket.put("movie.mrc", mrc_bytes(new)))
@@ -99,7 +99,7 @@ class TestObject:
             plan.source[...]
         assert "read_mrc again" in error.value.remedy
 
-    def test_an_object_deleted_within_a_chunk_is_an_error(
+    def test_object_deleted_within_a_chunk_is_an_error(
         self, plan: Plan, bucket: Bucket, proxy: CountingProxy
     ) -> None:
         once(proxy, 3, lambda: bucket.delete("movie.mrc"))
@@ -107,7 +107,7 @@ class TestObject:
             plan.source[...]
 
     @pytest.mark.parametrize("consistency", ["strict", "size", "off"])
-    def test_an_object_replaced_by_one_of_the_same_size(
+    def test_object_replaced_by_one_of_the_same_size_is_an_error(
         self, plan: Plan, bucket: Bucket, consistency: str
     ) -> None:
         bucket.put("movie.mrc", mrc_bytes(NEW))
@@ -119,7 +119,7 @@ class TestObject:
                 np.testing.assert_array_equal(plan.source[5], NEW[5])
 
     @pytest.mark.parametrize("consistency", ["strict", "size", "off"])
-    def test_an_object_replaced_by_a_longer_one(
+    def test_object_replaced_by_a_longer_one_is_an_error(
         self, plan: Plan, bucket: Bucket, consistency: str
     ) -> None:
         bucket.put("movie.mrc", mrc_bytes(np.concatenate([NEW, NEW])))
@@ -131,7 +131,7 @@ class TestObject:
                     plan.source[5]
 
     @pytest.mark.parametrize("consistency", ["strict", "size", "off"])
-    def test_an_object_replaced_by_one_without_the_bytes(
+    def test_object_replaced_by_a_shorter_one_is_an_error(
         self, plan: Plan, bucket: Bucket, consistency: str
     ) -> None:
         bucket.put("movie.mrc", mrc_bytes(NEW[:32]))
@@ -142,7 +142,7 @@ class TestObject:
 
 
 class TestVersionedObject:
-    """Versions of an object are told apart by its VersionId; the planned one is read."""
+    """Versions of an object are identified by its VersionId; the planned one is read."""
 
     @pytest.fixture(params=[False, True], ids=["", "version_aware"])
     def plan(self, request: pytest.FixtureRequest, versioned: Bucket, proxy: CountingProxy) -> Plan:
@@ -153,21 +153,21 @@ class TestVersionedObject:
         assert kind_of(plan) == "version_id"
         return plan
 
-    def test_an_object_overwritten_within_a_chunk_gives_the_planned_version(
+    def test_planned_version_of_an_overwritten_object_is_read(
         self, plan: Plan, versioned: Bucket, proxy: CountingProxy
     ) -> None:
         once(proxy, 3, lambda: versioned.put("movie.mrc", mrc_bytes(NEW)))
         with dask.config.set({"mrcdist.sub-range": 1024}):
             np.testing.assert_array_equal(plan.source[...], OLD)
 
-    def test_an_object_deleted_within_a_chunk_gives_the_planned_version(
+    def test_planned_version_of_a_deleted_object_is_read(
         self, plan: Plan, versioned: Bucket, proxy: CountingProxy
     ) -> None:
         once(proxy, 3, lambda: versioned.delete("movie.mrc"))
         with dask.config.set({"mrcdist.sub-range": 1024}):
             np.testing.assert_array_equal(plan.source[...], OLD)
 
-    def test_a_version_that_was_deleted_is_an_error(self, plan: Plan, versioned: Bucket) -> None:
+    def test_deleted_version_is_an_error(self, plan: Plan, versioned: Bucket) -> None:
         version = plan.source.parts[0].file.version.value
         versioned.server.client.delete_object(
             Bucket=versioned.name, Key="movie.mrc", VersionId=version
@@ -176,16 +176,14 @@ class TestVersionedObject:
             plan.source[0]
 
     @pytest.mark.parametrize("consistency", ["size", "off"])
-    def test_the_newest_version_is_read_where_consistency_is_not_strict(
+    def test_newest_version_is_read_if_consistency_is_not_strict(
         self, plan: Plan, versioned: Bucket, consistency: str
     ) -> None:
         versioned.put("movie.mrc", mrc_bytes(NEW))
         with dask.config.set({"mrcdist.consistency": consistency}):
             np.testing.assert_array_equal(plan.source[...], NEW)
 
-    def test_a_version_named_in_the_url_is_read(
-        self, versioned: Bucket, proxy: CountingProxy
-    ) -> None:
+    def test_version_in_the_url_is_read(self, versioned: Bucket, proxy: CountingProxy) -> None:
         url = versioned.put("movie.mrc", mrc_bytes(OLD))
         head = versioned.server.client.head_object(Bucket=versioned.name, Key="movie.mrc")
         versioned.put("movie.mrc", mrc_bytes(NEW[:32]))
@@ -193,10 +191,10 @@ class TestVersionedObject:
         plan = plan_mrc(named, storage_options=proxy.server.storage_options())
         np.testing.assert_array_equal(plan.source[...], OLD)
 
-    def test_an_object_overwritten_while_it_is_planned(
+    def test_object_overwritten_during_planning_is_read_as_one_version(
         self, versioned: Bucket, proxy: CountingProxy
     ) -> None:
-        """Header and data are of one version, not one of each."""
+        """Header and data are of the same version."""
         url = versioned.put("movie.mrc", mrc_bytes(OLD))
         turned = NEW.astype(">u2").reshape(8, 64, 8)
         once(proxy, 2, lambda: versioned.put("movie.mrc", mrc_bytes(turned, byteorder=">")))
@@ -205,7 +203,7 @@ class TestVersionedObject:
 
 
 class TestOtherStores:
-    """Versions are told apart by what a store says of them: a date, or only the size."""
+    """Versions are identified by what a store reports: a date, or only the size."""
 
     @pytest.fixture
     def plan(self) -> Plan:
@@ -216,20 +214,20 @@ class TestOtherStores:
         return plan
 
     @pytest.mark.parametrize("new", [NEW, NEW[:32]], ids=["same size", "shorter"])
-    def test_a_file_overwritten_in_memory_is_an_error(self, plan: Plan, new: np.ndarray) -> None:
+    def test_file_overwritten_in_memory_is_an_error(self, plan: Plan, new: np.ndarray) -> None:
         with fsspec.open("memory://changes/movie.mrc", "wb") as file:
             file.write(mrc_bytes(new))
         with pytest.raises(FileChangedError):
             plan.source[3]
 
-    def test_a_file_deleted_in_memory_is_an_error(self, plan: Plan) -> None:
+    def test_file_deleted_in_memory_is_an_error(self, plan: Plan) -> None:
         fsspec.filesystem("memory").rm("/changes/movie.mrc")
         with pytest.raises(MissingFileError):
             plan.source[3]
 
 
 def zipped(numbers: np.ndarray) -> bytes:
-    """Stored, not compressed, and with one date: archives that differ in nothing but the bytes."""
+    """Write an uncompressed archive with a fixed date, so that only the contents differ."""
     with zipfile.ZipFile(raw := io.BytesIO(), "w") as archive:
         archive.writestr(zipfile.ZipInfo("movie.mrc"), mrc_bytes(numbers))
     return raw.getvalue()
@@ -244,7 +242,7 @@ def tarred(numbers: np.ndarray) -> bytes:
 
 
 class TestArchive:
-    """A member of an archive is as old as the archive."""
+    """The version of a member includes that of the archive."""
 
     @pytest.fixture(params=[zipped, tarred])
     def packed(self, request: pytest.FixtureRequest) -> Callable[[np.ndarray], bytes]:
@@ -260,7 +258,7 @@ class TestArchive:
         stat = path.stat()
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
 
-    def test_an_archive_that_was_replaced_is_an_error_until_planned_again(
+    def test_replaced_archive_is_an_error_until_planned_again(
         self, tmp_path: Path, packed: Callable[[np.ndarray], bytes], cache: str
     ) -> None:
         path = tmp_path / "all"
@@ -273,7 +271,7 @@ class TestArchive:
             plan.source[3]
         np.testing.assert_array_equal(plan_mrc(url).source[3], NEW[3])
 
-    def test_an_archive_replaced_within_a_chunk_is_an_error(
+    def test_archive_replaced_within_a_chunk_is_an_error(
         self,
         tmp_path: Path,
         packed: Callable[[np.ndarray], bytes],
@@ -297,7 +295,7 @@ class TestArchive:
             plan.source[...]
         assert reads >= 3
 
-    def test_an_archive_in_an_object_that_was_replaced_is_an_error(self, bucket: Bucket) -> None:
+    def test_archive_in_a_replaced_object_is_an_error(self, bucket: Bucket) -> None:
         url = bucket.put("all.zip", zipped(OLD))
         plan = plan_mrc(f"zip://movie.mrc::{url}", storage_options={"s3": bucket.storage_options()})
         np.testing.assert_array_equal(plan.source[...], OLD)
@@ -306,8 +304,8 @@ class TestArchive:
             plan.source[...]
 
 
-class TestWebServersThatSayLittle:
-    def test_a_version_of_the_whole_file_only_is_refused_by_tasks(self) -> None:
+class TestWebServersWithFewHeaders:
+    def test_version_reported_only_for_the_whole_file_is_refused_by_tasks(self) -> None:
         with file_server(
             mrc_bytes(OLD), etag=lambda request: '"1"' if request.command == "HEAD" else None
         ) as url:
@@ -318,8 +316,8 @@ class TestWebServersThatSayLittle:
             with dask.config.set({"mrcdist.consistency": "size"}):
                 np.testing.assert_array_equal(source[...], OLD)
 
-    def test_a_weak_version_of_a_part_is_accepted(self) -> None:
-        """A weak version of it, as servers tell that compress some answers."""
+    def test_weak_version_of_a_part_is_accepted(self) -> None:
+        """Servers that compress some responses report weak ETags."""
 
         def etag(request: BaseHTTPRequestHandler) -> str:
             return '"1"' if request.command == "HEAD" else 'W/"1"'
@@ -333,7 +331,7 @@ class TestWebServersThatSayLittle:
                     current_version(source.parts[0].file.location) == source.parts[0].file.version
                 )
 
-    def test_nothing_but_the_size_is_warned_of(self) -> None:
+    def test_unversioned_file_is_read_with_a_warning(self) -> None:
         with file_server(mrc_bytes(OLD), etag=lambda _: None) as url:
             with pytest.warns(MrcdistWarning, match="reports only a size"):
                 plan = plan_mrc([url, f"{url}?2"], metadata_file=None)
@@ -351,10 +349,10 @@ class TestWebServersThatSayLittle:
     ],
     ids=["date", "nginx's ETag"],
 )
-def test_a_file_exchanged_within_the_second_of_its_date_is_an_error(
+def test_file_replaced_within_the_second_of_its_date_is_an_error(
     validator: Callable[[int, int], dict[str, str]],
 ) -> None:
-    """Servers that date files by whole seconds: planning waits until the second is over."""
+    """With dates in whole seconds, planning waits until the second is over."""
     size, requests = len(mrc_bytes(OLD)), []
     put_at = int(time.time()) - 100
     with web_store(lambda _: validator(put_at, size)) as store:
@@ -373,7 +371,7 @@ def test_a_file_exchanged_within_the_second_of_its_date_is_an_error(
             source[...]
 
 
-def test_a_server_whose_date_is_always_now_is_waited_for_once() -> None:
+def test_server_whose_date_is_always_now_causes_one_wait() -> None:
     def now(ahead: float) -> str:  # no second must end between this and the answer's own date
         return formatdate(time.time() + ahead, usegmt=True)
 
@@ -393,13 +391,13 @@ def test_a_server_whose_date_is_always_now_is_waited_for_once() -> None:
 
 
 def overwrite(path: Path) -> None:
-    """Write in place: the same file, the same size."""
+    """Overwrite the file in place, with the same size."""
     with path.open("r+b") as file:
         file.write(mrc_bytes(NEW))
 
 
 def replace(path: Path) -> None:
-    """Move another file there, as rsync and most editors do."""
+    """Replace the file by a rename, as rsync and most editors do."""
     other = path.with_suffix(".new")
     other.write_bytes(mrc_bytes(NEW))
     other.rename(path)
@@ -419,7 +417,7 @@ CHANGES = {"overwritten": overwrite, "replaced": replace, "appended to": append,
 
 
 class TestLocalFile:
-    """Versions of a file are told apart by size and times of modification and change, in ns."""
+    """Versions of a file are identified by size, mtime and ctime (in ns)."""
 
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
@@ -440,7 +438,7 @@ class TestLocalFile:
 
     @pytest.mark.usefixtures("io")
     @pytest.mark.parametrize("change", CHANGES)
-    def test_a_file_changed_between_two_chunks_is_an_error(
+    def test_file_changed_between_two_chunks_is_an_error(
         self, plan: Plan, path: Path, change: str
     ) -> None:
         np.testing.assert_array_equal(plan.source[:8], OLD[:8])
@@ -450,7 +448,7 @@ class TestLocalFile:
         assert str(path) in error.value.problem
 
     @pytest.mark.usefixtures("io")
-    def test_a_file_touched_by_a_nanosecond_is_an_error(self, plan: Plan, path: Path) -> None:
+    def test_file_newer_by_a_nanosecond_is_an_error(self, plan: Plan, path: Path) -> None:
         stat = path.stat()
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
         if path.stat().st_mtime_ns == stat.st_mtime_ns:
@@ -460,7 +458,7 @@ class TestLocalFile:
 
     @pytest.mark.usefixtures("io")
     @pytest.mark.parametrize("change", ["overwritten", "replaced"])
-    def test_other_content_of_the_same_size_and_time_of_modification_is_an_error(
+    def test_other_content_with_the_same_size_and_mtime_is_an_error(
         self, plan: Plan, path: Path, change: str
     ) -> None:
         stat = path.stat()
@@ -471,13 +469,13 @@ class TestLocalFile:
             plan.source[0]
 
     @pytest.mark.usefixtures("io")
-    def test_a_deleted_file_is_an_error(self, plan: Plan, path: Path) -> None:
+    def test_deleted_file_is_an_error(self, plan: Plan, path: Path) -> None:
         path.unlink()
         with pytest.raises(MissingFileError):
             plan.source[0]
 
     @pytest.mark.parametrize("change", CHANGES)
-    def test_a_file_changed_while_a_chunk_is_read_is_an_error(
+    def test_file_changed_while_a_chunk_is_read_is_an_error(
         self, plan: Plan, path: Path, change: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         class ChangedOnceRead(io.FileIO):
@@ -500,7 +498,7 @@ class TestLocalFile:
 
     @pytest.mark.parametrize("consistency", ["size", "off"])
     @pytest.mark.usefixtures("io")
-    def test_a_changed_file_is_read_where_consistency_is_not_strict(
+    def test_changed_file_is_read_if_consistency_is_not_strict(
         self, plan: Plan, path: Path, consistency: str
     ) -> None:
         overwrite(path)
@@ -508,9 +506,7 @@ class TestLocalFile:
             np.testing.assert_array_equal(plan.source[...], NEW)
 
     @pytest.mark.usefixtures("io")
-    def test_missing_bytes_are_an_error_whatever_the_consistency(
-        self, plan: Plan, path: Path
-    ) -> None:
+    def test_missing_bytes_are_an_error_with_any_consistency(self, plan: Plan, path: Path) -> None:
         truncate(path)
         with dask.config.set({"mrcdist.consistency": "off"}):
             np.testing.assert_array_equal(plan.source[:32], OLD[:32])
@@ -519,14 +515,12 @@ class TestLocalFile:
         with dask.config.set({"mrcdist.consistency": "size"}), pytest.raises(FileChangedError):
             plan.source[:32]
 
-    def test_a_growing_file_is_read_where_consistency_is_off(self, plan: Plan, path: Path) -> None:
+    def test_growing_file_is_read_if_consistency_is_off(self, plan: Plan, path: Path) -> None:
         append(path)
         with dask.config.set({"mrcdist.consistency": "off"}):
             np.testing.assert_array_equal(plan.source[...], OLD)
 
-    def test_an_array_of_a_file_written_to_meanwhile_has_nothing_of_the_new_version(
-        self, tmp_path: Path
-    ) -> None:
+    def test_array_of_a_file_being_overwritten_contains_no_new_data(self, tmp_path: Path) -> None:
         path = tmp_path / "restless.mrc"
         versions = [mrc_bytes(np.full((256, 32, 32), number, np.uint16)) for number in range(30)]
         path.write_bytes(versions[0])
@@ -552,7 +546,7 @@ class TestOnWorkers:
     @pytest.mark.parametrize(
         ("change", "error"), [(truncate, FileChangedError), (Path.unlink, MissingFileError)]
     )
-    def test_the_error_comes_back_from_a_worker(
+    def test_error_is_passed_on_from_a_worker(
         self, cluster: Client, tmp_path: Path, change: Any, error: type[Exception]
     ) -> None:
         path = tmp_path / "movie.mrc"
@@ -567,8 +561,8 @@ class TestOnWorkers:
         assert set(cluster.run(os.getpid).values()) == pids
 
     @pytest.mark.parametrize("io", [pytest.param("read", marks=pytest.mark.slow), "map"])
-    def test_a_file_truncated_under_a_chunk_that_is_in_use(self, tmp_path: Path, io: str) -> None:
-        """A read chunk is the worker's own. A mapped one is not: the kernel kills who touches it.
+    def test_file_truncated_while_a_chunk_is_in_use(self, tmp_path: Path, io: str) -> None:
+        """A chunk that was read is a copy. Touching a mapped one kills the process.
 
         dask then starts the task again, on a worker that lives, and there it is an error.
         """
@@ -592,14 +586,14 @@ class TestOnWorkers:
 
 
 def sum_after_truncation(source: MrcSource, path: Path) -> int:
-    """Read all, truncate the file, and then use what was read."""
+    """Read everything, truncate the file, then use the data."""
     block = source[...]
     os.truncate(path, 1024)
     return int(block.sum())
 
 
-class TestDifferentSurroundings:
-    """Working folder, time zone and user of a worker are others than the client's."""
+class TestDifferentEnvironments:
+    """Workers have another working folder, time zone or user than the client."""
 
     def test_workers_may_have_another_working_folder_and_time_zone(
         self, tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
@@ -622,9 +616,7 @@ class TestDifferentSurroundings:
             monkeypatch.undo()
             time.tzset()
 
-    def test_a_date_means_the_same_in_every_time_zone(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_dates_are_independent_of_the_time_zone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with fsspec.open("memory://zones/movie.mrc", "wb") as file:
             file.write(mrc_bytes(OLD))
         plan = plan_mrc("memory://zones/movie.mrc")
@@ -661,7 +653,7 @@ class TestDifferentSurroundings:
         assert "(pid " in str(caught.value)
 
 
-def test_what_must_hold_depends_on_the_consistency() -> None:
+def test_required_part_of_a_version_depends_on_the_consistency() -> None:
     version = Version(10, "etag", "abc")
     assert version.required("strict") == version
     assert version.required("size") == Version(10)

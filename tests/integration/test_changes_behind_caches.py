@@ -1,4 +1,4 @@
-"""A file that is exchanged behind a cache of fsspec or in an archive: an error, or one version."""
+"""Files replaced behind a cache of fsspec, or in an archive: an error, or one version."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def store_without_versions(request: pytest.FixtureRequest) -> Iterator[Store]:
 def read_while_exchanged(
     store: Store, url: str, packed: Callable[[bytes], bytes] = bytes, step: int = 1
 ) -> list[int]:
-    """Exchange the file before request 1, 2, 3, …; what was read each time, 0 for an error."""
+    """Replace the file before request 1, 2, 3, …; return the results, 0 for an error."""
     read = []
     for number in range(1, 100, step):
         store.put(packed(mrc_bytes(OLD)))
@@ -80,7 +80,7 @@ def read_while_exchanged(
 
 @pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
 @pytest.mark.parametrize("cache", ["blockcache", "cached", "filecache", "simplecache"])
-def test_a_file_exchanged_behind_a_cache_is_an_error_or_of_one_version(
+def test_file_replaced_behind_a_cache_is_an_error_or_one_version(
     store: Store, cache: str, request: pytest.FixtureRequest
 ) -> None:
     if "web none" in request.node.name and cache in ("blockcache", "cached"):
@@ -92,17 +92,17 @@ def test_a_file_exchanged_behind_a_cache_is_an_error_or_of_one_version(
 
 @pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
 @pytest.mark.parametrize("cache", ["blockcache", "cached", "filecache", "simplecache"])
-def test_a_plan_after_a_change_reads_the_file_as_it_is(store: Store, cache: str) -> None:
+def test_plan_made_after_a_change_reads_the_new_file(store: Store, cache: str) -> None:
     for numbers in (OLD, NEW, OLD):
         store.put(mrc_bytes(numbers))
         plan = plan_mrc([f"{cache}::{store.url}"], metadata_file=None, tilt_file=None)
         np.testing.assert_array_equal(plan.source[...], numbers)
 
 
-def test_a_copy_of_a_file_without_versions_is_that_which_was_planned(
+def test_copy_of_an_unversioned_file_must_have_the_planned_content(
     store_without_versions: Store,
 ) -> None:
-    """A worker that has no copy yet fetches one, which must have the planned bytes."""
+    """A worker without a copy fetches one, which must have the planned content."""
     store = store_without_versions
     store.put(mrc_bytes(OLD))
     url, options = f"simplecache::{store.url}", {"metadata_file": None, "tilt_file": None}
@@ -134,9 +134,7 @@ def test_archives_without_versions_are_refused(
 
 @pytest.mark.filterwarnings("ignore:.*is not used, every read goes to the store")
 @pytest.mark.parametrize("cache", ["", "simplecache::"])
-def test_an_archive_that_is_exchanged_is_an_error_or_of_one_version(
-    store_with_etags: Store, cache: str
-) -> None:
+def test_replaced_archive_is_an_error_or_one_version(store_with_etags: Store, cache: str) -> None:
     url = f"tar://a.mrc::{cache}{store_with_etags.url}"
     read = read_while_exchanged(store_with_etags, url, tarred, step=9)
     assert read[-1] == 1
@@ -156,7 +154,7 @@ class TestUnusedCaches:
             ("blockcache::", "blockcache::"),
         ],
     )
-    def test_caches_that_keep_old_bytes_are_left_out_of_a_url(self, url: str, kept: str) -> None:
+    def test_caches_with_stale_bytes_are_removed_from_a_url(self, url: str, kept: str) -> None:
         assert Location.of(url).url == kept
 
     @pytest.mark.parametrize(
@@ -172,10 +170,10 @@ class TestUnusedCaches:
             ("simplecache::s3://b/a", {"s3": {"anon": True}}, {"s3": {"anon": True}}),
         ],
     )
-    def test_options_of_the_store_stay(self, url: str, given: dict, kept: dict) -> None:
+    def test_options_of_the_store_are_kept(self, url: str, given: dict, kept: dict) -> None:
         assert Location.of(url, given).storage_options == kept
 
-    def test_cache_that_is_not_used_is_named_once(self, tmp_path) -> None:
+    def test_unused_cache_is_reported_once(self, tmp_path) -> None:
         paths = [tmp_path / name for name in ("a.mrc", "b.mrc")]
         for path in paths:
             path.write_bytes(mrc_bytes(OLD))

@@ -27,7 +27,7 @@ SIDES = (64, 72)  # of the frames of either version, which differ in every byte 
 
 
 def with_symmetry(number: int) -> bytes:
-    """A file with 400 records of text in its extended header, each of one letter."""
+    """Return a file with 400 text records in its extended header, all of one letter."""
     letter = b"AB"[number : number + 1]
     data = np.full((2, SIDES[number], 8), number, np.uint16)
     return mrc_bytes(data, extended=letter * 80 * 400, exttyp=b"CCP4")
@@ -62,13 +62,13 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
 
 @pytest.fixture
 def small_requests() -> Iterator[None]:
-    """Follow compressed sections by many requests."""
+    """Make many requests to follow compressed sections."""
     with dask.config.set({"mrcdist.sub-range": 64}):
         yield
 
 
 def opened(store: Store) -> Any:
-    """All that an opening finds out but the version."""
+    """Return everything found by opening a file, except the version."""
     plan = plan_mrc(store.url, storage_options=store.options, metadata_file=None)
     [part] = plan.source.parts
     sections = None if part.sections is None else tuple(map(int, part.sections.offsets))
@@ -78,7 +78,7 @@ def opened(store: Store) -> Any:
 
 @pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
 @pytest.mark.usefixtures("small_requests")
-def test_a_file_exchanged_before_any_request_is_an_error_or_of_one_version(
+def test_file_replaced_during_opening_is_an_error_or_one_version(
     store: Store, contents: tuple[bytes, bytes]
 ) -> None:
     old, new = contents
@@ -102,7 +102,7 @@ def test_a_file_exchanged_before_any_request_is_an_error_or_of_one_version(
     assert outcomes[-1] == 1  # it was not exchanged
 
 
-def test_a_sidecar_is_of_one_version(store: Store) -> None:
+def test_sidecar_is_read_as_one_version(store: Store) -> None:
     old, new = b"Frame Width = 8\n" * 5000, b"Frame Width = 9\n" * 6000
     for number in range(1, 20):
         store.put(old)
@@ -116,7 +116,7 @@ def test_a_sidecar_is_of_one_version(store: Store) -> None:
 
 @pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
 @pytest.mark.usefixtures("small_requests")
-def test_a_file_that_becomes_shorter_while_it_is_opened_is_not_waited_for(
+def test_file_truncated_during_opening_is_not_retried(
     store: Store, contents: tuple[bytes, bytes]
 ) -> None:
     old, _ = contents

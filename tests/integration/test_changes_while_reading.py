@@ -23,7 +23,7 @@ SHAPE = (20, 512, 512)
 
 
 def numbers(version: int) -> np.ndarray:
-    """Noise, so that no way of compressing makes a difference to the size; odd, or even."""
+    """Return odd or even noise, which has the same size with any compression."""
     noise = np.random.default_rng(version).integers(0, 2**14, SHAPE, np.int16)
     return (2 * noise + version).astype(np.int16)
 
@@ -52,7 +52,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
 
 
 def version_read(store: Store) -> int:
-    """Plan and read; return the version that all numbers are of."""
+    """Plan and read; return the version of all numbers."""
     source = plan_mrc(store.url, storage_options=store.options, metadata_file=None).source
     found = source[...]
     version = int(found[0, 0, 0]) % 2
@@ -61,7 +61,7 @@ def version_read(store: Store) -> int:
 
 
 @pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
-def test_an_array_of_a_file_exchanged_before_any_request_is_an_error_or_of_one_version(
+def test_file_replaced_before_any_request_is_an_error_or_one_version(
     store: Store, contents: tuple[bytes, bytes], request: pytest.FixtureRequest
 ) -> None:
     kind, content = (request.node.callspec.params[name] for name in ("store", "contents"))
@@ -85,7 +85,7 @@ def test_an_array_of_a_file_exchanged_before_any_request_is_an_error_or_of_one_v
 
 
 @pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
-def test_a_file_that_becomes_shorter_while_it_is_read_is_not_waited_for(store: Store) -> None:
+def test_file_truncated_while_it_is_read_is_not_retried(store: Store) -> None:
     old = mrc_bytes(numbers(0)[:2])
     with dask.config.set({"mrcdist.sub-range": "256 KiB", "mrcdist.concurrency": 1}):
         for number in range(1, 100):

@@ -81,7 +81,7 @@ def movie(bucket: Bucket) -> str:
 
 @pytest.fixture
 def plan(movie: str, proxy: CountingProxy) -> Plan:
-    """The plan of a movie, made while all was well."""
+    """A plan of a movie, made before the faults."""
     plan = plan_mrc(movie, storage_options=proxy.server.storage_options())
     proxy.clear()
     return plan
@@ -105,9 +105,9 @@ PASSING = {
 }
 
 
-class TestFaultsThatPass:
+class TestTransientFaults:
     @pytest.mark.parametrize("name", PASSING)
-    def test_passing_faults_give_the_exact_array(
+    def test_array_is_exact_after_transient_faults(
         self, plan: Plan, proxy: CountingProxy, name: str
     ) -> None:
         proxy.respond = first(2, PASSING[name])
@@ -115,7 +115,7 @@ class TestFaultsThatPass:
             np.testing.assert_array_equal(plan.source[...], NUMBERS)
 
     @pytest.mark.parametrize("name", sorted(set(PASSING) - {"reset at once", "end at once"}))
-    def test_passing_faults_cost_the_failed_requests_and_no_others(
+    def test_only_failed_requests_are_retried(
         self, plan: Plan, proxy: CountingProxy, name: str
     ) -> None:
         before = stats.snapshot()
@@ -126,14 +126,14 @@ class TestFaultsThatPass:
         assert stats.snapshot().retries == before.retries + 1
         assert stats.snapshot().requests == before.requests + PARTS
 
-    def test_a_silence_shorter_than_the_stall_is_waited_for(
+    def test_pauses_shorter_than_the_stall_timeout_are_tolerated(
         self, plan: Plan, proxy: CountingProxy
     ) -> None:
         proxy.respond = first(PARTS, Fault("stall", after=200, seconds=0.2))
         plan.source[...]
         assert set(gets(proxy).values()) == {1}
 
-    def test_a_silence_is_cut_short_whatever_the_clients_own_limits(
+    def test_stall_timeout_applies_whatever_the_timeouts_of_the_client(
         self, movie: str, proxy: CountingProxy
     ) -> None:
         patient = {**proxy.server.storage_options(), "config_kwargs": {"read_timeout": 600}}
@@ -142,7 +142,7 @@ class TestFaultsThatPass:
         with dask.config.set(SHORT):
             np.testing.assert_array_equal(plan.source[...], NUMBERS)
 
-    def test_a_steady_answer_may_take_longer_than_the_deadline(self) -> None:
+    def test_steady_response_may_take_longer_than_the_deadline(self) -> None:
         before = stats.snapshot()
         with file_server(mrc_bytes(NUMBERS), pieces=12, pause=0.2) as url:
             source = plan_mrc(url, metadata_file=None).source
@@ -150,7 +150,7 @@ class TestFaultsThatPass:
                 np.testing.assert_array_equal(source[:8], NUMBERS[:8])
         assert stats.snapshot().retries == before.retries
 
-    def test_an_array_is_exact_though_one_request_in_twenty_fails(
+    def test_array_is_exact_if_one_request_in_twenty_fails(
         self, thousand: tuple[Plan, Array], proxy: CountingProxy
     ) -> None:
         plan, numbers = thousand
@@ -164,10 +164,10 @@ class TestFaultsThatPass:
         assert asked.total() >= 1000 + broken
         assert broken > 30
 
-    def test_failed_requests_of_a_thousand_are_repeated_and_no_others(
+    def test_only_failed_requests_of_a_thousand_are_retried(
         self, thousand: tuple[Plan, Array], proxy: CountingProxy
     ) -> None:
-        """Without silences, of which only a clock tells: the count is exact."""
+        """Without stalls, which depend on timing, the count is exact."""
         plan, numbers = thousand
         faults = one_in_twenty([fault for fault in PASSING.values() if fault.kind != "stall"])
         proxy.respond = answering(faults)
@@ -181,7 +181,7 @@ class TestFaultsThatPass:
 
     @pytest.fixture
     def thousand(self, bucket: Bucket, proxy: CountingProxy) -> Iterator[tuple[Plan, Array]]:
-        """A file that takes 1,000 requests, 32 of them at a time."""
+        """Plan a file of 1,000 requests, 32 of them at a time."""
         numbers = np.random.default_rng(2).integers(0, 2**16, (1000, 16, 16), np.uint16)
         url = bucket.put("long.mrc", mrc_bytes(numbers))
         plan = plan_mrc(url, storage_options=proxy.server.storage_options())
@@ -192,7 +192,7 @@ class TestFaultsThatPass:
 
 
 def one_in_twenty(kinds: list[Fault]) -> list[Fault | None]:
-    """Faults of requests in the order in which they arrive."""
+    """Return a responder with faults for requests in the order of their arrival."""
     dice = random.Random(3)
     return [dice.choice(kinds) if dice.random() < 0.05 else None for _ in range(2000)]
 
@@ -203,12 +203,12 @@ def answering(faults: list[Fault | None]) -> Callable[[Exchange], Fault | None]:
 
 
 class TestTurns:
-    """Requests of a process take turns, at most so many in flight."""
+    """The number of requests in flight of a process is limited."""
 
-    def test_a_sick_store_keeps_no_turn_while_it_is_waited_for(
+    def test_failing_store_does_not_block_others_between_attempts(
         self, movie: str, proxy: CountingProxy
     ) -> None:
-        """One request at a time: a healthy store is read between the attempts at a sick one."""
+        """With one request at a time, a healthy store is read between the attempts at another."""
         well = threading.Event()
         patience = {"mrcdist.retries": 10**6, "mrcdist.deadline": 20}
         with (
@@ -227,7 +227,7 @@ class TestTurns:
             well.set()
             np.testing.assert_array_equal(reading.result(), NUMBERS)
 
-    def test_the_limit_of_a_process_is_one_whatever_the_pools(
+    def test_limit_of_a_process_applies_to_all_pools_together(
         self, movie: str, proxy: CountingProxy
     ) -> None:
         most = 0
@@ -255,7 +255,7 @@ class TestTurns:
         assert most == 3
 
     @pytest.mark.parametrize("pool", [0, None, 1])
-    def test_a_pool_without_a_limit_is_one_without_a_limit(
+    def test_unlimited_pool_is_not_limited(
         self, movie: str, proxy: CountingProxy, pool: int | None
     ) -> None:
         options = {
@@ -264,16 +264,16 @@ class TestTurns:
         source = plan_mrc(movie, storage_options=options).source
         np.testing.assert_array_equal(source[...], NUMBERS)
 
-    def test_the_first_attempt_has_all_the_time_that_any_has(self) -> None:
+    def test_first_attempt_is_not_limited_by_the_deadline(self) -> None:
         with file_server(mrc_bytes(NUMBERS), pause=0.1) as url:
             source = plan_mrc(url, metadata_file=None).source
             with dask.config.set({"mrcdist.deadline": 0}):
                 np.testing.assert_array_equal(source[:8], NUMBERS[:8])
 
 
-class TestFaultsThatStay:
+class TestPermanentFaults:
     @pytest.mark.parametrize("status", [401, 403, 404, 412, 416])
-    def test_refusals_are_not_asked_twice(
+    def test_refused_requests_are_not_retried(
         self, plan: Plan, proxy: CountingProxy, status: int
     ) -> None:
         proxy.respond = lambda _: Fault("status", status=status)
@@ -282,7 +282,7 @@ class TestFaultsThatStay:
             plan.source[0]
         assert gets(proxy) == {"bytes=1024-1535": 1}
 
-    def test_the_error_says_what_where_how_often_and_why(
+    def test_error_contains_file_range_attempts_and_cause(
         self, plan: Plan, proxy: CountingProxy
     ) -> None:
         proxy.respond = lambda _: Fault("status", status=503)
@@ -300,7 +300,7 @@ class TestFaultsThatStay:
         )
 
     @pytest.mark.parametrize("fault", [Fault("reset"), Fault("stall", seconds=600)])
-    def test_a_server_that_never_answers_is_given_up_at_the_deadline(
+    def test_server_that_never_responds_is_given_up_at_the_deadline(
         self, plan: Plan, proxy: CountingProxy, fault: Fault
     ) -> None:
         proxy.respond = lambda _: fault
@@ -310,13 +310,13 @@ class TestFaultsThatStay:
         [attempts] = re.findall(r"after (\d+) attempts in ", caught.value.problem)
         assert int(attempts) > 1
 
-    def test_a_server_that_is_gone_is_given_up(self, movie: str, radosgw: S3Server) -> None:
+    def test_stopped_server_is_given_up(self, movie: str, radosgw: S3Server) -> None:
         with CountingProxy(radosgw) as proxy:
             plan = plan_mrc(movie, storage_options=proxy.server.storage_options())
         with dask.config.set({"mrcdist.retries": 2}), pytest.raises(ReadError, match="3 attempts"):
             plan.source[0]
 
-    def test_once_a_part_has_failed_the_others_are_not_fetched(
+    def test_other_parts_are_not_fetched_after_one_has_failed(
         self, plan: Plan, proxy: CountingProxy
     ) -> None:
         proxy.respond = lambda exchange: (
@@ -326,7 +326,7 @@ class TestFaultsThatStay:
             plan.source[...]
         assert gets(proxy).total() <= 2  # the one that was next in line may have got away
 
-    def test_an_ignored_range_is_an_error_and_not_a_download(
+    def test_ignored_range_is_an_error_without_a_download(
         self, plan: Plan, proxy: CountingProxy
     ) -> None:
         proxy.respond = lambda _: Fault("ignore_range")
@@ -344,10 +344,10 @@ def acquisition(bucket: Bucket, tmp_path_factory: pytest.TempPathFactory) -> str
 
 
 class TestPlanning:
-    """Header, listing and sidecar have the same owner of retries as the data."""
+    """Requests for header, listing and sidecar are retried like those for data."""
 
     REQUESTS = 3
-    """Header, listing, sidecar."""
+    """Count the requests for header, listing and sidecar."""
 
     @pytest.mark.parametrize(
         ("number", "name"),
@@ -376,7 +376,7 @@ class TestPlanning:
         assert plan.shape == (8, 8, 16, 16)
         assert len(proxy.requests) == self.REQUESTS + 1
 
-    def test_a_permanent_failure_is_asked_as_often_as_configured(
+    def test_permanent_failure_is_retried_as_often_as_configured(
         self, acquisition: str, proxy: CountingProxy
     ) -> None:
         proxy.respond = lambda _: Fault("status", status=503)
@@ -385,7 +385,7 @@ class TestPlanning:
             plan_mrc(acquisition, storage_options=options)
         assert len(proxy.requests) == 3
 
-    def test_a_listing_that_fails_for_good_does_not_hide_the_sidecar(
+    def test_failing_listing_does_not_hide_the_sidecar(
         self, acquisition: str, proxy: CountingProxy
     ) -> None:
         proxy.respond = lambda exchange: (
@@ -398,7 +398,7 @@ class TestPlanning:
 
 @pytest.fixture(scope="module")
 def nannied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """Two workers that come back when they die, and are impatient with the store."""
+    """Two workers that are restarted when they die, with short timeouts."""
     with dask_cluster(
         tmp_path_factory.mktemp("nannied"),
         nanny=True,
@@ -408,10 +408,10 @@ def nannied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         yield client
 
 
-class TestWorkersThatFail:
+class TestFailingWorkers:
     @contextmanager
     def in_mid_compute(self, proxy: CountingProxy, act: Callable[[], None]) -> Iterator[None]:
-        """Act once, when the twentieth chunk is asked for and before it is answered."""
+        """Call a function once, before the response to the request for the twentieth chunk."""
         acted = False
 
         def respond(_: Exchange) -> None:
@@ -425,7 +425,7 @@ class TestWorkersThatFail:
         assert acted
         assert gets(proxy).total() > 20
 
-    def test_a_worker_that_is_killed_comes_back(
+    def test_killed_worker_is_replaced(
         self, plan: Plan, proxy: CountingProxy, nannied: Client
     ) -> None:
         victim, *_ = nannied.run(os.getpid).values()
@@ -435,7 +435,7 @@ class TestWorkersThatFail:
         assert victim not in nannied.run(os.getpid).values()
         np.testing.assert_array_equal(in_chunks_of_a_frame(plan, nannied), NUMBERS)
 
-    def test_workers_may_be_stopped_for_longer_than_the_deadline(
+    def test_workers_may_be_suspended_for_longer_than_the_deadline(
         self, plan: Plan, proxy: CountingProxy, nannied: Client
     ) -> None:
         nannied.wait_for_workers(2, timeout=60)
@@ -459,7 +459,7 @@ def in_chunks_of_a_frame(plan: Plan, client: Client) -> Any:
 
 
 class TestCredentials:
-    """Workers find their own; one of two does not."""
+    """Workers find their own credentials; one of two lacks them."""
 
     @pytest.fixture
     def source(
@@ -506,7 +506,7 @@ class TestCredentials:
         assert "credentials" in error.remedy
 
     @pytest.mark.parametrize("code", ["ExpiredToken", "InvalidAccessKeyId", "TokenRefreshRequired"])
-    def test_a_refusal_by_any_status_is_an_error(self, code: str) -> None:
+    def test_refusal_with_any_status_is_an_error(self, code: str) -> None:
         assert isinstance(response_error(400, code, "s3://b/k"), AccessDeniedError)
 
 
@@ -515,20 +515,20 @@ def first_frame(source: MrcSource) -> list[list[int]]:
 
 
 def set_variables(variables: dict[str, str]) -> None:
-    """Set variables of this process's environment, and forget what was read with older ones."""
+    """Set environment variables of this process, and drop clients made with older ones."""
     os.environ.update(variables)
     forget_s3()
 
 
 def forget(names: list[str]) -> None:
-    """Remove variables from this process's environment, and what was read with them."""
+    """Remove environment variables of this process, and clients made with them."""
     for name in names:
         os.environ.pop(name, None)
     forget_s3()
 
 
-class TestManyAtATime:
-    def test_a_hundred_threads_of_a_process_read_at_a_time(
+class TestConcurrency:
+    def test_hundred_threads_of_a_process_read_concurrently(
         self, plan: Plan, tmp_path: Path
     ) -> None:
         (tmp_path / "movie.mrc").write_bytes(mrc_bytes(NUMBERS))
@@ -540,7 +540,7 @@ class TestManyAtATime:
             for start, stop, block in zip(starts, stops, found, strict=True):
                 np.testing.assert_array_equal(block, NUMBERS[start:stop])
 
-    def test_no_more_requests_in_flight_than_the_process_may_have(
+    def test_requests_in_flight_do_not_exceed_the_limit_of_the_process(
         self, plan: Plan, proxy: CountingProxy
     ) -> None:
         most = self.most_in_flight(proxy)
@@ -549,7 +549,7 @@ class TestManyAtATime:
             list(threads.map(lambda _: plan.source[...], range(4)))
         assert most() == 3
 
-    def test_more_requests_than_s3fs_has_connections_by_itself(
+    def test_more_requests_in_flight_than_the_default_pool_of_s3fs(
         self, movie: str, proxy: CountingProxy
     ) -> None:
         settings = {"mrcdist.concurrency": 32, "mrcdist.process-concurrency": 32}
@@ -559,7 +559,7 @@ class TestManyAtATime:
             source[...]
         assert most() > 10
 
-    def test_no_more_requests_than_connections_that_the_user_allows(
+    def test_requests_in_flight_do_not_exceed_the_pool_set_by_the_user(
         self, movie: str, proxy: CountingProxy
     ) -> None:
         few = {**proxy.server.storage_options(), "config_kwargs": {"max_pool_connections": 2}}
@@ -575,7 +575,7 @@ class TestManyAtATime:
         assert stats.snapshot().retries == before.retries
 
     def most_in_flight(self, proxy: CountingProxy, seconds: float = 0.2) -> Callable[[], int]:
-        """Make every answer take a while; return what tells how many were under way at a time."""
+        """Delay all responses; return the maximum number of requests in flight."""
         proxy.clear()
         most = 0
 

@@ -1,4 +1,4 @@
-"""Whole copies of files: a process that is forked while one is fetched fetches its own."""
+"""Copies of whole files: a process forked while one is being fetched fetches its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NUMBERS = counting((6, 4, 5), "uint16")
 
 
 class Held(MemoryFileSystem):
-    """A store whose files come when the test lets them."""
+    """A store that sends files when the test permits it."""
 
     protocol = "held"
     begun = threading.Event()
@@ -36,7 +36,7 @@ def _read_in_child(url):
 
 
 @pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="there is no fork")
-def test_a_process_forked_while_a_copy_is_fetched_reads():
+def test_process_forked_while_a_copy_is_fetched_reads():
     fsspec.register_implementation("held", Held, clobber=True)
     held = "held://forked/any.mrc"
     fsspec.filesystem("memory").pipe_file(Held._strip_protocol(held), mrc_bytes(NUMBERS))

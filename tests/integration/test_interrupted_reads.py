@@ -1,4 +1,4 @@
-"""Ctrl-C ends a program whose store does not answer, without waiting for it."""
+"""Ctrl-C ends a program whose store does not respond, without waiting for it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ NUMBERS = np.arange(64 * 64 * 64, dtype=np.uint16).reshape(64, 64, 64)
 
 @pytest.fixture
 def stalling() -> Iterator[tuple[Gate, str]]:
-    """A file on a web server, the header and hardly more of which arrives."""
+    """A file on a web server that sends little more than the header."""
     with (
         file_server(mrc_bytes(NUMBERS), pieces=8) as url,
         gate(("127.0.0.1", int(urlsplit(url).port or 0))) as door,
@@ -104,10 +104,10 @@ def test_program_ends(
     ],
     ids=["nothing", "prompt", "console", "command"],
 )
-def test_threads_that_nobody_interrupts_read_to_the_end(
+def test_threads_without_an_interrupt_read_to_the_end(
     stalling: tuple[Gate, str], words: list[str], before: str
 ) -> None:
-    """Python waits for them; a Ctrl-C before that ended something else is none of theirs."""
+    """Python joins them; an earlier Ctrl-C that ended something else does not concern them."""
     _, url = stalling
     code = (before + SUBMITTED).format(url=url)
     program = subprocess.run(
@@ -122,7 +122,7 @@ def test_threads_that_nobody_interrupts_read_to_the_end(
     assert program.stdout == f"{NUMBERS.sum()}\n", program.stderr
 
 
-def test_threads_begin_to_read_when_the_main_thread_has_ended(tmp_path: Path) -> None:
+def test_threads_may_start_reading_after_the_main_thread_has_ended(tmp_path: Path) -> None:
     path = tmp_path / "movie.mrc"
     path.write_bytes(mrc_bytes(NUMBERS))
     late = SUBMITTED.replace("plan = ", "# ").replace("plan.", f"m.plan_mrc({str(path)!r}).")
@@ -130,8 +130,8 @@ def test_threads_begin_to_read_when_the_main_thread_has_ended(tmp_path: Path) ->
         assert program.communicate(timeout=60) == (f"{NUMBERS.sum()}\n", "")
 
 
-def test_threads_of_pools_are_waited_for_after_our_function():
-    """So it can let go of what they wait for; `threading._register_atexit` is private."""
+def test_threads_of_pools_are_joined_after_our_function():
+    """So that it can end their waits; `threading._register_atexit` is private."""
     code = (
         "import threading, time; from concurrent.futures import ThreadPoolExecutor as Pool\n"
         "begun, ended = threading.Event(), threading.Event()\n"

@@ -1,4 +1,4 @@
-"""Logs and messages about stores that answer show no secret."""
+"""Logs and messages about stores contain no secrets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def logs(caplog):
     return caplog
 
 
-def test_logs_of_an_archive_on_a_web_server_show_no_secret(logs):
+def test_logs_of_an_archive_on_a_web_server_contain_no_secret(logs):
     with zipfile.ZipFile(packed := io.BytesIO(), "w") as archive:
         archive.writestr("a.mrc", mrc_bytes(np.zeros((2, 4, 4), "u2")))
     with file_server(packed.getvalue()) as url:
@@ -39,7 +39,7 @@ def test_logs_of_an_archive_on_a_web_server_show_no_secret(logs):
     assert SECRET not in logs.text
 
 
-def test_token_behind_the_name_of_a_file_is_in_nothing_that_is_shown(capfd):
+def test_token_after_a_file_name_is_redacted(capfd):
     with file_server(mrc_bytes(np.zeros((2, 4, 4), "u2"))) as server:
         url = f"{server};token={SECRET}"
         plan = plan_mrc(url)
@@ -54,8 +54,8 @@ def test_token_behind_the_name_of_a_file_is_in_nothing_that_is_shown(capfd):
 
 
 @pytest.mark.parametrize("login", ["", f"user:{SECRET}@"])
-def test_logs_of_s3_show_no_secret(logs, login):
-    """A store that refuses a session token may repeat it."""
+def test_logs_of_s3_contain_no_secret(logs, login):
+    """A store that refuses a session token may repeat it in its response."""
     echo = f"<Error><Code>InvalidToken</Code><Token-0>{SECRET}token</Token-0></Error>".encode()
     with refusing(403, echo) as endpoint, dask.config.set({"mrcdist.retries": 0}):
         options = {
@@ -72,7 +72,7 @@ def test_logs_of_s3_show_no_secret(logs, login):
 
 
 @pytest.mark.parametrize("protocol", ["", "tcp://", "tls://"])
-def test_login_of_a_scheduler_is_not_shown(protocol):
+def test_login_of_a_scheduler_is_redacted(protocol):
     told = []
     options = ClusterOptions(scheduler=f"{protocol}user:{SECRET}@127.0.0.1:9")
     with (
@@ -86,7 +86,7 @@ def test_login_of_a_scheduler_is_not_shown(protocol):
     assert SECRET not in f"{caught.value} {told}"
 
 
-def test_progress_of_a_copy_shows_no_secret(tmp_path, capsys, monkeypatch):
+def test_progress_of_a_copy_contains_no_secret(tmp_path, capsys, monkeypatch):
     told = functools.partial(Progress, patience=0)
     monkeypatch.setattr("mrcdist.storage.layers.Progress", told)
     options = {"simplecache": {"cache_storage": str(tmp_path / "cache")}}

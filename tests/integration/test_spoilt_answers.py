@@ -1,4 +1,4 @@
-"""Answers that no store explains: a broken proxy's are asked for again, meant ones end soon."""
+"""Unexplained responses are retried, in case a proxy is broken, but not for long."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ GARBAGE: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {
 
 
 def at(endpoint: str, protocol: str) -> tuple[str, dict[str, Any]]:
-    """URL and storage options of the file on a server."""
+    """Return URL and storage options of the file on a server."""
     if protocol == "http":
         return f"{endpoint}/bucket/a.mrc", {}
     return "s3://bucket/a.mrc", {"endpoint_url": endpoint, "anon": True}
@@ -56,9 +56,7 @@ def at(endpoint: str, protocol: str) -> tuple[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("protocol", ["http", "s3"])
 @pytest.mark.parametrize("garbage", GARBAGE)
-def test_a_proxy_that_spoils_one_of_five_answers_does_not_end_a_read(
-    garbage: str, protocol: str
-) -> None:
+def test_reads_succeed_if_a_proxy_garbles_one_response_in_five(garbage: str, protocol: str) -> None:
     arrived = itertools.count()
 
     def do_get(request: BaseHTTPRequestHandler) -> None:
@@ -73,7 +71,7 @@ def test_a_proxy_that_spoils_one_of_five_answers_does_not_end_a_read(
 
 
 @pytest.mark.parametrize("protocol", ["http", "s3"])
-def test_an_answer_that_stays_the_same_is_taken_as_it_is_meant(protocol: str) -> None:
+def test_persistent_unexplained_response_is_an_error(protocol: str) -> None:
     asked: list[str] = []
     with refusing(400, b"", asked=asked) as endpoint:
         url, options = at(endpoint, protocol)
@@ -82,7 +80,7 @@ def test_an_answer_that_stays_the_same_is_taken_as_it_is_meant(protocol: str) ->
     assert len(asked) == 6
 
 
-def test_a_reason_that_a_store_gives_is_not_asked_for_again() -> None:
+def test_refusal_with_a_reason_is_not_retried() -> None:
     reason = b"<Error><Code>InvalidRequest</Code><Message>no such kind of key</Message></Error>"
     asked: list[str] = []
     with refusing(400, reason, asked=asked) as endpoint:

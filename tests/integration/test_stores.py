@@ -1,4 +1,4 @@
-"""Stores other than S3 and the disk: web servers, whole-file caches, memory. The numbers agree."""
+"""Stores other than S3 and local disks: web servers, whole-file caches, memory."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def data_of(url, **options):
 
 
 def touch_later(path):
-    """Give a rewritten file another time, however fast the test."""
+    """Give a rewritten file another time, even in a fast test."""
     later = path.stat().st_mtime_ns + 2 * 10**9
     os.utime(path, ns=(later, later))
 
 
-def test_a_file_is_the_same_from_every_store(folder, web, numbers):
+def test_file_is_the_same_from_every_store(folder, web, numbers):
     path = write_mrc(folder / "a.mrc", numbers, byteorder=">")
     fsspec.filesystem("memory").pipe_file("memory://everywhere/a.mrc", path.read_bytes())
     for url in (
@@ -72,15 +72,15 @@ def test_a_file_is_the_same_from_every_store(folder, web, numbers):
 
 
 class TestWeb:
-    def test_opening_takes_one_request_and_no_permission_for_others(self, folder, web, numbers):
-        """An address that is signed for GET, as object stores hand out, refuses HEAD."""
+    def test_opening_makes_a_single_get_request(self, folder, web, numbers):
+        """Presigned URLs of object stores are valid for GET, not for HEAD."""
         write_mrc(folder / "a.mrc", numbers)
         web.respond = lambda e: Fault("status", status=403) if e.method == "HEAD" else None
         plan = mrcdist.plan_mrc(f"{web.endpoint}/a.mrc", metadata_file=None)
         assert [e.range for e in web.requests] == ["bytes=0-1023"]
         np.testing.assert_array_equal(plan.source[...], numbers)
 
-    def test_ranges_of_the_planned_version_are_read_from_the_web(self, folder, web, numbers):
+    def test_ranges_of_the_planned_version_are_read_over_http(self, folder, web, numbers):
         write_mrc(folder / "a.mrc", numbers)
         array = data_of(f"{web.endpoint}/a.mrc", chunks=(5, -1, -1))
         web.clear()
@@ -90,18 +90,18 @@ class TestWeb:
         assert (exchange.range, exchange.body_bytes) == (f"bytes={start}-{start + 511}", 512)
         assert exchange.if_match
 
-    def test_a_sidecar_on_the_web_is_found_by_name(self, folder, web):
+    def test_sidecar_on_a_web_server_is_found_by_name(self, folder, web):
         acquisition = write_acquisition(folder, scan_shape=(2, 3), frame_shape=(8, 8))
         array = data_of(f"{web.endpoint}/{acquisition.movies[0].name}")
         np.testing.assert_array_equal(array.compute(), all_frames(acquisition))
 
-    def test_a_sidecar_that_is_not_on_the_web_is_done_without(self, folder, web):
+    def test_missing_sidecar_on_a_web_server_is_ignored(self, folder, web):
         acquisition = write_acquisition(folder, scan_shape=(2, 3), frame_shape=(8, 8))
         acquisition.sidecar.unlink()
         array = data_of(f"{web.endpoint}/{acquisition.movies[0].name}")
         assert array.shape == (6, 8, 8)
 
-    def test_a_file_that_changed_is_an_error(self, folder, web, numbers):
+    def test_changed_file_is_an_error(self, folder, web, numbers):
         path = write_mrc(folder / "a.mrc", numbers)
         array = data_of(f"{web.endpoint}/a.mrc", chunks=(5, -1, -1))
         write_mrc(path, numbers + 1)
@@ -110,11 +110,11 @@ class TestWeb:
             array.compute()
         np.testing.assert_array_equal(data_of(f"{web.endpoint}/a.mrc").compute(), numbers + 1)
 
-    def test_a_missing_file_on_the_web_is_an_error(self, web):
+    def test_missing_file_on_a_web_server_is_an_error(self, web):
         with pytest.raises(mrcdist.MissingFileError, match=r"/none\.mrc"):
             mrcdist.read_mrc(f"{web.endpoint}/none.mrc")
 
-    def test_a_server_that_is_not_there_is_not_taken_for_a_missing_file(self):
+    def test_unreachable_server_is_not_reported_as_a_missing_file(self):
         url = f"http://127.0.0.1:{free_port()}/a.mrc"
         with (
             dask.config.set({"mrcdist.retries": 1}),
@@ -123,7 +123,7 @@ class TestWeb:
             mrcdist.read_mrc(url)
         assert "Cannot connect to host" in error.value.cause
 
-    def test_a_file_that_is_refused_is_an_error(self, folder, web, numbers):
+    def test_refused_file_is_an_error(self, folder, web, numbers):
         write_mrc(folder / "a.mrc", numbers)
         url = f"{web.endpoint}/a.mrc"
         array = data_of(url)
@@ -132,7 +132,7 @@ class TestWeb:
             with pytest.raises(mrcdist.AccessDeniedError, match="HTTP 403"):
                 read()
 
-    def test_a_server_without_ranges_is_refused_before_it_sends_everything(self, folder, web):
+    def test_server_without_ranges_is_refused_before_it_sends_everything(self, folder, web):
         large = np.zeros((24, 1024, 1024), np.uint16)
         write_mrc(folder / "a.mrc", large)
         web.respond = lambda exchange: Fault("ignore_range") if exchange.range else None
@@ -140,29 +140,31 @@ class TestWeb:
             mrcdist.read_mrc(f"{web.endpoint}/a.mrc")
         assert sum(e.body_bytes for e in web.requests) < large.nbytes / 2
 
-    def test_the_cache_that_the_error_names_is_the_remedy(self, folder, web, numbers):
+    def test_cache_suggested_by_the_error_works(self, folder, web, numbers):
         write_mrc(folder / "a.mrc", numbers)
         web.respond = lambda exchange: Fault("ignore_range") if exchange.range else None
         array = data_of(f"simplecache::{web.endpoint}/a.mrc", chunks=(5, -1, -1))
         np.testing.assert_array_equal(array.compute(), numbers)
 
-    def test_a_server_that_forgets_ranges_later_is_an_error_of_the_task(self, folder, web, numbers):
+    def test_server_that_stops_supporting_ranges_is_an_error_of_the_task(
+        self, folder, web, numbers
+    ):
         write_mrc(folder / "a.mrc", numbers)
         array = data_of(f"{web.endpoint}/a.mrc", chunks=(5, -1, -1))
         web.respond = lambda exchange: Fault("ignore_range")
         with pytest.raises(mrcdist.ReadError, match="ignores Range"):
             array.compute()
 
-    def test_an_empty_file_on_the_web_is_an_error(self, folder, web):
+    def test_empty_file_on_a_web_server_is_an_error(self, folder, web):
         (folder / "a.mrc").touch()
         with pytest.raises(mrcdist.FormatError, match="0 bytes are too few"):
             mrcdist.read_mrc(f"{web.endpoint}/a.mrc")
 
 
 class TestPresignedUrl:
-    """S3 without credentials: all is in the URL, and the URL is of one object."""
+    """S3 without credentials: the URL contains a signature, and is valid for one object."""
 
-    def test_a_presigned_url_is_read_and_never_shown(self, radosgw):
+    def test_presigned_url_is_read_and_redacted(self, radosgw):
         numbers = counting((6, 8, 8), "uint16")
         with radosgw.bucket() as bucket:
             key = "20241021_00001_movie.mrc"
@@ -187,7 +189,7 @@ class TestPresignedUrl:
 
 
 class TestCaches:
-    """simplecache:: and filecache:: keep a whole copy of a file, of the planned version."""
+    """``simplecache::`` and ``filecache::`` keep a copy of the planned version of a file."""
 
     @pytest.fixture(params=["simplecache", "filecache"])
     def cached(self, request, s3_proxy, s3_bucket):
@@ -197,7 +199,7 @@ class TestCaches:
     def fetched(self, proxy):
         return [e.range for e in proxy.requests if e.method == "GET" and e.path.endswith("mrc")]
 
-    def test_a_process_fetches_the_object_once(self, cached, numbers):
+    def test_object_is_fetched_once_per_process(self, cached, numbers):
         bucket, proxy, url, options = cached
         bucket.put("a.mrc", mrc_bytes(numbers))
         array = data_of(url, storage_options=options, chunks=(1, -1, -1))
@@ -206,7 +208,7 @@ class TestCaches:
         np.testing.assert_array_equal(data_of(url, storage_options=options).compute(), numbers)
         assert self.fetched(proxy) == [None]
 
-    def test_a_changed_object_is_an_error_and_then_read_anew(self, cached, numbers):
+    def test_changed_object_is_an_error_until_planned_again(self, cached, numbers):
         bucket, _, url, options = cached
         bucket.put("a.mrc", mrc_bytes(numbers))
         array = data_of(url, storage_options=options, chunks=(5, -1, -1))
@@ -217,7 +219,7 @@ class TestCaches:
         again = data_of(url, storage_options=options, chunks=(5, -1, -1))
         np.testing.assert_array_equal(again.compute(), numbers + 1)
 
-    def test_a_copy_is_kept_where_the_caller_says(self, cached, numbers, tmp_path):
+    def test_copy_is_kept_in_the_given_folder(self, cached, numbers, tmp_path):
         bucket, _, url, options = cached
         bucket.put("a.mrc", mrc_bytes(numbers))
         kept = tmp_path / "kept"
@@ -226,7 +228,7 @@ class TestCaches:
         copies = [path for path in kept.iterdir() if path.read_bytes() == mrc_bytes(numbers)]
         assert len(copies) == 1
 
-    def test_a_copy_that_cannot_be_finished_is_none(self, cached, numbers):
+    def test_incomplete_copy_is_removed(self, cached, numbers):
         bucket, proxy, url, options = cached
         bucket.put("a.mrc", mrc_bytes(numbers))
 
@@ -247,8 +249,8 @@ class TestCaches:
         with pytest.raises(ValueError, match=r"compression='gzip'(?s:.*)omit it"):
             mrcdist.read_mrc(url, storage_options=options)
 
-    def test_threads_never_see_half_a_copy(self, folder, web):
-        """One thread fetches, slowly; the others wait for it rather than read holes."""
+    def test_threads_wait_for_a_complete_copy(self, folder, web):
+        """One thread fetches slowly; the others wait for it instead of reading a partial file."""
         numbers = np.arange(8 * 512 * 512, dtype=np.uint16).reshape(8, 512, 512) | 1
         write_mrc(folder / "a.mrc", numbers)
         slow = threading.Event()
@@ -276,7 +278,7 @@ def copies_are_forgotten():
 
 
 class TestMemory:
-    def test_a_file_that_changed_is_an_error(self, numbers):
+    def test_changed_file_is_an_error(self, numbers):
         fs = fsspec.filesystem("memory")
         fs.pipe_file("memory://changing/a.mrc", mrc_bytes(numbers))
         array = data_of("memory://changing/a.mrc", chunks=(5, -1, -1))
@@ -284,7 +286,7 @@ class TestMemory:
         with pytest.raises(mrcdist.FileChangedError):
             array.compute()
 
-    def test_other_processes_have_none_of_the_memory_filesystem(self, numbers):
+    def test_memory_filesystem_is_missing_in_other_processes(self, numbers):
         fs = fsspec.filesystem("memory")
         fs.pipe_file("memory://mine/a.mrc", mrc_bytes(numbers))
         array = data_of("memory://mine/a.mrc", chunks=(5, -1, -1))
@@ -292,7 +294,7 @@ class TestMemory:
             array.compute(scheduler="processes", num_workers=1)
 
 
-def test_a_listing_of_a_web_page_has_each_file_once_and_no_query():
+def test_listing_of_a_web_page_has_unique_names_without_queries():
     asked = []
     page = b"".join(b'<a href="%s">.</a>' % link for link in (b"a b.mrc", b"a%20b.mrc", b"c/"))
 

@@ -25,7 +25,6 @@ class FsspecTransport(Transport):
     """
 
     pinned = False
-    reports_progress = False
 
     def __init__(
         self, fs: Any, path: str, location: Location, version: Version, consistency: str

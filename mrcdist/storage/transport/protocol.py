@@ -69,9 +69,9 @@ class Transport(ABC):
     parallel = True
     """Whether several ranges may be fetched at a time."""
     pinned = True
-    """Whether `get` returns only the planned version; if not, call `check` before and after."""
-    reports_progress = True
-    """Whether `get` calls `alive` as bytes arrive; if not, it cannot be timed out."""
+    """Whether `get` returns only the planned version, and calls `alive` as bytes arrive.
+
+    If not, call `check` before and after, and do not time out `get`, which may run in a thread."""
     has_folders = True
     """Whether a missing file may be a folder."""
     connections = math.inf
