@@ -89,13 +89,13 @@ _job_options = together(
         required=True,
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Output file (.npy, .zarr, .mrc or .png); may be given more than once. {} in "
-        "it is replaced by the name of the result.",
+        help="Output file (.npy, .zarr, .mrc or .png); can be repeated. {} is replaced by the name "
+        "of the result.",
     ),
     click.option(
         "--resume",
         is_flag=True,
-        help="Continue from the intermediate results in OUT.partial, if there are any.",
+        help="Continue from the intermediate results in OUT.partial, if any.",
     ),
     click.option("--overwrite", is_flag=True, help="Overwrite existing files."),
     cluster_options,
@@ -162,8 +162,7 @@ def com(ctx: click.Context, /, detector: str, **options: Any) -> None:
     "virtuals",
     multiple=True,
     metavar="NAME=WHICH",
-    help="Virtual image, under a name of your choice; may be given more than once: "
-    + _detector_help,
+    help="Virtual image with a name of your choice; can be repeated: " + _detector_help,
 )
 @click.option("--com", "has_com", is_flag=True, help="Centre of mass of each frame.")
 @click.option(

@@ -39,7 +39,7 @@ cluster_options = together(
         "--jobqueue",
         type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE",
-        help="YAML file for workers as Slurm, PBS, … jobs; see mrcdist.batch.jobqueue.",
+        help="Settings (YAML) for workers as Slurm, PBS, … jobs; see `mrcdist example jobqueue`.",
     ),
     click.option(
         "--workers",

@@ -147,8 +147,8 @@ storage_option = click.option(
     multiple=True,
     callback=_pairs,
     metavar="KEY=VALUE",
-    help="Option for fsspec; dots nest: client_kwargs.endpoint_url=http://... . For a KEY without "
-    f"a value, the value is taken from the environment: that of secret from {_STORAGE}SECRET.",
+    help="Option for fsspec; dots nest: client_kwargs.endpoint_url=http://... . The value of a KEY "
+    f"alone, such as secret, is taken from the environment: {_STORAGE}SECRET.",
 )
 
 # Keyword arguments of an option that takes a byte order.

@@ -17,20 +17,6 @@ from tests.support.processes import ROOT
 FULL = Path("/dev/full")
 
 
-STEERING = "\x1b]0;title\x07\x1b[31mred\x9b2J\rover\nnext"
-
-
-@pytest.fixture
-def file(tmp_path):
-    """A file with × in its summary and control characters in a label."""
-    return write_mrc(
-        tmp_path / "µ.mrc",
-        counting((5, 6, 7), "float32"),
-        cell=(28.0, 24.0, 20.0),
-        labels=(STEERING.encode("latin-1"),),
-    )
-
-
 def closed_pipe():
     """A pipe whose reading end is closed."""
     reading, writing = os.pipe()
@@ -39,8 +25,9 @@ def closed_pipe():
 
 
 @pytest.mark.parametrize(("stdout", "status"), [("full", 1), ("closed", 141)])
-def test_interpreter_prints_nothing_at_exit(file, stdout, status):
+def test_interpreter_prints_nothing_at_exit(tmp_path, stdout, status):
     """It flushes the streams, which fails again."""
+    file = write_mrc(tmp_path / "a.mrc", counting((5, 6, 7), "float32"))
     with FULL.open("w", encoding="utf-8") if stdout == "full" else closed_pipe() as stream:
         done = subprocess.run(
             [sys.executable, "-m", "mrcdist.cli", "info", str(file)],
