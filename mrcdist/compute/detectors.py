@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,24 +21,6 @@ _LARGEST_EXACT_WEIGHT = 127
 # Inner radius of the annulus ÷ radius of the disk: a blurred disk has bright pixels outside its
 # half-maximum.
 _ADF_MARGIN = 1.2
-
-
-class Detector(Protocol):
-    """A weight for each pixel of a frame."""
-
-    @property
-    def has_integer_weights(self) -> bool:
-        """Whether all weights are integers, so that sums of integer pixels are exact."""
-
-    @property
-    def is_nonnegative(self) -> bool:
-        """Whether no weight is negative."""
-
-    def window(self, shape: FrameShape) -> tuple[range, range]:
-        """Return the rows and columns outside which all weights are 0."""
-
-    def weights(self, rows: range, columns: range) -> Weights:
-        """Return the weights of part of a frame, shape (rows, columns)."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +167,15 @@ def _mask_fault(mask: npt.NDArray[Any], shape: FrameShape) -> str:
     return "" if mask.any() else "all its pixels are 0"
 
 
+Detector = WholeFrame | Ring | Mask
+"""A weight for each pixel of a frame.
+
+``window(shape)`` returns the rows and columns outside which all weights are 0, ``weights(rows,
+columns)`` the weights of part of a frame. If ``has_integer_weights``, sums of integer pixels are
+exact; if ``is_nonnegative``, they have no sign.
+"""
+
+
 @dataclass(frozen=True)
 class AutoDisk:
     """The bright disk ("bf") or the annulus around it ("adf"), to be located in the data.
@@ -260,24 +251,31 @@ class ArrayFile:
 def resolve_detector(detector: Any, shape: FrameShape) -> Detector | AutoDisk:
     """Return a detector, checked for frames of a shape; an `AutoDisk` still has to be located.
 
-    `detector` is a text as for `parse_detector`, weights (array_like), an `ArrayFile` or what this
-    function returned. An error is raised if the detector covers no pixel of the frame.
+    `detector` is a text as for `parse_detector`, weights (array_like), an `ArrayFile`, one of the
+    classes above, or an object with their methods ``window`` and ``weights``. An error is raised if
+    it covers no pixel of the frame.
     """
     if isinstance(detector, str):
         detector = parse_detector(detector)
     if isinstance(detector, AutoDisk):
         return detector
-    if isinstance(detector, ArrayFile):
-        detector = detector.load("detector")
-    if not hasattr(detector, "window"):
-        return Mask.of(detector, shape)
-    resolved: Detector = detector
     try:
-        resolved.window(shape)
-    except ArgumentError as error:  # no pixel in the frame
+        if isinstance(detector, WholeFrame | Ring | Mask):
+            detector.window(shape)
+            return detector
+        if isinstance(detector, ArrayFile):
+            detector = detector.load("detector")
+        elif hasattr(detector, "window"):
+            rows, columns = detector.window(shape)
+            weights = np.zeros(shape)
+            weights[rows.start : rows.stop, columns.start : columns.stop] = detector.weights(
+                rows, columns
+            )
+            detector = weights
+        return Mask.of(detector, shape)
+    except ArgumentError as error:
         error.argument = "detector"
         raise
-    return resolved
 
 
 def parse_detector(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import itertools
 import math
 import time
-import uuid
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -20,7 +18,7 @@ import numpy as np
 from dask.tokenize import tokenize
 
 from mrcdist.compute.bright_disk import find_disk, sample_tasks
-from mrcdist.compute.detectors import AutoDisk, Mask, Ring, WholeFrame
+from mrcdist.compute.detectors import AutoDisk, Ring
 from mrcdist.compute.partial import PartialStore
 from mrcdist.compute.quantities import OnDetector, Quantity
 from mrcdist.compute.reductions import FrameSum, Reduction
@@ -152,7 +150,10 @@ class OnePass:
             "results": ", ".join(
                 f"{name} {type(each).__name__}" for name, each in self.quantities.items()
             ),
-            "detector": "; ".join(map(self._describe, self._detectors())),
+            "detector": "; ".join(
+                str(each) if isinstance(each, AutoDisk) else repr(each)
+                for each in self._detectors()
+            ),
             "file": ", ".join(part.file.location.shown for part in source.parts),
             "version": ", ".join(str(part.file.version) for part in source.parts),
             "array": f"{source.shape} {source.dtype}",
@@ -160,20 +161,6 @@ class OnePass:
             "functions": tokenize(others) if others else "none",
             "plan": tokenize(files, source.layout, source.table, self.data.chunks),
         }
-
-    def _describe(self, detector: Any) -> str:
-        """Return a text that identifies a detector, the same in every process."""
-        if isinstance(detector, AutoDisk):
-            return str(detector)
-        if type(detector) in (WholeFrame, Ring, Mask):
-            return repr(detector)
-        # The repr of a user's own class may omit its content, or contain its memory address.
-        rows, columns = detector.window(self.data.layout.frame_shape)
-        weights = np.ascontiguousarray(detector.weights(rows, columns))
-        exact = bool(detector.has_integer_weights), bool(detector.is_nonnegative)
-        header = f"{rows} {columns} {exact} {weights.dtype.str} {weights.shape}"
-        digest = hashlib.sha256(header.encode() + weights.tobytes())
-        return f"{type(detector).__name__} {digest.hexdigest()}"
 
     def store(self, folder: Path, **options: Any) -> PartialStore:
         """Return the store of finished parts in a folder; `options` are those of `PartialStore`."""
@@ -226,13 +213,9 @@ class OnePass:
         layout = self.data.layout
         tasks = sample_tasks(layout.navigation_shape, self.data.present)
         sums: list[Sequence[Array]] = []
-        work = self._work([FrameSum(layout.frame_shape)])
+        work = Work(self.data.source, (FrameSum(layout.frame_shape),), self._device)
         compute(work, {0: tuple(tasks)}, lambda _, values: sums.append(values))
         return find_disk(np.asarray(sums[0][0]))
-
-    def _work(self, reductions: Sequence[Reduction]) -> Work:
-        job = f"reduce-{uuid.uuid4().hex[:8]}"
-        return Work(self.data.source, tuple(reductions), job, self._device)
 
     def _compute(
         self,
@@ -244,7 +227,8 @@ class OnePass:
     ) -> tuple[Ledger, int]:
         """Compute and save the parts that are not `done`; also return the bytes of their pixels."""
         quantities = self._located(values.disk)
-        work = self._work(_distinct(each.reductions(self.data) for each in quantities.values()))
+        reductions = _distinct(each.reductions(self.data) for each in quantities.values())
+        work = Work(self.data.source, tuple(reductions), self._device)
         frame_bytes = self.data.layout.dtype.itemsize * math.prod(map(len, work.window))
         sizes = [part_frames(part) * frame_bytes for part in self.parts]
         missing = {number: part for number, part in enumerate(self.parts) if number not in done}

@@ -242,8 +242,7 @@ def _weights(
 
     Those of moments are counted from the middle of the window, so that they are small.
     """
-    detector: Any = sums.detector  # hashable, which the protocol does not express
-    weights = band_weights(detector, *sums.window, sums.moments)
+    weights = band_weights(sums.detector, *sums.window, sums.moments)
     weights = weights.T.reshape(-1, *map(len, sums.window))
     weights = weights - np.multiply.outer([0, *middle][: len(weights)], weights[0])
     margins = [

@@ -109,8 +109,7 @@ class PixelSums(Reduction):
         if not rows or not columns:
             return result
         first = tile.rows.start, tile.columns.start
-        detector: Any = self.detector  # hashable, which the protocol does not express
-        runs = _runs(detector, rows, columns, first) if tile.compiled else None
+        runs = _runs(self.detector, rows, columns, first) if tile.compiled else None
         if runs is not None:
             compiled.sum_runs(tile.pixels, runs, *first, result)
             return result
@@ -122,7 +121,7 @@ class PixelSums(Reduction):
         height = max(2**16 // len(columns), 1)  # sums of more pixels would not be exact
         for top in range(0, len(rows), height):
             weights = tile.module.asarray(
-                band_weights(detector, rows[top : top + height], columns, self.moments)
+                band_weights(self.detector, rows[top : top + height], columns, self.moments)
             )
             flat = pixels[:, top : top + height].reshape(len(pixels), -1).astype(np.float64)
             if pixels.dtype.kind == "f":
@@ -134,7 +133,7 @@ class PixelSums(Reduction):
 # Weights and runs are the same for all tiles of a task. Detectors that contain arrays are compared
 # by identity: a worker unpickles each of them once per task.
 @functools.lru_cache(maxsize=64)
-def band_weights(detector: Any, rows: range, columns: range, moments: bool) -> Array:
+def band_weights(detector: Detector, rows: range, columns: range, moments: bool) -> Array:
     """Return the weights of a band as float64, shape (rows · columns, 1 or 3): a column per sum."""
     weights = detector.weights(rows, columns)
     kinds = [weights]
@@ -145,7 +144,7 @@ def band_weights(detector: Any, rows: range, columns: range, moments: bool) -> A
 
 
 @functools.lru_cache(maxsize=64)
-def _runs(detector: Any, rows: range, columns: range, first: tuple[int, int]) -> Array | None:
+def _runs(detector: Detector, rows: range, columns: range, first: tuple[int, int]) -> Array | None:
     """Return the runs of pixels with weight 1 in a band; None if there are weights besides 0 and 1.
 
     As int64 of shape (runs, 3): row, first column and last column + 1, counted from the pixel

@@ -220,8 +220,7 @@ class Result:
             dims.insert(0, "component")
             coords["component"] = list(self.names)
         for axis in self.axes:
-            positions = axis.values or axis.offset + axis.scale * np.arange(axis.size)
-            coords[axis.name] = (axis.name, np.asarray(positions), {"units": axis.units or "px"})
+            coords[axis.name] = (axis.name, axis.positions, {"units": axis.units or "px"})
         attributes = {"units": ", ".join(self.units)}
         return xarray.DataArray(self.values, coords, dims=dims, name=self.title, attrs=attributes)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
+import uuid
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -15,7 +15,7 @@ from typing import Any
 from distributed import Client, Future
 from distributed.protocol import pickle
 
-from mrcdist.compute.schedule import Part, part_frames
+from mrcdist.compute.schedule import Part
 from mrcdist.compute.tasks import Ledger, PartialResult, Work, compute, join, merge_ledgers
 from mrcdist.storage.event_loop import ReadingThreads
 
@@ -47,31 +47,35 @@ def compute_parts(
     cluster is lost. If a task fails, all parts finished until then have been saved. The bytes read
     by the workers are returned.
     """
+    job = uuid.uuid4().hex[:8]
     shared: bytes | Future = pickle.dumps(work)
     if len(shared) * sum(map(len, parts.values())) > _MAX_SENT:
         # As a task, not scattered: it is repeated if the worker that holds it is lost. Only large
         # work: the scheduler prefers workers that have what a task depends on, and would give all
         # tasks of a short job to one worker.
-        shared = client.submit(pickle.loads, shared, key=(f"work-{work.job}", 0), pure=False)
+        shared = client.submit(pickle.loads, shared, key=(f"work-{job}", 0), pure=False)
     waiting = deque(parts.items())
     running: dict[Any, tuple[Future, int]] = {}
     finished: SimpleQueue[Future] = SimpleQueue()
     ledger: Ledger = {}
     n_tasks = 0
-    max_gathered = _max_gathered(work, parts.values())
+    max_gathered = 1  # until the size of a result is known
     try:
         while waiting or running:
             some: list[tuple[int, Part]] = []
             while waiting and (n_tasks < _MAX_SUBMITTED or not (running or some)):
                 some.append(waiting.popleft())
                 n_tasks += len(some[-1][1])
-            for (number, _), future in zip(some, _submit(client, shared, work, some), strict=True):
+            futures = _submit(client, shared, work, job, some)
+            for (number, _), future in zip(some, futures, strict=True):
                 running[future.key] = (future, number)
                 future.add_done_callback(finished.put)
             for key, piece in _gather(client, finished, min(len(running), max_gathered), check):
                 _, number = running.pop(key)
                 n_tasks -= len(parts[number])
                 ledger = merge_ledgers((ledger, piece.ledger))
+                size = sum(each.nbytes for each in piece.values)
+                max_gathered = max(_MAX_GATHERED // max(size, 1), 1)
                 save(number, piece.values)
     finally:
         # A failed job must not go on on a shared cluster, even though the exception still refers to
@@ -81,18 +85,6 @@ def compute_parts(
         if isinstance(shared, Future):
             shared.release()
     return ledger
-
-
-def _max_gathered(work: Work, parts: Collection[Part]) -> int:
-    """Return the maximum number of parts whose values are gathered together."""
-    largest = 1
-    for each in work.reductions:
-        row = each.begin(1, work.source.dtype).nbytes
-        # A value for all frames, of unknown size if from a function of the user, is taken to be as
-        # large as a frame of float64.
-        of_all = max(row, 8 * math.prod(work.source.layout.frame_shape))
-        largest += row * max(map(part_frames, parts), default=0) if each.per_frame else of_all
-    return max(_MAX_GATHERED // largest, 1)
 
 
 def _gather(
@@ -117,7 +109,7 @@ def _gather(
 
 
 def _submit(
-    client: Client, shared: bytes | Future, work: Work, parts: Sequence[tuple[int, Part]]
+    client: Client, shared: bytes | Future, work: Work, job: str, parts: Sequence[tuple[int, Part]]
 ) -> list[Future]:
     """Submit the tasks of parts, and tasks that join their results; return a future per part."""
     if not parts:
@@ -133,13 +125,12 @@ def _submit(
         client.map(
             partial(compute, **bound),
             [task for _, part in parts for task in part],
-            key=[
-                (f"read-{work.job}", number, i) for number, part in parts for i in range(len(part))
-            ],
+            key=[(f"read-{job}", number, i) for number, part in parts for i in range(len(part))],
             pure=False,
             **arguments,
         )
     )
+    at_once = work.max_joined
     futures = []
     for number, part in parts:
         pieces = list(itertools.islice(tasks, len(part)))
@@ -149,12 +140,12 @@ def _submit(
             pieces = [
                 client.submit(
                     partial(join, **bound),
-                    pieces[first : first + work.max_joined],
-                    key=(f"join-{work.job}", number, level, first),
+                    pieces[first : first + at_once],
+                    key=(f"join-{job}", number, level, first),
                     pure=False,
                     **arguments,
                 )
-                for first in range(0, len(pieces), work.max_joined)
+                for first in range(0, len(pieces), at_once)
             ]
         futures += pieces
     return futures

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 import os
 import socket
 import uuid
@@ -22,32 +23,27 @@ from mrcdist.compute.schedule import Block, Task, block_frames
 from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.extras import install_command
 from mrcdist.read.source import MrcSource
-from mrcdist.remembered import Remembered, unpickle_once
+from mrcdist.remembered import unpickle_once
 from mrcdist.stats import ReadStats
-from mrcdist.system_calls import ForkSafeLock
 
 DEVICES = ("cpu", "cupy")
 
-Ledger = Mapping[str, ReadStats]
-"""Bytes that each process has read for a job so far; totals only grow."""
+Ledger = Mapping[str, tuple[ReadStats, ReadStats]]
+"""Totals of each process before its first task of a job, and after its last one so far."""
 
 # Not the pid alone: each container on a host numbers its processes from 1.
 _PROCESS = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
-# Totals of this process before each of its latest jobs. Servers run many.
-_before: Remembered[str, ReadStats] = Remembered(256)
-_before_lock = ForkSafeLock()
 
 
 @dataclass(frozen=True)
 class Work:
-    """The part of a job that all tasks share: the source, and the reductions of one pass.
+    """What all tasks of a job share: the source, and the reductions of one pass.
 
-    Processes count the bytes they read under the name of the `job`. `device` is one of `DEVICES`.
+    `device` is one of `DEVICES`.
     """
 
     source: MrcSource
     reductions: tuple[Reduction, ...]
-    job: str
     device: str = "cpu"
 
     @property
@@ -127,8 +123,7 @@ def compute(
     raised unchanged.
     """
     work = _unpacked(work)
-    with _before_lock:  # `keep` moves the job to the end, so that unused jobs are dropped first
-        before = _before.keep(work.job, _before.get(work.job) or stats.snapshot())
+    before = stats.snapshot()
     # All blocks are added to the same arrays: the kernel would have to clear new ones, which takes
     # as long as the sums of a small block.
     n_frames = sum(map(block_frames, task))
@@ -138,7 +133,7 @@ def compute(
         check()
         _add_block(block, work, values, first)
         first += block_frames(block)
-    return PartialResult(tuple(values), {_PROCESS: stats.snapshot() - before})
+    return PartialResult(tuple(values), {_PROCESS: (before, stats.snapshot())})
 
 
 def _add_block(block: Block, work: Work, results: list[npt.NDArray[Any]], first: int) -> None:
@@ -194,15 +189,15 @@ def join(pieces: Sequence[PartialResult], work: Work | bytes) -> PartialResult:
     return PartialResult(tuple(joined), merge_ledgers(piece.ledger for piece in pieces))
 
 
-def merge_ledgers(ledgers: Iterable[Ledger]) -> dict[str, ReadStats]:
-    """Keep the latest count of each process."""
-    merged: dict[str, ReadStats] = {}
-    for ledger in ledgers:
-        for process, read in ledger.items():
-            merged[process] = merged.get(process, ReadStats()).combined(read, max)
+def merge_ledgers(ledgers: Iterable[Ledger]) -> Ledger:
+    """Keep the first and the last totals of each process, which only grow."""
+    merged: dict[str, tuple[ReadStats, ReadStats]] = {}
+    for process, (before, after) in itertools.chain.from_iterable(each.items() for each in ledgers):
+        first, last = merged.get(process, (before, after))
+        merged[process] = first.combined(before, min), last.combined(after, max)
     return merged
 
 
 def total(ledger: Ledger) -> ReadStats:
-    """Return the sum over all processes."""
-    return sum(ledger.values(), ReadStats())
+    """Return what all processes together have read."""
+    return sum((after - before for before, after in ledger.values()), ReadStats())

@@ -38,7 +38,7 @@ def test_pixels_of_a_small_detector_are_copied_a_few_at_a_time(tmp_path: Path) -
     source = mrcdist.plan_mrc(write_mrc(tmp_path / "a.mrc", FRAMES)).source
     disk = Ring(16, 16, 0, 8)
     sums = PixelSums((32, 32), disk, moments=False)
-    most, [values] = peak(Work(source, (sums,), "job"), (((0, 4096),),))
+    most, [values] = peak(Work(source, (sums,)), (((0, 4096),),))
     y, x = np.indices((32, 32)) - 16
     expected = (FRAMES * (y**2 + x**2 <= 64)).sum(axis=(1, 2))
     np.testing.assert_array_equal(values[:, 0], expected)
@@ -50,7 +50,7 @@ def test_blocks_are_added_to_the_results_of_those_before(tmp_path: Path) -> None
     whole = Ring(16, 16, 0, 90)
     sums = PixelSums((32, 32), whole, moments=True)
     blocks = tuple(((first, first + 1024),) for first in range(0, 4096, 1024))
-    most, [values, total] = peak(Work(source, (sums, FrameSum((32, 32))), "job"), blocks)
+    most, [values, total] = peak(Work(source, (sums, FrameSum((32, 32)))), blocks)
     np.testing.assert_array_equal(values[:, 0], FRAMES.sum(axis=(1, 2)))
     np.testing.assert_array_equal(total, FRAMES.sum(axis=0))
     assert most < 2 * values.nbytes + 2**17

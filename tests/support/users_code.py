@@ -36,9 +36,6 @@ SIDE = 64  # numpy shows arrays of more than 1000 numbers with an ellipsis
 class Plain:
     """A detector of a user's own, with the text that Python gives to objects."""
 
-    has_integer_weights = True
-    is_nonnegative = True
-
     def __init__(self, mask: npt.NDArray[Any]) -> None:
         self.mask = mask
 

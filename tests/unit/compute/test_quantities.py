@@ -488,8 +488,12 @@ class TestQuantities:
 
 class TestLedger:
     def test_the_latest_count_of_a_process_wins_and_processes_add_up(self):
-        early = {"a": ReadStats(blocks=1, requests=5), "b": ReadStats(blocks=2)}
-        late = {"a": ReadStats(blocks=3, requests=5)}
+        start = ReadStats(blocks=7, requests=2)
+        early = {
+            "a": (start, start + ReadStats(blocks=1, requests=5)),
+            "b": (ReadStats(), ReadStats(blocks=2)),
+        }
+        late = {"a": (early["a"][1], start + ReadStats(blocks=3, requests=5))}
         for ledgers in itertools.permutations((early, late, {})):
             assert total(merge_ledgers(ledgers)) == ReadStats(blocks=5, requests=5)
 
@@ -498,8 +502,8 @@ class TestLedger:
         plan = mrcdist.plan_mrc(memory_file(mrc_bytes(frames)), chunks=(1, -1, -1))
         parts = schedule_pass(plan.chunks[:1], frame_bytes=32, sum_bytes=0)
         tasks = [task for part in parts for task in part]
-        for job in ("one", "two"):
-            work = Work(plan.source, (FrameSum((4, 4)),), job)
+        work = Work(plan.source, (FrameSum((4, 4)),))
+        for _ in range(2):
             piece = join([compute(task, work) for task in tasks], work)
             assert total(piece.ledger).blocks == 6
             assert total(piece.ledger).bytes_fetched == frames.nbytes
@@ -532,7 +536,7 @@ def test_a_summary_tells_what_was_mapped_and_what_was_fetched(mapped, fetched, t
         done=Finished(
             results={"mean": Result("mean", np.zeros((4, 4), "float32"), ())},
             quantities={"mean": MeanPattern()},
-            ledger={"worker": read},
+            ledger={"worker": (ReadStats(), read)},
             pixel_bytes=2**10,
             seconds=1.0,
         ),
