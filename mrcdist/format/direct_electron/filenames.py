@@ -8,13 +8,13 @@ DE Server names the files of an acquisition after its stem, ``YYYYMMDD_number[_s
     stem_0_name_calculation.mrc           a virtual image, also stem_virt0_name_calculation.mrc
     stem_ext1_name.mrc                    an external detector's image, also stem_ext1.mrc
 
-A suffix may be anything, so that one acquisition's names can look like another's: a suffix of
-digits like a part's number, a suffix and a name like a longer name. Each function therefore takes
-a listing of the directory, and a file belongs to the longest stem that is at home there.
+A suffix may be any text, so names of different acquisitions can look alike: a suffix of digits like
+the number of a part, a suffix and a name like a longer name. Each function therefore takes a
+listing of the directory, and a file belongs to the longest stem that has a movie or a sidecar.
 
-In all functions, `movie_name` is the base name of a movie, and `listing` has the base names of the
-files in its directory. A numbered movie takes the sidecar or the scan points without the number
-only where those do not belong to a movie without number.
+In all functions, `movie_name` is the base name of a movie, and `listing` contains the base names of
+the files in its directory. A numbered movie uses the sidecar and the scan points without its number
+unless they belong to a movie without a number.
 """
 
 from __future__ import annotations
@@ -32,14 +32,13 @@ MOVIE_ENDING = "_movie.mrc"
 SIDECAR_ENDING = "_info.txt"
 SCAN_POINTS_ENDING = "_scan_coordinates.csv"
 
-# A stem with a number after it, the number not being the acquisition's own.
-_NUMBERED_STEM = re.compile(r"(?P<base>\d{8}_\d+(?:_.+)?)_(?P<number>\d+)", re.ASCII | re.DOTALL)
-# The same of files that the caller picked: they can be called anything.
-_ANY_NUMBERED_STEM = re.compile(
-    r"(?!\d{8}_\d+\Z)(?P<base>.+)_(?P<number>\d+)", re.ASCII | re.DOTALL
-)
+# A stem followed by a number that is not the acquisition's own.
+_NUMBERED_STEM = re.compile(r"(\d{8}_\d+(?:_.+)?)_(\d+)", re.ASCII | re.DOTALL)
+# The same for files chosen by the user, which may have any names.
+_ANY_NUMBERED_STEM = re.compile(r"(?!\d{8}_\d+\Z)(.+)_(\d+)", re.ASCII | re.DOTALL)
 
-# What follows the stem. A calculation is one word, but for "total_sum" and "centroid_amplitude".
+# The end of a name after its stem. A calculation is one word, except "total_sum" and
+# "centroid_amplitude".
 _VIRTUAL = re.compile(
     r"_(?:virt)?(?P<number>\d+)_(?P<name>.*?)_(?:total_|centroid_)?[^_]+\.mrc",
     re.ASCII | re.DOTALL | re.IGNORECASE,
@@ -52,25 +51,25 @@ _NOT_IMAGES = (MOVIE_ENDING, "_final.mrc")
 
 @dataclass(frozen=True)
 class Companion:
-    """An image that was saved beside a movie."""
+    """An image that was saved with a movie."""
 
-    # What it is called in its file's name; the file's name after the stem where that is nothing, or
-    # where another image of the acquisition is called the same.
+    # Its name in the name of the file; the whole end of the file name after the stem if that is
+    # empty or not unique in the acquisition.
     name: str
     file: str  # base name
-    kind: Literal["virtual", "external"]  # computed from the frames, or by an external detector
+    kind: Literal["virtual", "external"]  # computed from the frames, or from an external detector
     number: int  # of the detector
 
 
 def find_sidecars(movie_names: Iterable[str], listing: Iterable[str]) -> dict[str, str | None]:
-    """Return the name of the sidecar of each of some movies in one directory, or None."""
+    """Return the name of the sidecar, or None, of each movie in one directory."""
     folder = _Folder(listing)
-    return {name: folder.beside(name, SIDECAR_ENDING) for name in movie_names}
+    return {name: folder.find(name, SIDECAR_ENDING) for name in movie_names}
 
 
 def find_file(movie_name: str, listing: Iterable[str], *, ending: str) -> str | None:
     """Return the listed name of the file with this ending that belongs to a movie, or None."""
-    return _Folder(listing).beside(movie_name, ending)
+    return _Folder(listing).find(movie_name, ending)
 
 
 def candidate_names(movie_name: str, *, ending: str) -> tuple[str, ...]:
@@ -80,86 +79,83 @@ def candidate_names(movie_name: str, *, ending: str) -> tuple[str, ...]:
     shortened below ``YYYYMMDD_number``. There are none unless `movie_name` ends in ``_movie.mrc``,
     in upper or lower case.
     """
-    numbered = _numbered(movie_name)
-    stems = (_stem_of(movie_name, MOVIE_ENDING), numbered and numbered["base"])
+    stems = dict.fromkeys((_stem_of(movie_name, MOVIE_ENDING), _split(movie_name)[0]))
     return tuple(stem + ending for stem in stems if stem)
 
 
 def find_parts(movie_name: str, listing: Iterable[str]) -> tuple[str, ...]:
-    """Return the movies that make up one acquisition, by number: in the order of their frames.
+    """Return the movies of the same acquisition in the order of their numbers.
 
-    `movie_name` alone where it is no part: where it has no number, has a sidecar of its own, or
-    where there is a movie of the same name without number. `MissingFileError` is raised if the
-    acquisition has a sidecar, and its parts are not numbered without gaps from 0 or 1; without one
-    the numbers may as well be suffixes, and it is `movie_name` alone.
+    Only `movie_name` if it is not a part: without a number, with its own sidecar, or next to a
+    movie with the same name without number. If the numbers have gaps or do not start at 0 or 1,
+    `MissingFileError` is raised if the acquisition has a sidecar. Without a sidecar, the numbers
+    may be suffixes, and only `movie_name` is returned.
     """
     folder = _Folder(listing)
     base = folder.part_of(movie_name)
     if base is None:
         return (movie_name,)
-    parts = [name for name in {*folder.names, movie_name} if folder.part_of(name) == base]
-    parts.sort(key=lambda name: (_part_number(name), name))
-    numbers = [_part_number(name) for name in parts]
+    names = {*folder.names, movie_name}
+    parts = sorted((_split(name)[1] or 0, name) for name in names if folder.part_of(name) == base)
+    numbers = [number for number, _ in parts]
     start = min(numbers[0], 1)
     if numbers == list(range(start, start + len(parts))):
-        return tuple(parts)
+        return tuple(name for _, name in parts)
     if base not in folder.sidecars:
         return (movie_name,)
     raise MissingFileError(
         f"the parts of {base}{MOVIE_ENDING} are numbered {', '.join(map(str, numbers))}",
         code="part-missing",
-        cause="a part was not copied or is still being written, or the folder holds copies",
+        cause="a part was not copied or is still being written, or the folder contains copies",
         remedy="copy the missing part to the folder, or pass the files to read as a list, in order",
     )
 
 
 def is_numbered(movie_name: str) -> bool:
-    """Whether a movie can be a numbered part of an acquisition, going by its name alone."""
-    return _numbered(movie_name) is not None
+    """Whether a movie may be a numbered part of an acquisition, judging by its name."""
+    return _split(movie_name)[1] is not None
 
 
 def find_part_before(movie_names: Sequence[str], listing: Iterable[str] | None) -> str | None:
-    """Return the part whose frames are missing at the start of some parts, or between them.
+    """Return the first part that is missing before the last of some parts; None if there is none.
 
-    None where nothing is missing before the last of them, or they are no parts. Parts are numbered
-    from 0 or 1; from 0 where no listing is known.
+    Parts are numbered from 0 or 1; from 0 if `listing` is None because it is unknown.
     """
     folder = _Folder([*(listing or ()), *movie_names])
     base = folder.part_of(movie_names[0])
     if base is None:
         return None
-    numbers = {_part_number(name) for name in movie_names}
-    known = {_part_number(name) for name in folder.names if folder.part_of(name) == base}
-    start = 0 if listing is None or 0 in known else 1
+    numbers = {_split(name)[1] or 0 for name in movie_names}
+    listed = {_split(name)[1] for name in folder.names if folder.part_of(name) == base}
+    start = 0 if listing is None or 0 in listed else 1
     missing = next((n for n in range(start, max(numbers)) if n not in numbers), None)
     return None if missing is None else f"{base}_{missing}{MOVIE_ENDING}"
 
 
 def find_gap(names: Iterable[str]) -> str | None:
-    """Return the first part that is missing between two others of one acquisition.
+    """Return the first part that is missing between two others of the same acquisition.
 
-    For files that the caller picked: here any name that ends in a number and ``_movie.mrc`` is
-    that of a part.
+    For files chosen by the user: any name that ends in a number and ``_movie.mrc`` is a part.
     """
-    movies = [part for name in names if (part := _any_part(name))]
+    movies = (_split(name, _ANY_NUMBERED_STEM) for name in names)
     parts = sorted((base, number) for base, number in movies if number is not None)
-    for (base, number), (other, following) in pairwise(parts):
-        if base == other and following > number + 1:
+    for (base, number), (next_base, next_number) in pairwise(parts):
+        if base == next_base and next_number > number + 1:
             return f"{base}_{number + 1}{MOVIE_ENDING}"
     return None
 
 
 def acquisitions(names: Iterable[str]) -> list[str]:
-    """Return the stems of the acquisitions whose movies, or parts of one, are among some files.
+    """Return the stems of the acquisitions to which the movies among some files belong.
 
-    A movie without number and the numbered ones of its stem are no parts of each other.
+    If there is a movie without number, numbered ones with its stem are acquisitions of their own.
     """
-    parts = {part for name in names if (part := _any_part(name))}
-    whole = {base for base, number in parts if number is None}
+    movies = {_split(name, _ANY_NUMBERED_STEM) for name in names} - {("", None)}
+    whole = {base for base, number in movies if number is None}
     return sorted(
         {
             f"{base}_{number}" if base in whole and number is not None else base
-            for base, number in parts
+            for base, number in movies
         }
     )
 
@@ -170,91 +166,81 @@ def find_companions(movie_name: str, listing: Iterable[str]) -> tuple[Companion,
     stem = folder.acquisition(movie_name)
     if stem is None:
         return ()
-    found = []
-    for file in folder.names:
-        companion = _companion(file, stem)
-        longer = (other for other in folder.stems if len(other) > len(stem))
-        if companion and not any(_companion(file, other) for other in longer):
-            found.append(companion)
-    names = Counter(companion.name for companion in found)
-    found = [
+    longer_stems = [other for other in folder.stems if len(other) > len(stem)]
+    companions = [
+        companion
+        for file in folder.names
+        if (companion := _companion(file, stem))
+        and not any(_companion(file, other) for other in longer_stems)
+    ]
+    names = Counter(companion.name for companion in companions)
+    companions = [
         companion
         if companion.name and names[companion.name] == 1
         else replace(companion, name=companion.file[len(stem) + 1 : -len(".mrc")])
-        for companion in found
+        for companion in companions
     ]
-    return tuple(sorted(found, key=lambda one: (one.kind != "virtual", one.number, one.file)))
+    return tuple(sorted(companions, key=lambda one: (one.kind != "virtual", one.number, one.file)))
 
 
 class _Folder:
-    """Acquisitions found in a listing."""
+    """The acquisitions in a listing."""
 
     def __init__(self, listing: Iterable[str]) -> None:
         self.names = tuple(dict.fromkeys(listing))
-        endings = (SIDECAR_ENDING, MOVIE_ENDING, SCAN_POINTS_ENDING)
-        # Files by stem; where an ending comes in both cases, the one in lower case.
+        # Files by stem; if an ending is present in both cases, the one in lower case.
         self._files = {
             ending: {
                 stem: name
                 for name in sorted(self.names)
                 if (stem := _stem_of(name, ending)) is not None
             }
-            for ending in endings
+            for ending in (SIDECAR_ENDING, MOVIE_ENDING, SCAN_POINTS_ENDING)
         }
         self.sidecars = self._files[SIDECAR_ENDING].keys()
         self.movies = self._files[MOVIE_ENDING].keys()
-        homes = (self.acquisition(name) for name in self.names)
-        self.stems = {*self.sidecars, *(home for home in homes if home)}
+        stems = (self.acquisition(name) for name in self.names)
+        self.stems = {*self.sidecars, *(stem for stem in stems if stem)}
 
     def part_of(self, movie_name: str) -> str | None:
-        """Return the stem of the acquisition of which a movie is a numbered part, if it is one."""
-        numbered = _numbered(movie_name)
-        if numbered is None or numbered[0] in self.sidecars or numbered["base"] in self.movies:
-            return None
-        return numbered["base"]
+        """Return the stem of the acquisition of which a movie is a numbered part, if any."""
+        base, number = _split(movie_name)
+        own_sidecar = _stem_of(movie_name, MOVIE_ENDING) in self.sidecars
+        return None if number is None or own_sidecar or base in self.movies else base
 
     def acquisition(self, movie_name: str) -> str | None:
         """Return the stem of a movie's acquisition; None for a file that is not a movie."""
         return self.part_of(movie_name) or _stem_of(movie_name, MOVIE_ENDING)
 
-    def beside(self, movie_name: str, ending: str) -> str | None:
-        """Return the listed file with that ending and the movie's stem, or its acquisition's."""
+    def find(self, movie_name: str, ending: str) -> str | None:
+        """Return the file with that ending and the stem of the movie, or of its acquisition."""
         files = self._files[ending]
         stems = (_stem_of(movie_name, MOVIE_ENDING), self.part_of(movie_name))
         return next((files[stem] for stem in stems if stem in files), None)
 
 
 def _stem_of(name: str, ending: str) -> str | None:
-    """Return `name` without `ending`, which may be in capitals; None if it ends otherwise."""
+    """Return `name` without `ending`, which may be in either case; None if it ends otherwise."""
     stem = name[: -len(ending)]
     return stem if stem and name.lower().endswith(ending) else None
 
 
-def _any_part(name: str) -> tuple[str, int | None] | None:
-    """Cut a movie's stem in that of its acquisition and its number, which may be missing."""
-    stem = _stem_of(name, MOVIE_ENDING)
-    if stem is None:
-        return None
-    numbered = _ANY_NUMBERED_STEM.fullmatch(stem)
-    return (numbered["base"], int(numbered["number"])) if numbered else (stem, None)
+def _split(name: str, numbered: re.Pattern[str] = _NUMBERED_STEM) -> tuple[str, int | None]:
+    """Split a movie's stem into that of its acquisition and the number of a part, if any.
 
-
-def _numbered(movie_name: str) -> re.Match[str] | None:
-    """Match a movie's stem with a number that may be that of a part."""
-    return _NUMBERED_STEM.fullmatch(_stem_of(movie_name, MOVIE_ENDING) or "")
-
-
-def _part_number(movie_name: str) -> int:
-    numbered = _numbered(movie_name)
-    return int(numbered["number"]) if numbered else 0
+    The stem is empty if the file is not a movie.
+    """
+    stem = _stem_of(name, MOVIE_ENDING) or ""
+    match = numbered.fullmatch(stem)
+    return (match[1], int(match[2])) if match else (stem, None)
 
 
 def _companion(file: str, stem: str) -> Companion | None:
-    tail = file.removeprefix(stem)
-    if tail == file or tail.lower().endswith(_NOT_IMAGES):
+    end = file.removeprefix(stem)
+    if end == file or end.lower().endswith(_NOT_IMAGES):
         return None
-    if match := _EXTERNAL.fullmatch(tail):
+    if match := _EXTERNAL.fullmatch(end):
         return Companion(match["name"] or "", file, "external", int(match["number"]))
-    if match := _VIRTUAL.fullmatch(tail):
+    if match := _VIRTUAL.fullmatch(end):
         return Companion(match["name"], file, "virtual", int(match["number"]))
     return None

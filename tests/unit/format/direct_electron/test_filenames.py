@@ -1,4 +1,4 @@
-"""Which files beside a movie belong to it."""
+"""Finding the files that belong to a movie."""
 
 from functools import partial
 
@@ -51,7 +51,7 @@ class TestSidecarCandidates:
 
 
 class TestScanPointsCandidates:
-    def test_scan_points_are_named_as_sidecars_are(self):
+    def test_scan_points_are_named_like_sidecars(self):
         assert candidate_names(f"{DAY}_2_Movie.MRC", ending=SCAN_POINTS_ENDING) == (
             f"{DAY}_2_scan_coordinates.csv",
             f"{DAY}_scan_coordinates.csv",
@@ -73,23 +73,23 @@ class TestFindSidecar:
         assert find_sidecar(f"{DAY}_movie.mrc", [f"{DAY}{other}_info.txt"]) is None
         assert find_sidecar(f"{DAY}{other}0_movie.mrc", [f"{DAY}{other}_info.txt"]) is None
 
-    def test_the_sidecar_of_an_unnumbered_movie_is_not_a_numbered_ones(self):
+    def test_the_sidecar_of_an_unnumbered_movie_is_not_that_of_a_numbered_one(self):
         listing = [f"{DAY}_movie.mrc", f"{DAY}_info.txt", f"{DAY}_1_movie.mrc"]
         assert find_sidecar(f"{DAY}_1_movie.mrc", listing) is None
         assert find_sidecar(f"{DAY}_movie.mrc", listing) == f"{DAY}_info.txt"
 
-    def test_endings_may_be_in_capitals_but_stems_must_agree(self):
+    def test_only_endings_may_be_in_another_case(self):
         assert find_sidecar(f"{DAY}_BF_MOVIE.mrc", [f"{DAY}_BF_INFO.TXT"]) == f"{DAY}_BF_INFO.TXT"
         assert find_sidecar(f"{DAY}_BF_movie.mrc", [f"{DAY}_bf_info.txt"]) is None
         both = [f"{DAY}_INFO.txt", f"{DAY}_info.txt", f"{DAY}_Info.txt"]
         assert find_sidecar(f"{DAY}_movie.mrc", both) == f"{DAY}_info.txt"
 
-    def test_a_file_that_is_no_movie_has_no_sidecar(self):
+    def test_only_movies_have_a_sidecar(self):
         assert find_sidecar("tomogram.mrc", ["tomogram_info.txt"]) is None
         assert find_sidecar(f"{DAY}_movie.mrc", []) is None
 
     @given(st.lists(SUFFIXES, unique=True, min_size=1).flatmap(st.permutations))
-    def test_each_of_many_acquisitions_in_a_folder_has_its_sidecar(self, suffixes):
+    def test_each_acquisition_in_a_folder_has_its_sidecar(self, suffixes):
         listing = [
             f"{DAY}{suffix}_{end}" for suffix in suffixes for end in ("movie.mrc", "info.txt")
         ]
@@ -99,7 +99,7 @@ class TestFindSidecar:
 
 
 class TestFindScanPoints:
-    def test_points_are_found_as_sidecars_are(self):
+    def test_scan_points_are_found_like_sidecars(self):
         points = f"{DAY}_scan_coordinates.csv"
         assert find_scan_points(f"{DAY}_movie.mrc", [points, f"{DAY}_info.txt"]) == points
         assert find_scan_points(f"{DAY}_2_movie.mrc", [points, f"{DAY}_info.txt"]) == points
@@ -122,7 +122,7 @@ class TestFindParts:
         parts = tuple(f"{DAY}_{n:03}_movie.mrc" for n in range(12))
         assert find_parts(parts[3], reversed(parts)) == parts
 
-    def test_a_movie_that_the_listing_lacks_is_added_to_its_parts(self):
+    def test_a_movie_that_is_not_listed_is_added_to_its_parts(self):
         parts = (f"{DAY}_0_movie.mrc", f"{DAY}_1_movie.mrc")
         assert find_parts(parts[1], parts[:1]) == parts
 
@@ -131,18 +131,18 @@ class TestFindParts:
         assert find_parts(parts[0], parts) == parts
 
     @pytest.mark.parametrize("movie", [f"{DAY}_movie.mrc", f"{DAY}_BF_movie.mrc", "volume.mrc"])
-    def test_a_movie_without_number_is_alone(self, movie):
+    def test_a_movie_without_number_has_no_parts(self, movie):
         listing = [movie, f"{DAY}_0_movie.mrc", f"{DAY}_1_movie.mrc", f"{DAY}_info.txt"]
         assert find_parts(movie, listing) == (movie,)
         assert find_parts(movie, []) == (movie,)
 
-    def test_a_movie_with_its_own_sidecar_is_no_part(self):
+    def test_a_movie_with_its_own_sidecar_is_not_a_part(self):
         listing = [f"{DAY}_{n}_{end}" for n in (0, 1, 2) for end in ("movie.mrc", "info.txt")]
         assert find_parts(f"{DAY}_1_movie.mrc", listing) == (f"{DAY}_1_movie.mrc",)
         listing.remove(f"{DAY}_0_info.txt")
         assert find_parts(f"{DAY}_0_movie.mrc", listing) == (f"{DAY}_0_movie.mrc",)
 
-    def test_a_numbered_movie_beside_an_unnumbered_one_is_no_part(self):
+    def test_a_numbered_movie_next_to_an_unnumbered_one_is_not_a_part(self):
         listing = [f"{DAY}_movie.mrc", f"{DAY}_0_movie.mrc", f"{DAY}_1_movie.mrc"]
         assert find_parts(f"{DAY}_0_movie.mrc", listing) == (f"{DAY}_0_movie.mrc",)
 
@@ -152,12 +152,12 @@ class TestFindParts:
         with pytest.raises(MissingFileError) as error:
             find_parts(parts[0], [*parts, f"{DAY}_info.txt"])
         assert ", ".join(str(int(number)) for number in numbers) in error.value.problem
-        # Without a sidecar these may be suffixes, and nobody asked for the other movies.
+        # Without a sidecar, the numbers may be suffixes.
         assert find_parts(parts[0], parts) == (parts[0],)
 
 
 class TestFindCompanions:
-    def test_names_of_images_are_those_in_their_files_names(self):
+    def test_images_are_named_after_their_files(self):
         listing = [
             f"{DAY}_10_HAADF_sum.mrc",
             f"{DAY}_ext2.mrc",
@@ -184,7 +184,7 @@ class TestFindCompanions:
             Companion("ext2", f"{DAY}_ext2.mrc", "external", 2),
         )
 
-    def test_images_of_one_name_stay_apart(self):
+    def test_images_with_the_same_name_get_different_ones(self):
         listing = [f"{DAY}_0_BF_sum.mrc", f"{DAY}_0_BF_mean.mrc", f"{DAY}_ext1_BF.mrc"]
         names = [image.name for image in find_companions(f"{DAY}_movie.mrc", listing)]
         assert names == ["0_BF_mean", "0_BF_sum", "ext1_BF"]
@@ -211,14 +211,14 @@ class TestFindCompanions:
             f"copy of {DAY}_0_BF_sum.mrc",
         ],
     )
-    def test_files_with_other_names_are_no_companions(self, file):
+    def test_files_with_other_names_are_not_companions(self, file):
         assert find_companions(f"{DAY}_movie.mrc", [f"{DAY}_movie.mrc", file]) == ()
 
     def test_a_volume_has_no_companions(self):
         assert find_companions("volume.mrc", ["volume_0_BF_sum.mrc"]) == ()
 
     @pytest.mark.parametrize("end", ["movie.mrc", "info.txt"])
-    def test_a_suffix_of_digits_is_known_by_its_movie_or_its_sidecar(self, end):
+    def test_a_suffix_of_digits_is_recognised_by_its_movie_or_sidecar(self, end):
         listing = [f"{DAY}_movie.mrc", f"{DAY}_3_{end}", f"{DAY}_3_0_BF_sum.mrc"]
         assert find_companions(f"{DAY}_movie.mrc", listing) == ()
         (image,) = find_companions(f"{DAY}_movie.mrc", [listing[0], listing[2]])
