@@ -113,10 +113,10 @@ def _plan(
     )
     layout = replace(layout, present=in_files.present)
     return Plan(
+        chunks=_chunks(parts, layout, options.chunks, in_order=table is None),
         source=MrcSource(tuple(parts), layout, table),
         header=header,
         axes=axes,
-        chunks=_chunks(parts, layout, options.chunks, in_order=table is None),
         directory=directory,
         sidecar=sidecar,
         extended=extended,
