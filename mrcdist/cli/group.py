@@ -52,9 +52,8 @@ def stopping(ctx: click.Context, state: str = "") -> Iterator[None]:
     # Signal handlers can only be set in the main thread.
     in_main_thread = threading.current_thread() is threading.main_thread()
     handler, hook = signal.getsignal(signal.SIGTERM), sys.unraisablehook
-    timers: list[threading.Timer] = []
     try:
-        sys.unraisablehook = _resend_signals(hook, timers)
+        sys.unraisablehook = _resend_signals(hook)
         if in_main_thread:
             signal.signal(signal.SIGTERM, _terminate)
         yield
@@ -68,8 +67,6 @@ def stopping(ctx: click.Context, state: str = "") -> Iterator[None]:
         ctx.exit(_signal_status(stop))
     finally:
         sys.unraisablehook = hook
-        for timer in timers:
-            timer.cancel()
         if in_main_thread:
             signal.signal(signal.SIGTERM, handler)
 
@@ -88,12 +85,9 @@ def _terminate(*_: object) -> NoReturn:
 
 
 def _resend_signals(
-    hook: Callable[[sys.UnraisableHookArgs], Any], timers: list[threading.Timer]
+    hook: Callable[[sys.UnraisableHookArgs], Any],
 ) -> Callable[[sys.UnraisableHookArgs], Any]:
-    """Return a hook that sends a signal again if Python ignored its exception, as in `__del__`.
-
-    The timers that send the signals are appended to `timers`.
-    """
+    """Return a hook that sends a signal again if Python ignored its exception, as in `__del__`."""
     main_thread = threading.main_thread().ident or 0
 
     def resend(unraisable: sys.UnraisableHookArgs) -> None:
@@ -105,10 +99,13 @@ def _resend_signals(
         else:
             hook(unraisable)
             return
+
+        def send() -> None:
+            if sys.unraisablehook is resend:  # the job has not ended meanwhile
+                send_to_main_thread(number, main_thread)
+
         # Later and from another thread: within the hook, the exception would be ignored again.
-        timer = threading.Timer(0.01, send_to_main_thread, (number, main_thread))
-        timers.append(timer)
-        timer.start()
+        threading.Timer(0.01, send).start()
 
     return resend
 

@@ -112,10 +112,8 @@ def explain(as_json: bool, chunks: Any, threads: int, **options: Any) -> None:
 
 def _size(text: str) -> int:
     size = parse_size(text)
-    if size is None:
-        raise click.BadParameter('expected a size, such as "64 MiB"')
-    if size < 1:
-        raise click.BadParameter("expected at least one byte")
+    if size is None or size < 1:
+        raise click.BadParameter('expected a size of at least one byte, such as "64 MiB"')
     return size
 
 

@@ -300,7 +300,7 @@ def test_images_are_named_by_the_angles_of_a_tilt_file(tmp_path):
 @pytest.mark.parametrize(
     ("extra", "status", "message"),
     [
-        (["--budget", "lots"], 2, 'expected a size, such as "64 MiB"'),
+        (["--budget", "lots"], 2, 'expected a size of at least one byte, such as "64 MiB"'),
         (["--budget", "-5"], 2, "at least one byte"),
         (["--budget", "9"], 1, "raise the budget"),
         (["--view", "scan"], 1, "--navigation-shape"),
