@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import getitem
 from typing import Any
-
-import numpy as np
 
 from mrcdist.errors import MissingExtraError
 from mrcdist.extras import install_command
@@ -21,7 +18,7 @@ from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import Header
 from mrcdist.format.header_words import header_words, imod_fields, mrcz_fields, mrcz_metadata
 from mrcdist.read_plan import Plan
-from mrcdist.write.contents import metadata_items
+from mrcdist.write.contents import metadata_items, to_json
 
 _NAME = "mrcdist"
 _MAX_AXES = 8
@@ -68,10 +65,8 @@ def axes_dicts(axes: Sequence[Axis]) -> list[dict[str, Any]]:
 
 def axes_attribute(axes: Sequence[Axis]) -> list[dict[str, Any]]:
     """Return `axes_dicts` for JSON, with lists instead of arrays."""
-    return [
-        {key: value.tolist() if key == "axis" else value for key, value in axis.items()}
-        for axis in axes_dicts(axes)
-    ]
+    attribute: list[dict[str, Any]] = to_json(axes_dicts(axes))
+    return attribute
 
 
 def plan_metadata(plan: Plan) -> dict[str, Any]:
@@ -125,7 +120,7 @@ def plan_original_metadata(plan: Plan, records: StoredRecords | None = None) -> 
     if extended is not None:
         original["extended_header"] = {
             "type": extended.kind,
-            "records": {name: _column(values) for name, values in extended.columns.items()},
+            "records": to_json(extended.columns),
             "text": list(extended.text),
         }
         if extended.document is not None:
@@ -141,18 +136,6 @@ def plan_original_metadata(plan: Plan, records: StoredRecords | None = None) -> 
     return original
 
 
-def _column(values: Any) -> list[Any]:
-    """Return a column as a list, with None for NaN and infinity, which JSON lacks."""
-    column = values.tolist() if isinstance(values, np.ndarray) else list(values)
-    return [_finite(value) for value in column]
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, list):  # several numbers per record
-        return _column(value)
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _merge(target: dict[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
     """Merge nested dicts in place; values of `update` take precedence."""
     for key, value in update.items():
@@ -164,7 +147,7 @@ def _merge(target: dict[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
 def _std_header(header: Header) -> dict[str, Any]:
     values = header_words(header.raw, header.byteorder)
     numbers = [reduce(getitem, path.split("."), values).item() for _, path in _WORDS]
-    words: dict[str, Any] = dict(zip((name for name, _ in _WORDS), _column(numbers), strict=True))
+    words: dict[str, Any] = dict(zip((name for name, _ in _WORDS), to_json(numbers), strict=True))
     words["EXTTYP"] = header.exttyp
     words["MAP"] = header.raw[208:212].decode("latin-1").rstrip("\0")
     words["MACHST"] = header.raw[212:216].hex(" ")

@@ -154,6 +154,19 @@ def metadata_items(
             yield (*path, str(key)), value
 
 
+def to_json(value: Any) -> Any:
+    """Convert a value to JSON's types: None for NaN and infinity, text for unsupported types."""
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, str | int | float) else str(value)
+
+
 def angstrom_per(unit: str | None) -> float | None:
     """Return the length of a unit in Å, or None if it is not a known unit of length."""
     return _ANGSTROM.get((unit or "").strip().lower())

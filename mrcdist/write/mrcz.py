@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from mrcdist.errors import ArgumentError
 from mrcdist.format.encode import NewHeader, Storage, encode_pixels
 from mrcdist.format.modes import CODECS
 from mrcdist.format.mrcz import LARGEST_SECTION, compress, require_codec
+from mrcdist.write.contents import to_json
 
 # The modes that the mrcz package reads correctly.
 _MODES = (0, 1, 2, 4, 6)
@@ -64,17 +64,4 @@ def compressed_sections(frames: npt.NDArray[Any], header: NewHeader) -> Iterator
 def json_header(metadata: Mapping[str, Any]) -> bytes:
     """Return HyperSpy's metadata in the form of the mrcz package: JSON, with EXTTYP "json"."""
     public = {key: value for key, value in metadata.items() if not str(key).startswith("_")}
-    return json.dumps(_to_json(public)).encode() if public else b""
-
-
-def _to_json(value: Any) -> Any:
-    """Convert a value to JSON's types: None for NaN and infinity, text for unsupported types."""
-    if isinstance(value, Mapping):
-        return {str(key): _to_json(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        return [_to_json(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, str | int | float) else str(value)
+    return json.dumps(to_json(public)).encode() if public else b""
