@@ -19,7 +19,7 @@ import mrcdist
 from mrcdist.errors import MrcdistWarning
 from tests.support.mrc_files import MODES, header_bytes
 
-# Array's dtype, dtype that is passed, dtype that is stored.
+# dtype of the array, argument `dtype`, stored dtype.
 TYPES = [
     *((name, None, name) for name in MODES),
     ("bool", None, "int8"),
@@ -61,7 +61,7 @@ def pixel_bytes(array, stored, byteorder):
 
 
 def whole_file(array, stored, byteorder):
-    """The file but for its label, of which only the date is unknown."""
+    """Return the file without its label, in which only the date is unknown."""
     *sections, ny, nx = array.shape
     if array.dtype.kind == "c":
         statistics = (0.0, -1.0, -2.0, -1.0)
@@ -94,7 +94,7 @@ def test_file_has_the_expected_bytes_and_numbers(
     header, pixels = whole_file(numbers, stored, byteorder)
     assert raw[:76] == header[:76]
     order = np.dtype("float32").newbyteorder(byteorder)
-    for at, count in ((76, 3), (216, 1)):  # mean and deviation, to the last digit but one
+    for at, count in ((76, 3), (216, 1)):  # mean and RMS deviation, except the last digit
         ours, theirs = (np.frombuffer(each, order, count, at) for each in (raw, header))
         assert ours == pytest.approx(theirs, rel=3e-7, abs=1e-30)
     assert raw[88:216] == header[88:216]
@@ -103,9 +103,9 @@ def test_file_has_the_expected_bytes_and_numbers(
     assert raw[1024:] == pixels
     [data] = mrcdist.read_mrc(path, distributed=False)
     np.testing.assert_array_equal(np.asarray(data["data"]).reshape(shape), numbers)
-    if stored not in ("uint8", "uint4"):  # mrcfile knows neither
+    if stored not in ("uint8", "uint4"):  # mrcfile supports neither
         with mrcfile.open(path) as file:
             np.testing.assert_array_equal(file.data.reshape(shape), numbers)
-        if stored != "float16":  # which mrcfile sums in float16
+        if stored != "float16":  # mrcfile sums it in float16
             said = io.StringIO()
             assert mrcfile.validate(str(path), print_file=said), said.getvalue()

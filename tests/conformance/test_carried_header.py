@@ -21,7 +21,7 @@ ANGLES = (80.0, 95.5, 120.0)
 
 
 def recorded(folder, numbers=NUMBERS, *, angles=ANGLES, **fields):
-    """A file with these fields of its header, as `read_mrc` returns it."""
+    """Return a file with these header fields, as read by `read_mrc`."""
     raw = bytearray(mrc_bytes(numbers, **fields))
     struct.pack_into("<3f", raw, 52, *angles)
     path = folder / "read.mrc"
@@ -31,7 +31,7 @@ def recorded(folder, numbers=NUMBERS, *, angles=ANGLES, **fields):
 
 
 def written(folder, data, **options):
-    """Header fields of the copy, by name, and its notes."""
+    """Return the header fields of the copy by name, and its notes."""
     path = folder / "copy.mrc"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -82,7 +82,7 @@ def test_transposed_map_has_the_start_of_each_axis(tmp_path):
     data["data"] = data["data"].transpose(2, 0, 1)
     data["axes"] = [{**data["axes"][i], "navigate": i == 2} for i in (2, 0, 1)]
     found = written(tmp_path, data, kind="volume")
-    # Sections, rows and columns are what columns, sections and rows were.
+    # Columns, sections and rows have become sections, rows and columns.
     assert (found["order"], found["start"]) == ((1, 2, 3), (-2, 7, 5))
     assert found["intervals"] == (20, 10, 12)
 

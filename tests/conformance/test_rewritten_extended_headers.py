@@ -37,7 +37,7 @@ NUMBERS = counting((SECTIONS, 8, 10), "int16")
 
 
 def recorded(kind: str, *, spare: int = 0, numbers=NUMBERS, pick=slice(None)) -> bytes:
-    """A file with a record for each section, and space for more."""
+    """Return a file with one record per section, and space for more."""
     records, nint, nreal = KINDS[kind]
     return mrc_bytes(
         numbers[pick],
@@ -49,7 +49,7 @@ def recorded(kind: str, *, spare: int = 0, numbers=NUMBERS, pick=slice(None)) ->
 
 
 def assert_has(path, kind: str, sections, numbers=NUMBERS) -> None:
-    """The file consists of these sections and their records."""
+    """Assert that a file consists of these sections and their records."""
     raw = path.read_bytes()
     records, nint, nreal = KINDS[kind]
     extended = b"".join(records[n] for n in sections)
@@ -140,22 +140,22 @@ def test_big_endian_records_decide_the_byte_order(tmp_path, read):
 
 
 @pytest.mark.parametrize(
-    ("exttyp", "data", "why"),
+    ("exttyp", "data", "reason"),
     [
         (b"AGAR", np.s_[1:3], "5 records for 2 sections"),
         (b"MRCO", np.s_[:], "of a kind that mrcdist does not write"),
     ],
 )
-def test_extended_header_that_is_left_out_is_warned_of_once(tmp_path, read, exttyp, data, why):
+def test_extended_header_that_is_left_out_is_warned_of_once(tmp_path, read, exttyp, data, reason):
     records, nint, nreal = KINDS["AGAR"]
     source = mrc_bytes(NUMBERS, extended=b"".join(records), exttyp=exttyp, nint=nint, nreal=nreal)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MrcdistWarning)
         dataset = read(source)
     some = {"data": dataset["data"][data], "original_metadata": dataset["original_metadata"]}
-    with pytest.warns(MrcdistWarning, match=why) as told:
+    with pytest.warns(MrcdistWarning, match=reason) as caught:
         mrcdist.write_mrc(tmp_path / "out.mrc", some)
-    assert len(told) == 1
+    assert len(caught) == 1
     assert struct.unpack("<i", (tmp_path / "out.mrc").read_bytes()[92:96]) == (0,)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -66,7 +66,7 @@ def test_uint8_is_stored_as_mode_0_with_imods_stamp_on_request(tmp_path):
     array = np.arange(60, dtype="uint8").reshape(3, 4, 5) + 190
     mrcdist.write_mrc(tmp_path / "a.mrc", array, dtype="uint8")
     raw = (tmp_path / "a.mrc").read_bytes()
-    # Flag 1, signed bytes, is not set; flag 4: the origin's sign is MRC2014's.
+    # Flag 1 (signed bytes) is not set; flag 4: the origin has MRC2014's sign.
     assert struct.unpack("<i", raw[12:16]) == (0,)
     assert struct.unpack("<2i", raw[152:160]) == (1146047817, 4)
     assert raw[1024:] == array.tobytes()
@@ -245,7 +245,7 @@ def test_axis_too_long_for_the_header_is_an_error(tmp_path, field, shape):
 
 
 def test_extended_header_too_long_for_the_header_is_an_error(tmp_path):
-    zeros = bytes(TOO_LONG)  # pages that are never touched
+    zeros = bytes(TOO_LONG)  # memory that is never used
     with pytest.raises(ArgumentError, match=f"NSYMBT = {TOO_LONG}") as error:
         mrcdist.write_mrc(tmp_path / "a.mrc", counting((1, 4, 5), "int16"), extended_header=zeros)
     assert (error.value.code, error.value.argument) == ("header-field-overflow", "extended_header")
@@ -324,10 +324,10 @@ def test_each_block_is_computed_once(tmp_path, chunks, options, resume):
 
 
 class TestAuxiliaryFilesOfReplacedData:
-    """A sidecar or tilt angles beside a new file describe what was there before."""
+    """Sidecars and tilt angles of the data that a new file replaces."""
 
     @pytest.mark.filterwarnings("ignore:.*cannot be stored in the header")
-    @pytest.mark.parametrize("frames", [5, 24])  # as many as the scan has points, too
+    @pytest.mark.parametrize("frames", [5, 24])  # 24: as many as the scan has points
     @pytest.mark.parametrize("units", ["nm", "nm^-1"])
     def test_sidecar_of_a_scan_is_replaced_with_the_scan(self, tmp_path, frames, units):
         path = tmp_path / "20260102_00001_movie.mrc"
@@ -355,7 +355,7 @@ class TestAuxiliaryFilesOfReplacedData:
         mrcdist.write_mrc(path, counting((5, 8, 8), "uint16"), overwrite=True)
         [data] = mrcdist.read_mrc(path)
         assert data["metadata"]["Acquisition_instrument"]["TEM"]["beam_energy"] == 200
-        assert data["axes"][0]["scale"] == 1  # the old rate is not that of these frames
+        assert data["axes"][0]["scale"] == 1  # the frame rate of the replaced data is not used
         assert data["original_metadata"]["de_metadata"]["µ"] == "\u03bc"
 
     @pytest.mark.filterwarnings("ignore:.*cannot be stored in the header")
@@ -395,7 +395,7 @@ class TestAuxiliaryFilesOfReplacedData:
         assert error.value.code == "destination-exists"
         assert sidecar.read_bytes() == before
         assert not path.exists()
-        mrcdist.write_mrc(path, scan, overwrite=True)  # which is that scan
+        mrcdist.write_mrc(path, scan, overwrite=True)  # the same scan
 
     def test_tilt_angles_that_are_kept_are_warned_of(self, tmp_path):
         (tmp_path / "a.rawtlt").write_text("0\n1\n2\n")

@@ -103,7 +103,7 @@ def test_chunks_are_the_blocks_that_tasks_write(
     source, target = tmp_path / "a.mrc", tmp_path / "b.mrc"
     source.write_bytes(mrc_bytes(numbers))
     chunks = ("--chunks", f"{sections},-1,-1")
-    # A user's own setting does not keep the tasks from the cluster.
+    # A scheduler set by the user does not keep tasks from the cluster.
     with dask.config.set(scheduler="synchronous"), get_task_stream(cluster) as tasks:
         mrcdist_json("convert", source, target, *chunks, "--scheduler", scheduler)
     written = [task["key"] for task in tasks.data]
@@ -114,7 +114,7 @@ def test_chunks_are_the_blocks_that_tasks_write(
 
 @pytest.fixture(scope="module")
 def small_cluster() -> Iterator[Client]:
-    """Little memory; its limit is that of the plan alone, as this process is larger."""
+    """The memory limit applies only to the plan, because this process is larger."""
     off = {f"distributed.worker.memory.{what}": False for what in ("pause", "spill", "target")}
     small = {"n_workers": 1, "threads_per_worker": 4, "memory_limit": "400 MiB"}
     with (
@@ -135,17 +135,17 @@ def test_blocks_fit_in_the_memory_of_the_connected_cluster(
     with get_task_stream(small_cluster) as tasks:
         mrcdist_json("convert", source, target, "--scheduler", small_cluster.scheduler.address)
     blocks = {k for task in tasks.data if re.fullmatch(r"write-mrc-\w+-\d+", k := str(task["key"]))}
-    # (400 - 150) MiB × 0.6 for 4 threads, of which 2 of 18 bytes are for the numbers: two frames.
+    # (400 - 150) MiB × 0.6 for 4 threads; 2 of 18 bytes are for the numbers: two frames.
     assert len(blocks) == 4
     assert target.read_bytes()[1024:] == numbers.tobytes()
 
 
 class TestBlocksOfAnotherCluster:
-    """The first run chose its blocks for the memory of workers that are gone."""
+    """The first run chose its blocks for the memory of other workers."""
 
     @pytest.fixture
     def begun(self, tmp_path: Path, small_cluster: Client) -> Callable[[str], tuple[Path, Path]]:
-        """Convert until the last of four blocks, in which a value does not fit."""
+        """Convert up to the last of four blocks, which contains a value that does not fit."""
         numbers = np.ones((8, 1024, 1024), "int16")
         numbers[-1, -1, -1] = 1000
         source = tmp_path / "a.mrc"
@@ -154,8 +154,8 @@ class TestBlocksOfAnotherCluster:
         def begin(name: str) -> tuple[Path, Path]:
             target = tmp_path / name
             where = ("--scheduler", small_cluster.scheduler.address)
-            told = mrcdist_fails("convert", source, target, *self.OPTIONS, *where)
-            assert "value 1000 does not fit" in told
+            stderr = mrcdist_fails("convert", source, target, *self.OPTIONS, *where)
+            assert "value 1000 does not fit" in stderr
             return source, target
 
         return begin
@@ -170,12 +170,12 @@ class TestBlocksOfAnotherCluster:
         folder = target.with_name(f".{name}.mrcdist-write")
         before = {path.name for path in folder.iterdir()}
         where = ("--scheduler", cluster.scheduler.address)
-        told = mrcdist_fails("convert", source, target, *self.OPTIONS, *where)
-        assert "value 1000 does not fit" in told
+        stderr = mrcdist_fails("convert", source, target, *self.OPTIONS, *where)
+        assert "value 1000 does not fit" in stderr
         with pytest.raises(ArgumentError) as error:
             mrcdist.convert(source, target, dtype="uint8", resume=True)
         assert error.value.code == "value-does-not-fit"
-        # With the name of the first run in theirs; those that it was at when it failed may follow.
+        # Their names contain the mark of the first run, whose last tasks may still add blocks.
         assert before <= {path.name for path in folder.iterdir()}
 
     @pytest.mark.parametrize("name", ["b.mrc", "b.zspy"])
@@ -310,10 +310,10 @@ def test_destination_in_a_bucket_is_looked_up_only_by_its_name(
 def test_impossible_selection_is_an_error(tmp_path: Path, scheduler: str, select: str) -> None:
     source = tmp_path / "a.mrc"
     source.write_bytes(mrc_bytes(counting((4, 20, 30), "int16")))
-    told = mrcdist_fails(
+    stderr = mrcdist_fails(
         "convert", source, tmp_path / "b.mrc", "--select", select, "--scheduler", scheduler
     )
-    assert "--select" in told
+    assert "--select" in stderr
     assert [each.name for each in tmp_path.iterdir()] == ["a.mrc"]
 
 

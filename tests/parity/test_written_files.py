@@ -55,11 +55,11 @@ def test_all_readers_read_the_same_numbers_from_a_valid_file(
         np.testing.assert_array_equal(file.data.reshape(shape), array)
     [data] = mrcdist.read_mrc(path, metadata_file=None)
     np.testing.assert_array_equal(data["data"].compute().reshape(shape), array)
-    if byteorder == ">":  # RosettaSciIO 0.15 swaps the header alone; LiberTEM 0.16, nothing
+    if byteorder == ">":  # RosettaSciIO 0.15 swaps only the header, LiberTEM 0.16 nothing
         return
     [theirs] = rosettasciio_reader(str(path))
     np.testing.assert_array_equal(theirs["data"].reshape(shape), array)
-    if dtype not in ("float16", "complex64"):  # of which LiberTEM has no mode
+    if dtype not in ("float16", "complex64"):  # LiberTEM does not support these modes
         np.testing.assert_array_equal(frames_of(libertem, path).reshape(shape), array)
 
 

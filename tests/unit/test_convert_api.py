@@ -62,7 +62,7 @@ class TestMrc:
 
         def damaging(*tasks: Any, **options: Any) -> Any:
             done = real(*tasks, **options)
-            if target.exists():  # as a disk would, once it is written
+            if target.exists():  # as a disk could after writing
                 raw = bytearray(target.read_bytes())
                 raw[-1] ^= 1
                 target.write_bytes(raw)
@@ -83,7 +83,7 @@ class TestMrc:
 
 
 class TestPlace:
-    """A destination that cannot have its name is refused by the plan, before a cluster starts."""
+    """Invalid destinations are refused while planning, before a cluster starts."""
 
     def planned(self, source: Path, target: Path) -> object:
         return plan_conversion(
@@ -131,7 +131,7 @@ class TestPlace:
 
 
 class TestZarrInterrupted:
-    """Nothing of another call is deleted, and nothing half deleted is gone on with."""
+    """Files of other calls are never deleted, and partly deleted ones never resumed."""
 
     def test_file_created_in_the_meantime_is_kept(
         self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -170,7 +170,7 @@ class TestZarrInterrupted:
     def test_interrupted_removal_in_a_store_is_not_resumed(
         self, source: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The arrays are gone, and what was kept of their blocks is not."""
+        """The arrays are deleted, but the records of their blocks are not."""
         url = f"memory://{uuid.uuid4().hex}/out.zspy"
         real = MemoryFileSystem.rm
 
@@ -195,7 +195,7 @@ class TestZarrInterrupted:
     def test_overwrite_killed_between_two_renames_is_recovered(
         self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: bool
     ) -> None:
-        """The earlier hierarchy is put aside, and the new one has no name yet."""
+        """The old hierarchy is moved away, and the new one is not yet renamed."""
         target, folder = tmp_path / "out.zspy", tmp_path / ".out.zspy.mrcdist-write"
         convert(source, target)
 
@@ -235,7 +235,7 @@ class TestZarrInterrupted:
 
 
 class LosingFilesystem(MemoryFileSystem):  # type: ignore[misc]
-    """A store each of whose calls loses its connection once before, and once after it worked."""
+    """Filesystem whose calls lose the connection once before and once after they succeed."""
 
     protocol = "losing"
     store: ClassVar[dict[str, Any]] = {}

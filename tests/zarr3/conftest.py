@@ -12,14 +12,14 @@ from mrcdist.testing.acquisition import write_acquisition
 from tests.support.http_log import CountingProxy
 from tests.support.mrc_files import mrc_bytes
 
-# Frames of 32 KiB, of which 87 lie between the 4th and the 92nd: further apart than it takes to
-# read what lies between.
+# Frames of 32 KiB. There are 87 between the 4th and the 92nd, which takes longer to read than a
+# second request.
 FRAMES = np.random.default_rng(0).integers(0, 2**16, (96, 128, 128), np.uint16)
 FRAME_BYTES = 2**15
 
 
 class Counted(NamedTuple):
-    """A stack on S3, behind a proxy that counts."""
+    """A stack on S3, behind a proxy that counts requests."""
 
     url: str
     options: dict[str, Any]
@@ -27,7 +27,7 @@ class Counted(NamedTuple):
 
     @property
     def ranges(self) -> list[int]:
-        """Bytes of each request; all of them are GETs."""
+        """Number of bytes of each request, all of which are GETs."""
         assert {exchange.method for exchange in self.proxy.requests} <= {"GET"}
         return [exchange.body_bytes for exchange in self.proxy.requests]
 
@@ -42,7 +42,7 @@ def stack(moto):
 
 @pytest.fixture(scope="session")
 def acquisition(tmp_path_factory):
-    """A movie of 4D-STEM with images: one with a pixel per scan point, one of another size."""
+    """4D-STEM movie with two images: one with a pixel per scan point, one of another size."""
     return write_acquisition(
         tmp_path_factory.mktemp("acquisition"),
         scan_shape=(4, 8),
@@ -54,6 +54,6 @@ def acquisition(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    """Let counts not depend on how many tasks run at a time."""
+    """Make the counts independent of the number of concurrent tasks."""
     with dask.config.set(scheduler="synchronous"):
         yield

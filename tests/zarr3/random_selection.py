@@ -23,7 +23,7 @@ def sound_case(number, folder):
 
 
 def forwards(rng, shape):
-    """An index of integers and slices, of which zarr takes none backwards."""
+    """Return an index of integers and slices with positive steps, as zarr requires."""
     return tuple(
         rng.randrange(size)
         if rng.random() < 0.3
@@ -33,14 +33,14 @@ def forwards(rng, shape):
 
 
 def positions(rng, size, *, most=6, repeated=True):
-    """Positions along an axis: in any order, also repeated and from the end, or increasing."""
+    """Return positions along an axis: increasing, or in any order, repeated or negative."""
     if repeated:
         return np.array([rng.randrange(-size, size) for _ in range(rng.randint(1, most))])
     return np.array(sorted(rng.sample(range(size), rng.randint(1, min(most, size)))))
 
 
 def outer(rng, shape):
-    """An index with some lists of positions among integers and slices."""
+    """Return an index of integers, slices and lists of positions."""
     return tuple(
         positions(rng, size) if rng.random() < 0.5 else part
         for part, size in zip(forwards(rng, shape), shape, strict=True)
@@ -48,7 +48,7 @@ def outer(rng, shape):
 
 
 def take_outer(array, index):
-    """What an outer index selects, by numpy, one axis after the other."""
+    """Apply an outer index with numpy, axis by axis."""
     axis = 0
     for part in index:
         array = array[(slice(None),) * axis + (part,)]

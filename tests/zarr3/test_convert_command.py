@@ -44,11 +44,11 @@ def test_convert_with_a_running_scheduler(words, tmp_path):
     ):
         check(mrcdist_json(*words, "--scheduler", client.scheduler.address), words[2])
     written = [task["key"] for task in tasks.data if task["key"].startswith("write-zarr-")]
-    assert len(written) == 6  # three blocks, and each is verified
+    assert len(written) == 6  # three blocks, each written and verified
 
 
 class TestJobs:
-    """Of a batch system that starts them as processes of this machine."""
+    """Jobs of a batch system that starts them as processes on this machine."""
 
     @pytest.fixture
     def settings(self, tmp_path, monkeypatch):
@@ -67,11 +67,11 @@ class TestJobs:
 
     def test_batch_jobs_convert_and_stop(self, words, settings, tmp_path):
         check(mrcdist_json(*words, "--jobqueue", settings()), words[2])
-        assert (tmp_path / "scratch").exists()  # of the worker that was a job
+        assert (tmp_path / "scratch").exists()  # of the worker in the job
 
     def test_rejected_batch_jobs_are_an_error(self, words, settings, tmp_path):
         job = settings(**{"worker-extra-args": ["--no-such-option"]})
-        told = mrcdist_fails(*words, "--jobqueue", job)
-        assert "local refused the job of a worker" in told
-        assert "No such option" in told
+        stderr = mrcdist_fails(*words, "--jobqueue", job)
+        assert "local refused the job of a worker" in stderr
+        assert "No such option" in stderr
         assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mrc", "jobs.yaml"]

@@ -40,7 +40,7 @@ with dask.config.set(scheduler="synchronous"), Callback(posttask=count):
 
 
 def kill_after(blocks, url, target, chunks, options=None):
-    """Convert in another process, which kills itself when so many blocks are written."""
+    """Convert in another process, which kills itself after a number of blocks."""
     given = map(json.dumps, (url, target, chunks, options, blocks))
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *given], env={**os.environ, "PYTHONPATH": str(ROOT)}

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::mrcdist.MrcdistWarning")
 
 
 def coarser(numbers, factors):
-    """Means of boxes, without what is left over."""
+    """Return the means of boxes, without the remaining pixels."""
     for axis, factor in enumerate(factors):
         kept = numbers.shape[axis] // factor * factor
         parts = np.moveaxis(numbers, axis, 0)[:kept].astype("float64")
@@ -33,7 +33,7 @@ def coarser(numbers, factors):
 
 
 def opened(path):
-    """The group and its metadata, as the models of the specification read them."""
+    """Return the group and its metadata, parsed by the models of the specification."""
     group = zarr.open_group(path, mode="r")
     image = models.open_ome_zarr(group)
     assert type(image).__module__.startswith("ome_zarr_models.v05")
@@ -132,7 +132,7 @@ def test_worker_converts_a_volume_larger_than_its_memory(tmp_path):
         for shift in range(depth):
             file.write(np.roll(noise, shift).tobytes())
     with dask_cluster(tmp_path, workers=1, threads=2, memory_limit="600 MiB") as client:
-        # Each task holds up to three times this, beside the 150 MiB of Python.
+        # Each task needs up to three times this, in addition to 150 MiB for Python.
         plan = plan_mrc(path, metadata_file=None, chunks="48 MiB")
         report = convert(plan, tmp_path / "a.ome.zarr", verify=True)
         [lines] = client.get_worker_logs().values()

@@ -52,7 +52,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def source(tmp_path):
-    """A stack of 40 frames, which becomes ten shards of 64 KiB."""
+    """Stack of 40 frames, which is converted to ten shards of 64 KiB."""
     numbers = np.random.default_rng(0).integers(0, 1000, (40, 64, 128), "uint16")
     path = tmp_path / "in.mrc"
     write_mrc(path, numbers)
@@ -60,7 +60,7 @@ def source(tmp_path):
 
 
 class Counted(zarr.storage.WrapperStore):
-    """Counts the bytes of chunks that are read."""
+    """Store that counts the bytes of the chunks that are read."""
 
     nbytes = 0
 
@@ -111,11 +111,11 @@ class TestChunks:
         plan = plan_mrc(path, navigation_shape=(32, 32), chunks="8 MiB")
         convert(plan, target)
         data = [name for name in files_in(target) if name.startswith("data/c/")]
-        assert len(data) == 4  # of 1024 patterns
+        assert len(data) == 4  # each with 1024 patterns
         array = zarr.open_group(Counted(zarr.storage.LocalStore(target)), mode="r")["data"]
         Counted.nbytes = 0
         np.testing.assert_array_equal(array[5, 7], numbers[5 * 32 + 7])
-        index = 256 * 16 + 4  # of the shard, and its checksum
+        index = 256 * 16 + 4  # index of the shard, and its checksum
         assert Counted.nbytes - index < 1.1 * 128 * 128 * 2
 
     def test_region_of_large_frames_is_read_in_tiles(self, tmp_path):
@@ -200,14 +200,14 @@ class TestAtomicCreation:
         raw = bytearray(written.read_bytes())
         raw[len(raw) // 2] ^= 1
         written.write_bytes(raw)
-        # zarr's own checksum of a codec may find it first
+        # a checksum of zarr's codec may detect it first
         with pytest.raises(Exception, match=r"differs|could not be written|decompress"):
             convert(plan, target, resume=True, verify=True)
         assert not target.exists()
 
 
 def killed(plan, target, *, after):
-    """Convert in another process, which is killed when so many blocks are written."""
+    """Convert in another process, which is killed after a number of blocks."""
     script = (
         "import dask, mrcdist, sys\n"
         "with dask.config.set(scheduler='synchronous'):\n"
@@ -291,7 +291,7 @@ class TestStores:
             assert any("/out.zarr/data/c/" in f"/{key}" for key in keys_in(bucket)) == (
                 step == "deletes"
             )
-            # Neither the old nor the new one: zarr takes missing chunks for zeros.
+            # Neither the old nor the new one can be opened: zarr reads missing chunks as zeros.
             for open_, path in ((zarr.open_group, url), (zarr.open_array, f"{url}/data")):
                 with pytest.raises(FileNotFoundError):
                     open_(path, mode="r", storage_options=stack.options)

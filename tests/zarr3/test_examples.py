@@ -26,5 +26,5 @@ def test_examples_run(where, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     test = doctest.DocTestParser().get_doctest(EXAMPLES[where], {}, where, None, 0)
     assert test.examples
-    told: list[str] = []
-    assert doctest.DocTestRunner(verbose=False).run(test, out=told.append).failed == 0, told
+    output: list[str] = []
+    assert doctest.DocTestRunner(verbose=False).run(test, out=output.append).failed == 0, output

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::mrcdist.MrcdistWarning")
 
 
 def written(plan, folder):
-    """The references that are written to a JSON file."""
+    """Write references to a JSON file, and return them."""
     path = folder / "references.json"
     path.unlink(missing_ok=True)
     write_references(plan, path)
@@ -41,7 +41,7 @@ def written(plan, folder):
 
 
 def array_of(refs):
-    """The array that references say, by nothing but numpy."""
+    """Read the array through references, using only numpy."""
     head = json.loads(refs["data/.zarray"])
     array = np.zeros(head["shape"], np.dtype(head["dtype"]).newbyteorder("="))
     chunks = head["chunks"]
@@ -59,7 +59,7 @@ def array_of(refs):
 
 
 def plainly_stored(plan):
-    """Whether each frame is somewhere in a file, as an array of numpy."""
+    """Return whether each frame is stored in a file as in a numpy array."""
     numbers = plan.layout.frames(tuple(map(range, plan.layout.navigation_shape)), plan.source.table)
     parts = plan.source.parts
     special = any(part.compression or part.sections or part.pixels for part in parts)
@@ -213,7 +213,7 @@ class TestReaders:
             write_references(stack.url, destination, storage_options=stack.options)
         with fsspec.open(there, **stack.options) as file:
             assert file.read() == here.read_bytes()
-        # A copy, because kerchunk adds to it.
+        # A copy, because kerchunk modifies it.
         options = {"remote_protocol": "s3", "remote_options": dict(stack.options)}
         ds = xr.open_dataset(str(here), engine="kerchunk", storage_options=options)
         np.testing.assert_array_equal(ds["data"][7].values, FRAMES[7])
@@ -238,7 +238,7 @@ class TestReaders:
         now = datetime.datetime.now(datetime.UTC)
 
         def through_icechunk(seconds):
-            """Commit the references as of some time; return what is read by them."""
+            """Commit the references with a time; return the array read through them."""
             repository = icechunk.Repository.create(
                 icechunk.in_memory_storage(), config, authorize_virtual_chunk_access={folder: None}
             )

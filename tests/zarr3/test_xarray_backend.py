@@ -21,7 +21,7 @@ from tests.support.random_mrc import random_chunks
 from tests.zarr3.conftest import FRAME_BYTES, FRAMES
 from tests.zarr3.random_selection import forwards, outer, sound_case, take_outer
 
-xr = pytest.importorskip("xarray", reason="xarray is installed beside zarr 3")
+xr = pytest.importorskip("xarray", reason="xarray is installed with zarr 3")
 
 pytestmark = pytest.mark.filterwarnings("ignore::mrcdist.MrcdistWarning")
 
@@ -41,7 +41,7 @@ def numbers(acquisition):
 
 
 class TestAnyDataset:
-    """Any mode, byte order, scan, parts, compression and chunks, against the numbers written."""
+    """Any mode, byte order, scan, parts, compression and chunks, compared with the source."""
 
     @given(number=st.integers(0, 2**32))
     @examples(150)

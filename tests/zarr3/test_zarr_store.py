@@ -31,7 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::mrcdist.MrcdistWarning")
 
 
 def planned_case(number, folder):
-    """The plan of a random dataset in random chunks, its array, and a generator for more."""
+    """Return the plan of a random dataset in random chunks, its array, and the generator."""
     url, options, truth, rng = sound_case(number, folder)
     return plan_mrc(url, chunks=random_chunks(rng, truth.shape), **options), truth, rng
 
@@ -67,7 +67,7 @@ def movie(acquisition):
 
 
 class TestAnyDataset:
-    """Any mode, byte order, scan, parts, compression and chunks, against the numbers written."""
+    """Any mode, byte order, scan, parts, compression and chunks, compared with the source."""
 
     @given(number=st.integers(0, 2**32))
     @examples(200)
@@ -272,7 +272,7 @@ class TestAnyProcess:
         again = pickle.loads(pickle.dumps(store))
         assert again == store != zarr_store(movie, chunks=(1, 1, -1, -1))
         np.testing.assert_array_equal(zarr.open_array(again)[1], zarr.open_array(store)[1])
-        assert len(pickle.dumps(again)) < 2048  # without what it has opened
+        assert len(pickle.dumps(again)) < 2048  # without opened files
 
     def test_dask_reads_an_array_in_its_chunks(self, movie):
         array = zarr.open_array(zarr_store(movie, chunks=(3, 3, -1, -1)))

@@ -85,7 +85,7 @@ def test_parts_sent_at_a_time_take_at_most_half_of_a_block(dtype: str, wanted: A
     storage = choose_storage(rows.dtype, wanted)
     stored = len(rows) * storage.row_bytes(2048)
     grid = s3_grid(1024, 1024 + 9 * stored, stored, S3Limits())
-    start, stop = grid.span(2)  # the one before may be shorter
+    start, stop = grid.span(2)  # the previous one may be shorter
     block = EncodedBlock(rows, storage, "<", 1024)
     tracemalloc.start()
     try:

@@ -25,7 +25,7 @@ GRIDS = st.builds(
 
 @st.composite
 def chunked_shapes(draw, most=5):
-    """Shapes of up to four axes, with chunks along each."""
+    """Return chunks along up to four axes."""
     chunks = []
     for _ in range(draw(st.integers(1, 4))):
         chunks.append(tuple(draw(st.lists(st.integers(1, 3), min_size=1, max_size=most))))
