@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,8 +47,8 @@ class Axis:
     @property
     def monotonic(self) -> bool:
         """Whether positions increase or decrease along the whole axis."""
-        steps = [later - earlier for earlier, later in pairwise(self.values or ())]
-        return all(step > 0 for step in steps) or all(step < 0 for step in steps)
+        steps = np.diff(self.values or ())
+        return bool((steps > 0).all() or (steps < 0).all())
 
     @property
     def positions(self) -> npt.NDArray[np.float64]:

@@ -138,20 +138,13 @@ def _parse(raw: bytes) -> dict[str, Any] | None:
             parse_constant=lambda name: None,
             parse_float=finite,
         )
+        usable = isinstance(document, dict) and _depth(document) <= _MAX_DEPTH
     except (ValueError, RecursionError):
         return None
-    return document if isinstance(document, dict) and _depth(document) <= _MAX_DEPTH else None
+    return document if usable else None
 
 
-def _depth(document: Any) -> int:
-    """Count the levels of a document, without recursion, which is limited in Python."""
-    level, depth = [document], 0
-    while level:
-        depth += 1
-        level = [
-            value
-            for node in level
-            if isinstance(node, dict | list)
-            for value in (node.values() if isinstance(node, dict) else node)
-        ]
-    return depth
+def _depth(node: Any) -> int:
+    """Count the levels of a document."""
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return 1 + max(map(_depth, children), default=0)
