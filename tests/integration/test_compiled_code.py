@@ -1,4 +1,4 @@
-"""Compiled code is kept on disk such that processes cannot mix it up."""
+"""Compiled code is cached on disk without conflicts between processes."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def sum_frames(dtypes: list[str], **environment: object) -> None:
     )
 
 
-def test_code_for_each_type_has_a_name_of_its_own(tmp_path: Path) -> None:
-    """Numbers would be taken twice by processes that compile at once."""
+def test_code_for_each_type_has_its_own_name(tmp_path: Path) -> None:
+    """Processes that compile at once would use the same numbers."""
     sum_frames(["uint8", "uint16"], NUMBA_CACHE_DIR=tmp_path)
-    kept = Counter(path.name.rsplit(".", 2)[0] for path in tmp_path.rglob("*.nbc"))
-    assert len(kept) == 2
-    assert set(kept.values()) == {1}
+    cached = Counter(path.name.rsplit(".", 2)[0] for path in tmp_path.rglob("*.nbc"))
+    assert len(cached) == 2
+    assert set(cached.values()) == {1}
 
 
-def test_loops_are_compiled_without_a_folder_to_keep_them(tmp_path: Path) -> None:
+def test_loops_are_compiled_without_a_cache_folder(tmp_path: Path) -> None:
     not_a_folder = tmp_path / "file"
     not_a_folder.touch()
     sum_frames(

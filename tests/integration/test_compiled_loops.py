@@ -1,4 +1,4 @@
-"""Compiled loops give what numpy does: sums of any pixels, exact, in tiles of any size."""
+"""Compiled loops give the same results as numpy: exact sums, in tiles of any size."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sums(detector, shape, *, moments):
 
 
 def reduced(reduction, frames):
-    """The same by numpy and by compiled loops, in tiles of any size."""
+    """Compare numpy and compiled loops, in tiles of any size."""
     [expected] = reduce_block(frames, reduction.window, [reduction], compile_loops=False)
     for tile_bytes in (1, 8 * frames.itemsize, 2**20):
         for compile_loops in (False, True):
@@ -82,13 +82,13 @@ class TestReductions:
         tolerance = 1e-12 * np.abs(terms).sum(axis=(1, 2))
         assert (np.abs(got[:, 0] - terms.sum(axis=(1, 2))) <= tolerance).all()
 
-    def test_weights_that_are_not_whole_give_float64(self):
+    def test_fractional_weights_give_float64(self):
         mask = Mask.of(np.array([[0.5, 0], [0, 0.25]]), (2, 2))
         frames = np.array([[[2, 100], [100, 4]]], "uint16")
         got = reduced(sums(mask, (2, 2), moments=False), frames)
         assert (got.dtype, got.tolist()) == (np.float64, [[2.0]])
 
-    def test_what_is_outside_the_detector_has_no_influence(self):
+    def test_pixels_outside_the_detector_have_no_influence(self):
         frames = np.full((2, 5, 5), np.nan, "float32")
         frames[:, 2, 1:4] = 1
         frames[:, 1:4, 2] = 1
@@ -97,7 +97,7 @@ class TestReductions:
         reduction = sums(ring, (5, 5), moments=True)
         assert reduced(reduction, cropped(frames, reduction)).tolist() == [[5, 10, 10]] * 2
 
-    def test_the_frames_themselves_are_not_changed(self):
+    def test_frames_are_not_modified(self):
         frames = np.full((2, 5, 5), np.nan)
         frames.flags.writeable = False
         ring = Ring(2, 2, 0, 1)
@@ -105,7 +105,7 @@ class TestReductions:
         assert np.isnan(frames).all()
 
     @given(blocks_and_detectors([*INTEGERS, "float32"]))
-    def test_sums_of_frames(self, case):
+    def test_frames_are_summed(self, case):
         frames, _ = case
         assume(np.isfinite(frames).all())
         reduction = FrameSum(frames.shape[1:])
@@ -113,13 +113,13 @@ class TestReductions:
         got = reduction.join(parts)
         wide = {"u": "uint64", "i": "int64", "f": "float64"}[frames.dtype.kind]
         assert got.dtype == wide
-        # Of float64, another order of the same sum may differ in the last bit.
+        # A float64 sum in another order may differ in the last bit.
         first, others = (part.sum(axis=0, dtype=wide) for part in (frames[:1], frames[1:]))
         np.testing.assert_array_equal(got, first + others)
 
 
-def test_compiled_loops_are_tested():
-    """numba is among the packages of the tests."""
+def test_numba_is_installed():
+    """Otherwise the compiled loops would not be tested."""
     assert compiled is not None
 
 
@@ -135,13 +135,13 @@ def test_sums_stay_exact_at_the_largest_values():
 
 
 @given(blocks_and_detectors(INTEGERS), st.lists(st.booleans(), min_size=5, max_size=5))
-def test_sums_of_one_compiled_loop_are_those_of_numpy(case, present):
-    """At the largest values, with several detectors, a maximum beside them, and missing frames."""
+def test_fused_sums_equal_those_of_numpy(case, present):
+    """At the largest values, with several detectors, with a maximum, and with missing frames."""
     frames, detector = case
     frames[0] = np.iinfo(frames.dtype).max
     shape = frames.shape[1:]
     whole = (range(shape[0]), range(shape[1]))
-    there = np.array(present[: len(frames)])
+    present_mask = np.array(present[: len(frames)])
     wanted = [
         sums(detector, shape, moments=True),
         sums(WholeFrame(), shape, moments=False),
@@ -150,7 +150,7 @@ def test_sums_of_one_compiled_loop_are_those_of_numpy(case, present):
     ]
     for some in (wanted, wanted[:3]):
         expected, got = (
-            reduce_block(frames, whole, some, there, compile_loops=compile_loops)
+            reduce_block(frames, whole, some, present_mask, compile_loops=compile_loops)
             for compile_loops in (False, True)
         )
         for one, other in zip(expected, got, strict=True):

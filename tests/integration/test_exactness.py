@@ -1,7 +1,7 @@
-"""Every result, to the last count, at the largest and smallest pixels, over all borders.
+"""Every result is exact at the largest and smallest pixel values, across all boundaries.
 
-Of chunks, of tiles, of frames that are there and frames that are missing; by compiled loops and by
-numpy.
+Boundaries of chunks, of tiles, and between existing and missing frames; with compiled loops and
+with numpy.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ N = 11
 
 @st.composite
 def stacks(draw: st.DrawFn, dtype: str) -> Any:
-    """Frames of the largest value of a dtype, but for some pixels at its other ends."""
+    """Frames of the largest value of a dtype, with some pixels at other extremes."""
     info: Any = np.iinfo(dtype) if np.dtype(dtype).kind in "iu" else np.finfo("float16")
     ends = st.sampled_from([float(info.min), 0.0, 1.0, float(info.max)])
     shape = (N, draw(st.integers(5, 9)), draw(st.integers(4, 40)))
@@ -78,10 +78,10 @@ def computed(url: str, tile_bytes: int, compile_loops: bool, chunk: int) -> Any:
         )
 
 
-def check(frames: Any, there: int, found: Any) -> None:
-    """Compare with Python's integers, which have no end, or with float64."""
+def check(frames: Any, n_present: int, found: Any) -> None:
+    """Compare with Python's unbounded integers, or with float64."""
     exact = frames.dtype.kind in "iu"
-    present = frames[:there].astype(object if exact else float)
+    present = frames[:n_present].astype(object if exact else float)
     y, x = np.indices(frames.shape[1:])
     disk = (y - 3) ** 2 + (x - 2) ** 2
     masses = (present * (disk <= 4)).sum(axis=(1, 2))
@@ -93,38 +93,41 @@ def check(frames: Any, there: int, found: Any) -> None:
     }
     for name, values in expected.items():
         got = found[name].values
-        got = got[:there] if got.ndim == 1 else got
+        got = got[:n_present] if got.ndim == 1 else got
         if exact:
             assert got.tolist() == values.tolist(), name
         else:
             np.testing.assert_allclose(got, values, rtol=1e-12, atol=1e-6)
-    np.testing.assert_allclose(found["mean"], (present.sum(axis=0) / there).astype(float))
-    deviation = np.std(frames[:there].astype(float), axis=0)
+    np.testing.assert_allclose(found["mean"], (present.sum(axis=0) / n_present).astype(float))
+    deviation = np.std(frames[:n_present].astype(float), axis=0)
     np.testing.assert_allclose(found["deviation"], deviation, rtol=1e-9, atol=1e-6)
     with np.errstate(all="ignore"):
         for got, at in zip(found["com"].values, (y, x), strict=True):
             moments = (present * (disk <= 4) * at).sum(axis=(1, 2)).astype(float)
             some = masses.astype(float) > 0
             np.testing.assert_allclose(
-                got[:there][some], moments[some] / masses[some].astype(float), rtol=1e-9, atol=1e-9
+                got[:n_present][some],
+                moments[some] / masses[some].astype(float),
+                rtol=1e-9,
+                atol=1e-9,
             )
-    center = found["rings"].values[:there, 0]
+    center = found["rings"].values[:n_present, 0]
     middle = present[:, frames.shape[1] // 2, frames.shape[2] // 2]
     np.testing.assert_array_equal(center, middle.astype(float))
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "int8", "float16", "float32"])
-@given(data=st.data(), there=st.integers(1, N), chunk=st.integers(1, N), tile=st.integers(1, 4))
+@given(data=st.data(), n_present=st.integers(1, N), chunk=st.integers(1, N), tile=st.integers(1, 4))
 @examples(12)
-def test_results_are_exact_over_all_borders(
-    dtype: str, data: Any, there: int, chunk: int, tile: int
+def test_results_are_exact_across_all_boundaries(
+    dtype: str, data: Any, n_present: int, chunk: int, tile: int
 ) -> None:
     frames = data.draw(stacks(dtype))
     stored = mrc_bytes(frames)
-    missing = (N - there) * frames[0].nbytes
+    missing = (N - n_present) * frames[0].nbytes
     fsspec.filesystem("memory").pipe("/exact/stack.mrc", stored[: len(stored) - missing])
     for compile_loops in (True, False):
-        check(frames, there, computed(URL, tile * frames[0].nbytes, compile_loops, chunk))
+        check(frames, n_present, computed(URL, tile * frames[0].nbytes, compile_loops, chunk))
 
 
 @pytest.mark.parametrize("chunk", [3, N])

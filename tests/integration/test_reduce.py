@@ -1,4 +1,4 @@
-"""Several results in one pass on a cluster of processes, from S3 as well."""
+"""Several results in one pass on a cluster of processes, also from S3."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def check(found: Any) -> None:
     np.testing.assert_array_equal(found["com"].values[0], (NUMBERS * y).sum(axis=(1, 2)) / mass)
 
 
-def test_workers_reduce_what_they_read_from_s3(cluster: Client, s3_bucket: Bucket) -> None:
+def test_workers_reduce_data_from_s3(cluster: Client, s3_bucket: Bucket) -> None:
     s3_bucket.put("stack.mrc", mrc_bytes(NUMBERS))
     found = reduce_frames(
         s3_bucket.url("stack.mrc"),
@@ -51,13 +51,13 @@ def test_workers_reduce_what_they_read_from_s3(cluster: Client, s3_bucket: Bucke
     check(found)
 
 
-def test_client_may_be_another_than_the_current_one(cluster: Client, tmp_path: Any) -> None:
+def test_client_can_be_passed(cluster: Client, tmp_path: Any) -> None:
     path = tmp_path / "stack.mrc"
     path.write_bytes(mrc_bytes(NUMBERS))
     check(reduce_frames(path, RESULTS, client=cluster, progress=False))
 
 
-def test_errors_of_functions_come_from_the_workers(cluster: Client, tmp_path: Any) -> None:
+def test_exceptions_of_functions_are_raised_by_the_caller(cluster: Client, tmp_path: Any) -> None:
     path = tmp_path / "stack.mrc"
     path.write_bytes(mrc_bytes(NUMBERS))
 
@@ -74,20 +74,22 @@ def test_threads_and_processes_agree(cluster: Client, tmp_path: Any) -> None:
     plan = mrcdist.plan_mrc(path, chunks=(8, -1, -1))
     here = reduce_frames(plan, {"mean": MeanPattern()}, client=cluster, progress=False)
     with dask.config.set(scheduler="threads"):
-        there = plan.to_dask().mean(axis=0, dtype="float64").compute()
-    np.testing.assert_allclose(here["mean"], there, rtol=1e-12)
+        expected = plan.to_dask().mean(axis=0, dtype="float64").compute()
+    np.testing.assert_allclose(here["mean"], expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
-    "numbers", [pytest.param(2**16, id="goes with each task"), pytest.param(2**20, id="goes once")]
+    "numbers", [pytest.param(2**16, id="sent with each task"), pytest.param(2**20, id="sent once")]
 )
-def test_large_work_gives_the_same_results(cluster: Client, tmp_path: Any, numbers: int) -> None:
-    """Of two passes at once, each has its own."""
+def test_large_functions_do_not_change_the_results(
+    cluster: Client, tmp_path: Any, numbers: int
+) -> None:
+    """Two passes at once, each with a table of its own."""
     path = tmp_path / "stack.mrc"
     path.write_bytes(mrc_bytes(NUMBERS))
 
     def found(times: int) -> Any:
-        table = times * np.arange(numbers, dtype=float)  # goes with the function
+        table = times * np.arange(numbers, dtype=float)  # sent with the function
 
         def looked_up(frames: Any) -> Any:
             return table[frames[:, 0, 0]]
@@ -101,7 +103,7 @@ def test_large_work_gives_the_same_results(cluster: Client, tmp_path: Any, numbe
             np.testing.assert_array_equal(several["looked up"], times * NUMBERS[:, 0, 0])
 
 
-def test_a_short_pass_is_shared_by_all_workers(cluster: Client, tmp_path: Any) -> None:
+def test_short_passes_use_all_workers(cluster: Client, tmp_path: Any) -> None:
     path = tmp_path / "stack.mrc"
     path.write_bytes(mrc_bytes(NUMBERS))
 
@@ -173,7 +175,9 @@ def test_parts_finished_before_a_failure_are_kept(
     np.testing.assert_array_equal(found["first"], NUMBERS[:, 0, 0])
 
 
-def test_a_job_goes_on_in_the_chunks_of_a_smaller_cluster(cluster: Client, tmp_path: Any) -> None:
+def test_job_is_resumed_with_the_chunks_of_a_smaller_cluster(
+    cluster: Client, tmp_path: Any
+) -> None:
     path, fails, resume = tmp_path / "stack.mrc", tmp_path / "fails", tmp_path / "parts"
     path.write_bytes(mrc_bytes(np.arange(4, dtype="int16").repeat(2**20).reshape(4, 1024, 1024)))
     os.utime(path, (1e9, 1e9))  # long ago: its version is exact
@@ -191,12 +195,12 @@ def test_a_job_goes_on_in_the_chunks_of_a_smaller_cluster(cluster: Client, tmp_p
     small = {"n_workers": 1, "threads_per_worker": 2, "memory_limit": "200 MiB"}
     with (
         dask.config.set({**off, "distributed.worker.memory.terminate": False}),
-        Client(processes=False, protocol="tcp", dashboard_address=None, **small) as there,
+        Client(processes=False, protocol="tcp", dashboard_address=None, **small) as small_cluster,
         pytest.raises(ZeroDivisionError, match="mine"),
     ):
-        reduce_frames(path, wanted, client=there, resume=resume, progress=False)
+        reduce_frames(path, wanted, client=small_cluster, resume=resume, progress=False)
     fails.unlink()
-    # Elsewhere, all frames would be one chunk.
+    # On the other cluster, all frames would be one chunk.
     with pytest.raises(ArgumentError) as error:
         reduce_frames(path, wanted, client=cluster, resume=resume, progress=False, chunks=-1)
     assert "chunks: up to 1 × 1024 × 1024 then, up to 4 × 1024 × 1024 now" in error.value.cause
@@ -204,10 +208,10 @@ def test_a_job_goes_on_in_the_chunks_of_a_smaller_cluster(cluster: Client, tmp_p
     np.testing.assert_array_equal(found["first"], range(4))
 
 
-def test_a_worker_that_holds_the_work_of_all_may_die(tmp_path: Any) -> None:
+def test_worker_that_holds_the_shared_work_may_die(tmp_path: Any) -> None:
     path = tmp_path / "stack.mrc"
     path.write_bytes(mrc_bytes(NUMBERS))
-    table = np.arange(2**20, dtype=float)  # goes with the function, once for all tasks
+    table = np.arange(2**20, dtype=float)  # sent with the function, once for all tasks
 
     def looked_up(frames: Any) -> Any:
         time.sleep(0.1)

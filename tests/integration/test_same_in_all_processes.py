@@ -1,4 +1,4 @@
-"""What identifies a job is the same in all processes."""
+"""The identity of a job is the same in all processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.support.users_code import SOURCE, Plain, described, rows_from
 
 
-def test_detector_of_a_users_own_has_one_description_in_all_processes() -> None:
+def test_custom_detector_has_the_same_description_in_all_processes() -> None:
     code = (
         "from tests.support.users_code import Plain, described, rows_from; "
         "print(described(Plain(rows_from(20))))"

@@ -1,4 +1,4 @@
-"""Memory that a task takes while it computes: for workers of dask, new memory is slow."""
+"""Memory of a task while it computes: on workers of dask, new memory is slow."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ FRAMES = np.random.default_rng(4).integers(0, 2**16, (4096, 32, 32), np.uint16)
 
 
 def peak(work: Work, task: Any) -> tuple[int, tuple[npt.NDArray[Any], ...]]:
-    """Bytes at most, and the values; other threads may take memory at the same time, but seldom."""
-    values = compute(task, work).values  # loops are compiled
+    """Return peak memory and values; the minimum of three, as other threads may allocate memory."""
+    values = compute(task, work).values  # compiles the loops
     found = []
     for _ in range(3):
         tracemalloc.start()
@@ -34,7 +34,7 @@ def peak(work: Work, task: Any) -> tuple[int, tuple[npt.NDArray[Any], ...]]:
     return min(found), values
 
 
-def test_pixels_of_a_small_detector_are_copied_a_few_at_a_time(tmp_path: Path) -> None:
+def test_pixels_of_a_small_detector_are_copied_in_small_tiles(tmp_path: Path) -> None:
     source = mrcdist.plan_mrc(write_mrc(tmp_path / "a.mrc", FRAMES)).source
     disk = Ring(16, 16, 0, 8)
     sums = PixelSums((32, 32), disk, moments=False)
@@ -45,7 +45,7 @@ def test_pixels_of_a_small_detector_are_copied_a_few_at_a_time(tmp_path: Path) -
     assert most < 2**20 < FRAMES[:, 8:25, 8:25].nbytes
 
 
-def test_blocks_are_added_to_the_results_of_those_before(tmp_path: Path) -> None:
+def test_blocks_are_added_to_the_same_arrays(tmp_path: Path) -> None:
     source = mrcdist.plan_mrc(write_mrc(tmp_path / "a.mrc", FRAMES)).source
     whole = Ring(16, 16, 0, 90)
     sums = PixelSums((32, 32), whole, moments=True)
@@ -56,8 +56,8 @@ def test_blocks_are_added_to_the_results_of_those_before(tmp_path: Path) -> None
     assert most < 2 * values.nbytes + 2**17
 
 
-def test_a_function_may_keep_what_it_was_given(tmp_path: Path) -> None:
-    """The next tile is not in the same memory."""
+def test_function_may_keep_its_frames(tmp_path: Path) -> None:
+    """The next tile does not reuse their memory."""
     path = write_mrc(tmp_path / "a.mrc", FRAMES)
     kept: dict[int, npt.NDArray[Any]] = {}
 

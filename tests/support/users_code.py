@@ -1,4 +1,4 @@
-"""Functions and detectors as users write them, to be recognised by a job that is resumed."""
+"""Functions and detectors as users write them, which a resumed job must recognise."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def failing(frames):
     return frames.max(axis=(1, 2))
 """
 
-SIDE = 64  # numpy shows arrays of more than 1000 numbers with an ellipsis
+SIDE = 64  # numpy abbreviates arrays of more than 1000 numbers
 
 
 class Plain:
-    """A detector of a user's own, with the text that Python gives to objects."""
+    """A custom detector with the default repr."""
 
     def __init__(self, mask: npt.NDArray[Any]) -> None:
         self.mask = mask
@@ -53,7 +53,7 @@ def rows_from(top: int) -> npt.NDArray[np.uint8]:
 
 
 def described(detector: Any) -> str:
-    """What a pass for a virtual image says of the detector."""
+    """Return how a pass for a virtual image describes the detector."""
     numbers = np.zeros((4, SIDE, SIDE), np.uint16)
     fsspec.filesystem("memory").pipe("/one-pass/stack.mrc", mrc_bytes(numbers))
     source = mrcdist.plan_mrc("memory://one-pass/stack.mrc").source

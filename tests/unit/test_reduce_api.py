@@ -1,4 +1,4 @@
-"""Several results in one pass: numpy's values, each byte read once, no byte that none needs."""
+"""Several results in one pass: values of numpy, each needed byte read once, and no others."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def reduced(data: Any, results: dict[str, Any], **options: Any) -> Any:
     return reduce_frames(data, results, progress=False, **options)
 
 
-def test_all_results_of_one_pass_are_numpys(plan: mrcdist.Plan) -> None:
+def test_all_results_of_one_pass_equal_those_of_numpy(plan: mrcdist.Plan) -> None:
     weights = np.linspace(0, 1, 24 * 32).reshape(24, 32)
     before = stats.snapshot()
     found = reduced(
@@ -87,7 +87,7 @@ def np_median(frames: Any) -> Any:
     return np.median(frames, axis=(1, 2))
 
 
-def test_rows_that_no_result_needs_are_not_read(plan: mrcdist.Plan) -> None:
+def test_unneeded_rows_are_not_read(plan: mrcdist.Plan) -> None:
     before = stats.snapshot()
     with dask.config.set({"mrcdist.max-gap": 0}):
         reduced(plan, {"a": VirtualImage("circle:10,12,5"), "b": CenterOfMass("circle:8,12,2")})
@@ -96,7 +96,7 @@ def test_rows_that_no_result_needs_are_not_read(plan: mrcdist.Plan) -> None:
     assert read <= 12 * rows * row_bytes
 
 
-def test_region_limits_what_is_read_and_used(plan: mrcdist.Plan) -> None:
+def test_only_frames_of_the_region_are_read_and_used(plan: mrcdist.Plan) -> None:
     mask = np.zeros((3, 4), bool)
     mask[1, 1:3] = mask[2, 0] = True
     before = stats.snapshot()
@@ -111,7 +111,7 @@ def test_region_limits_what_is_read_and_used(plan: mrcdist.Plan) -> None:
 @pytest.mark.parametrize(
     "frames", [slice(2, 7), slice(None, None, 5), range(3), [7, 0, 7]], ids=str
 )
-def test_frames_limits_what_is_read_and_used(plan: mrcdist.Plan, frames: Any) -> None:
+def test_only_selected_frames_are_read_and_used(plan: mrcdist.Plan, frames: Any) -> None:
     expected = NUMBERS[frames]
     before = stats.snapshot()
     with dask.config.set({"mrcdist.max-gap": 0}):
@@ -122,7 +122,7 @@ def test_frames_limits_what_is_read_and_used(plan: mrcdist.Plan, frames: Any) ->
     np.testing.assert_array_equal(found["all"], expected.sum(axis=(1, 2)))
 
 
-def test_bright_disk_is_found_in_the_data(tmp_path: Path) -> None:
+def test_bright_disk_is_located_in_the_data(tmp_path: Path) -> None:
     pattern = np.where((Y - 11) ** 2 + (X - 15) ** 2 <= 16, 900, 3).astype("uint16")
     movie = write_acquisition(
         tmp_path, scan_shape=(3, 4), frame_shape=(24, 32), frames=lambda number: pattern
@@ -139,7 +139,7 @@ def test_bright_disk_is_found_in_the_data(tmp_path: Path) -> None:
     assert found["bf"].axes[0].name == "y"
 
 
-def test_plain_functions_give_a_value_or_an_array_per_frame(plan: mrcdist.Plan) -> None:
+def test_plain_functions_return_a_value_or_an_array_per_frame(plan: mrcdist.Plan) -> None:
     found = reduced(
         plan,
         {
@@ -156,7 +156,7 @@ def test_plain_functions_give_a_value_or_an_array_per_frame(plan: mrcdist.Plan) 
 
 
 @pytest.mark.parametrize("chunks", [(1, 3, -1, -1), (3, 4, -1, -1)])
-def test_accumulators_are_merged(chunks: Any) -> None:
+def test_values_for_all_frames_are_merged(chunks: Any) -> None:
     fsspec.filesystem("memory").pipe("/reduce/merge.mrc", mrc_bytes(NUMBERS))
     plan = mrcdist.plan_mrc("memory://reduce/merge.mrc", navigation_shape=(4, 3), chunks=chunks)
     found = reduced(
@@ -173,25 +173,25 @@ def test_accumulators_are_merged(chunks: Any) -> None:
     np.testing.assert_array_equal(found["histogram"], np.bincount(NUMBERS.ravel() >> 12))
 
 
-def test_accumulators_leave_out_missing_frames(tmp_path: Path) -> None:
+def test_values_for_all_frames_leave_out_missing_frames(tmp_path: Path) -> None:
     path = tmp_path / "short.mrc"
     path.write_bytes(mrc_bytes(NUMBERS[:6] | 1)[: 1024 + 4 * 24 * 32 * 2])
     least = FrameReduction(lambda frames: frames.min(axis=0), np.minimum)
-    with pytest.warns(MrcdistWarning) as told:
+    with pytest.warns(MrcdistWarning) as warned:
         found = reduced(path, {"least": least}, navigation_shape=(3, 2), allow_truncated=True)
-    assert any("4 frames; 2 are missing" in str(one.message) for one in told)
+    assert any("4 frames; 2 are missing" in str(one.message) for one in warned)
     np.testing.assert_array_equal(found["least"], (NUMBERS[:4] | 1).min(axis=0))
 
 
 @pytest.mark.parametrize("function", [lambda frames: frames.max(), lambda frames: frames.T])
-def test_values_that_are_not_one_per_frame_are_refused(plan: mrcdist.Plan, function: Any) -> None:
+def test_functions_must_return_one_value_per_frame(plan: mrcdist.Plan, function: Any) -> None:
     with pytest.raises(ArgumentError) as error:
         reduced(plan, {"mine": function})
     assert (error.value.code, error.value.argument) == ("function-invalid", "function")
 
 
 @pytest.mark.parametrize("merge", [None, np.maximum])
-def test_error_names_the_first_frame_with_which_a_function_fails(
+def test_exception_names_the_first_frame_for_which_it_is_raised(
     plan: mrcdist.Plan, merge: Any
 ) -> None:
     def failing(frames: Any) -> Any:
@@ -213,7 +213,7 @@ def test_error_names_the_first_frame_with_which_a_function_fails(
 
 
 @pytest.mark.parametrize("form", ["dict", "several files", "signal"])
-def test_what_read_mrc_returned_can_be_reduced(tmp_path: Path, form: str) -> None:
+def test_data_from_read_mrc_can_be_reduced(tmp_path: Path, form: str) -> None:
     paths = [tmp_path / "a.mrc", tmp_path / "b.mrc"]
     for path, half in zip(paths, (NUMBERS[:6], NUMBERS[6:]), strict=True):
         path.write_bytes(mrc_bytes(half))
@@ -241,7 +241,7 @@ def test_what_read_mrc_returned_can_be_reduced(tmp_path: Path, form: str) -> Non
 
 
 @pytest.mark.parametrize("change", [lambda data: data[1:], lambda data: data + 1, np.asarray])
-def test_arrays_that_were_changed_are_refused(plan: mrcdist.Plan, change: Any) -> None:
+def test_modified_arrays_are_refused(plan: mrcdist.Plan, change: Any) -> None:
     with pytest.raises(ArgumentError, match="not the lazy one that read_mrc returned"):
         reduced({"data": change(plan.to_dask())}, {"mean": MeanPattern()})
 
@@ -257,7 +257,7 @@ def largest_until_the_fourth_call(frames: Any) -> Any:
     return frames.max(axis=(1, 2))
 
 
-def test_interrupted_pass_goes_on_with_the_same_call(plan: mrcdist.Plan, tmp_path: Path) -> None:
+def test_interrupted_pass_is_resumed_by_the_same_call(plan: mrcdist.Plan, tmp_path: Path) -> None:
     folder = tmp_path / "finished"
     mine = FrameReduction(largest_until_the_fourth_call, shape=(), dtype="uint16")
     results = {"mine": mine, "std": StandardDeviation()}
@@ -268,7 +268,7 @@ def test_interrupted_pass_goes_on_with_the_same_call(plan: mrcdist.Plan, tmp_pat
     assert "go on with the same call" in error.value.__notes__[-1]
     kept = len(list(folder.glob("part-*.npz")))
     assert 0 < kept < 4
-    for thread in threading.enumerate():  # nobody waited for what still ran
+    for thread in threading.enumerate():  # not waited for by the interrupted call
         if thread.name.startswith("mrcdist-reduce"):
             thread.join()
     with pytest.raises(ArgumentError, match="belongs to another job"):
@@ -283,7 +283,7 @@ def test_interrupted_pass_goes_on_with_the_same_call(plan: mrcdist.Plan, tmp_pat
 
 
 def check_against_numpy(data: Any, frames: Any, **options: Any) -> None:
-    """Compare a value per frame, patterns and a function, for frames in array order."""
+    """Compare maps, patterns and a function with numpy, for frames in array order."""
     results = {
         "all": VirtualImage(),
         "com": CenterOfMass(),
@@ -306,7 +306,7 @@ def check_against_numpy(data: Any, frames: Any, **options: Any) -> None:
     np.testing.assert_array_equal(found["largest"], frames.max(axis=(-2, -1)))
 
 
-def test_frames_of_a_custom_scan_are_reduced(tmp_path: Path) -> None:
+def test_custom_scans_are_reduced(tmp_path: Path) -> None:
     points = np.array([(2, 0), (0, 1), (1, 1), (3, 0), (0, 0), (1, 0), (2, 1), (3, 1)])  # x, y
     movie = write_acquisition(
         tmp_path,
@@ -320,7 +320,7 @@ def test_frames_of_a_custom_scan_are_reduced(tmp_path: Path) -> None:
     check_against_numpy(movie, expected)
 
 
-def test_frames_of_a_movie_in_parts_are_reduced(tmp_path: Path) -> None:
+def test_movies_in_parts_are_reduced(tmp_path: Path) -> None:
     paths = [tmp_path / f"part{number}.mrc" for number in range(3)]
     for path, first in zip(paths, (0, 5, 9), strict=True):
         path.write_bytes(mrc_bytes(NUMBERS[first : {0: 5, 5: 9, 9: 12}[first]]))
@@ -328,21 +328,21 @@ def test_frames_of_a_movie_in_parts_are_reduced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "int8", "uint8"])
-def test_frames_of_other_dtypes_are_reduced(tmp_path: Path, dtype: str) -> None:
+def test_other_dtypes_are_reduced(tmp_path: Path, dtype: str) -> None:
     frames = (NUMBERS % 100).astype(dtype)
     mrcdist.write_mrc(tmp_path / "a.mrc", frames)
     options = {"mode0": dtype} if dtype in ("int8", "uint8") else {}
     check_against_numpy(tmp_path / "a.mrc", frames, chunks=(5, -1, -1), **options)
 
 
-def test_frames_of_4_bit_pixels_are_reduced(tmp_path: Path) -> None:
+def test_4_bit_pixels_are_reduced(tmp_path: Path) -> None:
     frames = (NUMBERS % 16).astype("uint8")
     mrcdist.write_mrc(tmp_path / "a.mrc", frames, dtype="uint4")
     check_against_numpy(tmp_path / "a.mrc", frames, chunks=(5, -1, -1))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_frames_of_mrcz_files_are_reduced(tmp_path: Path) -> None:
+def test_mrcz_files_are_reduced(tmp_path: Path) -> None:
     mrcz = pytest.importorskip("mrcz")
     frames = (NUMBERS % 30_000).astype("int16")
     mrcz.writeMRC(frames, str(tmp_path / "a.mrcz"), compressor="zstd")
@@ -357,7 +357,7 @@ def test_sections_of_a_volume_are_reduced(tmp_path: Path) -> None:
     np.testing.assert_array_equal(some["all"], (NUMBERS % 1000)[[7, 2]].sum(axis=(1, 2)))
 
 
-def test_xarray_that_is_not_installed_is_named(
+def test_error_names_xarray_if_it_is_not_installed(
     plan: mrcdist.Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = reduced(plan, {"com": CenterOfMass()})
@@ -366,30 +366,30 @@ def test_xarray_that_is_not_installed_is_named(
         found["com"].to_xarray()
 
 
-def test_url_takes_the_options_of_a_read() -> None:
+def test_options_of_plan_mrc_apply_to_urls() -> None:
     fsspec.filesystem("memory").pipe("/reduce/options.mrc", mrc_bytes(NUMBERS))
     found = reduced("memory://reduce/options.mrc", {"all": VirtualImage()}, navigation_shape=(4, 3))
     np.testing.assert_array_equal(found["all"], SCAN.sum(axis=(2, 3)))
 
 
-def test_missing_frames_are_left_out_of_patterns_and_counted(tmp_path: Path) -> None:
+def test_missing_frames_are_left_out_of_patterns_with_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "short.mrc"
     negative = -1 - (NUMBERS[:6] % 1000).astype("int16")
     path.write_bytes(mrc_bytes(negative)[: 1024 + 4 * 24 * 32 * 2])
-    with pytest.warns(MrcdistWarning) as told:
+    with pytest.warns(MrcdistWarning) as warned:
         found = reduced(
             path,
             {"max": MaximumPattern(), "mean": MeanPattern(), "std": StandardDeviation()},
             navigation_shape=(3, 2),
             allow_truncated=True,
         )
-    assert sum("4 frames; 2 are missing" in str(one.message) for one in told) == 3
+    assert sum("4 frames; 2 are missing" in str(one.message) for one in warned) == 3
     np.testing.assert_array_equal(found["max"], negative[:4].max(axis=0))
     np.testing.assert_array_equal(found["mean"], negative[:4].mean(axis=0))
     np.testing.assert_allclose(found["std"], negative[:4].std(axis=0), rtol=1e-12)
 
 
-def test_nothing_to_compute_is_an_error(plan: mrcdist.Plan) -> None:
+def test_empty_results_are_an_error(plan: mrcdist.Plan) -> None:
     with pytest.raises(ArgumentError, match="nothing to compute"):
         reduce_frames(plan, {})
 
@@ -398,7 +398,7 @@ def test_nothing_to_compute_is_an_error(plan: mrcdist.Plan) -> None:
     ("quantity", "argument"),
     [(RadialProfile((900, 900)), "center"), (VirtualImage("circle:900,900,2"), "detector")],
 )
-def test_detectors_without_pixels_are_errors(
+def test_detector_without_pixels_is_an_error(
     plan: mrcdist.Plan, quantity: Any, argument: str
 ) -> None:
     with pytest.raises(ArgumentError) as error:
@@ -406,7 +406,7 @@ def test_detectors_without_pixels_are_errors(
     assert (error.value.code, error.value.argument) == ("detector-empty", argument)
 
 
-def test_results_become_signals(plan: mrcdist.Plan) -> None:
+def test_results_are_converted_to_dicts_for_signals(plan: mrcdist.Plan) -> None:
     found = reduced(plan, {"com": CenterOfMass(), "mean": MeanPattern()})
     com = found["com"].to_dict()
     assert com["data"].shape == (2, 3, 4)

@@ -1,4 +1,4 @@
-"""What a user asks for by mistake: errors say what it was and what was meant."""
+"""Mistakes of users: errors name the mistake and suggest a fix."""
 
 from __future__ import annotations
 
@@ -43,20 +43,22 @@ def refused(data: Any, results: Any, **options: Any) -> ArgumentError:
     return error.value
 
 
-def share_of_the_largest(frames: Any) -> Any:
+def fraction_of_the_largest(frames: Any) -> Any:
     return [frame.max() / frame.sum() if frame.any() else 0 for frame in frames]
 
 
-def test_values_that_their_dtype_cannot_hold_are_refused(plan: mrcdist.Plan) -> None:
-    error = refused(plan, {"share": share_of_the_largest})
+def test_values_that_the_dtype_cannot_hold_are_refused(plan: mrcdist.Plan) -> None:
+    error = refused(plan, {"fraction": fraction_of_the_largest})
     assert error.code == "function-invalid"
     assert "float64" in str(error)
     assert "dtype=" in error.remedy
-    found = reduced(plan, {"share": FrameReduction(share_of_the_largest, dtype="float32")})
-    np.testing.assert_allclose(found["share"].values.ravel(), share_of_the_largest(FRAMES), 1e-6)
+    found = reduced(plan, {"fraction": FrameReduction(fraction_of_the_largest, dtype="float32")})
+    np.testing.assert_allclose(
+        found["fraction"].values.ravel(), fraction_of_the_largest(FRAMES), 1e-6
+    )
 
 
-def test_integers_are_kept_in_another_dtype_only_if_they_fit(plan: mrcdist.Plan) -> None:
+def test_integers_are_converted_to_another_dtype_only_if_they_fit(plan: mrcdist.Plan) -> None:
     def counted(frames: Any) -> Any:
         return (frames > 0).sum(axis=(1, 2))
 
@@ -67,7 +69,7 @@ def test_integers_are_kept_in_another_dtype_only_if_they_fit(plan: mrcdist.Plan)
 
 
 @pytest.mark.parametrize("form", ["plan", "dict"])
-def test_options_that_would_be_ignored_are_refused(plan: mrcdist.Plan, form: str) -> None:
+def test_options_without_effect_are_refused(plan: mrcdist.Plan, form: str) -> None:
     data = plan if form == "plan" else {"data": plan.to_dask()}
     error = refused(data, {"mean": MeanPattern()}, navigation_shape=(3, 4), regoin=[0])
     assert (error.code, error.argument) == ("options-invalid", "navigation_shape")
@@ -75,7 +77,7 @@ def test_options_that_would_be_ignored_are_refused(plan: mrcdist.Plan, form: str
 
 
 @pytest.mark.parametrize(
-    ("results", "said"),
+    ("results", "remedy"),
     [
         ({"v": "bf"}, "VirtualImage('bf')"),
         ({"v": VirtualImage}, "VirtualImage()"),
@@ -84,15 +86,15 @@ def test_options_that_would_be_ignored_are_refused(plan: mrcdist.Plan, form: str
         (["bf"], "dict"),
     ],
 )
-def test_what_is_no_result_is_refused(plan: mrcdist.Plan, results: Any, said: str) -> None:
+def test_invalid_results_are_refused(plan: mrcdist.Plan, results: Any, remedy: str) -> None:
     error = refused(plan, results)
     assert (error.code, error.argument) == ("results-invalid", "results")
-    assert said in error.remedy
+    assert remedy in error.remedy
 
 
 @pytest.mark.parametrize("kind", [VirtualImage, CenterOfMass])
 @pytest.mark.parametrize(
-    ("detector", "said"),
+    ("detector", "message"),
     [
         ([[1, 2], [3, 4]], r"\(2, 2\)"),
         ([[1, 2], [3]], "inhomogeneous"),
@@ -100,15 +102,15 @@ def test_what_is_no_result_is_refused(plan: mrcdist.Plan, results: Any, said: st
         (3.0, "shape"),
     ],
 )
-def test_what_is_no_detector_is_refused(
-    plan: mrcdist.Plan, kind: Any, detector: Any, said: str
+def test_invalid_detectors_are_refused(
+    plan: mrcdist.Plan, kind: Any, detector: Any, message: str
 ) -> None:
-    with pytest.raises(ArgumentError, match=said) as error:
+    with pytest.raises(ArgumentError, match=message) as error:
         reduced(plan, {"v": kind(detector)})
     assert (error.value.code, error.value.argument) == ("detector-invalid", "detector")
 
 
-def test_lists_of_weights_are_a_detector(plan: mrcdist.Plan) -> None:
+def test_detector_can_be_a_list_of_weights(plan: mrcdist.Plan) -> None:
     weights = np.arange(48).reshape(6, 8)
     found = reduced(plan, {"v": VirtualImage(weights.tolist())})
     np.testing.assert_array_equal(
@@ -116,7 +118,7 @@ def test_lists_of_weights_are_a_detector(plan: mrcdist.Plan) -> None:
     )
 
 
-def test_center_is_an_array_or_a_tuple_of_two_numbers(plan: mrcdist.Plan) -> None:
+def test_center_must_be_two_finite_numbers(plan: mrcdist.Plan) -> None:
     found = reduced(
         plan, {"a": RadialProfile(np.array([2.0, 3.0])), "b": RadialProfile((2.0, 3.0))}
     )
@@ -126,7 +128,7 @@ def test_center_is_an_array_or_a_tuple_of_two_numbers(plan: mrcdist.Plan) -> Non
 
 
 @pytest.mark.parametrize("region", [[], np.zeros((3, 4), bool)], ids=["list", "mask"])
-def test_region_without_frames_is_refused(plan: mrcdist.Plan, region: Any) -> None:
+def test_empty_region_is_refused(plan: mrcdist.Plan, region: Any) -> None:
     error = refused(plan, {"mean": MeanPattern()}, region=region)
     assert error.argument == "region"
     assert "selects nothing" in str(error)
@@ -137,12 +139,12 @@ def test_region_without_frames_is_refused(plan: mrcdist.Plan, region: Any) -> No
     [{"frames": slice(5, 5)}, {"frames": [99]}, {"frames": slice(3), "region": [1]}],
     ids=["nothing", "outside", "with a region"],
 )
-def test_frames_that_cannot_be_used_are_refused(plan: mrcdist.Plan, limits: dict[str, Any]) -> None:
+def test_invalid_frames_are_refused(plan: mrcdist.Plan, limits: dict[str, Any]) -> None:
     error = refused(plan, {"mean": MeanPattern()}, **limits)
     assert (error.code, error.argument) == ("frames-invalid", "frames")
 
 
-def test_files_that_hold_no_array_are_refused(plan: mrcdist.Plan, tmp_path: Path) -> None:
+def test_files_without_an_array_are_refused(plan: mrcdist.Plan, tmp_path: Path) -> None:
     archive = tmp_path / "mask.npy"
     with archive.open("wb") as file:
         np.savez(file, np.ones((6, 8)))
@@ -156,27 +158,27 @@ def test_files_that_hold_no_array_are_refused(plan: mrcdist.Plan, tmp_path: Path
         assert "mask over the scan" in error.remedy
 
 
-def test_errors_of_region_name_region(plan: mrcdist.Plan) -> None:
+def test_errors_about_the_region_name_it(plan: mrcdist.Plan) -> None:
     assert refused(plan, {"mean": MeanPattern()}, region=[99]).argument == "region"
 
 
-def test_folder_for_parts_needs_a_folder_to_be_in(plan: mrcdist.Plan, tmp_path: Path) -> None:
+def test_parent_of_the_folder_for_parts_must_exist(plan: mrcdist.Plan, tmp_path: Path) -> None:
     error = refused(plan, {"mean": MeanPattern()}, resume=tmp_path / "none" / "a" / "b")
     assert (error.code, error.argument) == ("destination-invalid", "resume")
     assert str(tmp_path / "none" / "a") in error.cause
 
 
-def test_file_in_the_place_of_the_folder_for_parts_is_named(
+def test_error_names_a_file_with_the_name_of_the_folder_for_parts(
     plan: mrcdist.Plan, tmp_path: Path
 ) -> None:
-    (tmp_path / "kept").write_text("mine")
-    error = refused(plan, {"mean": MeanPattern()}, resume=tmp_path / "kept")
+    (tmp_path / "parts").write_text("mine")
+    error = refused(plan, {"mean": MeanPattern()}, resume=tmp_path / "parts")
     assert error.argument == "resume"
     assert "--" not in str(error)
 
 
 @pytest.mark.usefixtures("plan")
-def test_no_function_is_called_after_an_error_was_raised() -> None:
+def test_functions_are_not_called_after_an_error() -> None:
     running = []
 
     def failing(frames: Any) -> Any:

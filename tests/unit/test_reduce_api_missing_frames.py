@@ -1,4 +1,4 @@
-"""Frames that are missing: no reduction is given them, whichever results are wanted."""
+"""Missing frames are passed to no reduction, whichever results are computed."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ FRAMES = np.random.default_rng(5).integers(1, 9, (50, 128, 128), np.uint8).astyp
 
 @pytest.fixture(scope="module")
 def few_frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some of the tiles of this scan of 32 × 32 have frames, one has some, many have none."""
+    """A scan of 32 × 32, of which most tiles have no frames, and one has only some."""
     path = tmp_path_factory.mktemp("few") / "few.mrc"
     path.write_bytes(mrc_bytes(FRAMES))
     return path
 
 
-def test_tiles_without_any_frame_are_left_out(few_frames: Path) -> None:
+def test_tiles_without_frames_are_skipped(few_frames: Path) -> None:
     results = {
         "mean": MeanPattern(),
         "std": StandardDeviation(),
@@ -57,7 +57,7 @@ def test_tiles_without_any_frame_are_left_out(few_frames: Path) -> None:
     assert not found["radial"].values.reshape(32 * 32, -1)[50:, 1:].any()  # ring 0 has no pixel
 
 
-def test_functions_are_not_called_with_frames_that_are_missing(few_frames: Path) -> None:
+def test_functions_are_not_called_with_missing_frames(few_frames: Path) -> None:
     with pytest.warns(MrcdistWarning):
         found = reduce_frames(
             few_frames,
@@ -71,7 +71,7 @@ def test_functions_are_not_called_with_frames_that_are_missing(few_frames: Path)
     assert not values[50:].any()
 
 
-def test_bright_disk_is_found_in_the_frames_of_a_sparse_scan(tmp_path: Path) -> None:
+def test_bright_disk_is_located_in_a_sparse_scan(tmp_path: Path) -> None:
     y, x = np.indices((24, 32))
     pattern = np.where((y - 11) ** 2 + (x - 15) ** 2 <= 16, 900, 3).astype("uint16")
     points = np.array([(1, 0), (5, 2), (2, 7)])  # x, y
@@ -92,13 +92,13 @@ def test_bright_disk_is_found_in_the_frames_of_a_sparse_scan(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "quantity",
     [MeanPattern(), StandardDeviation(), FrameReduction(lambda frames: frames.sum(axis=0), np.add)],
-    ids=["mean", "std", "own"],
+    ids=["mean", "std", "function"],
 )
-def test_results_of_no_frame_at_all_are_errors(few_frames: Path, quantity: Any) -> None:
+def test_results_of_no_frames_are_errors(few_frames: Path, quantity: Any) -> None:
     with pytest.raises(ArgumentError, match="no frames to reduce") as caught:
         reduce_frames(
             few_frames,
-            {"of none": quantity},
+            {"result": quantity},
             navigation_shape=(32, 32),
             frames=slice(900, 1000),
             allow_truncated=True,

@@ -1,4 +1,4 @@
-"""A pass goes on only with the version of a function with which it began."""
+"""A pass is resumed only with the same version of a function."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Module = Callable[[str], ModuleType]
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Module]:
-    """Import a module that a user changes."""
+    """Import different versions of a user's module."""
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
@@ -47,7 +47,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Module]:
         ('"c", "d"', '"c", "e"'),
     ],
 )
-def test_changed_functions_have_other_tokens(module: Module, old: str, new: str) -> None:
+def test_token_changes_with_the_function(module: Module, old: str, new: str) -> None:
     before = tokenize(FrameReduction(module(SOURCE).largest))
     assert tokenize(FrameReduction(module(SOURCE).largest)) == before
     assert tokenize(FrameReduction(module(SOURCE.replace(old, new)).largest)) != before
@@ -62,21 +62,21 @@ def called(frames: object, function: Callable[..., object]) -> object:
 
 
 @pytest.mark.parametrize(
-    "made_with",
+    "wrap",
     [
         wrapped,
         lambda function: functools.partial(called, function=function),
-        lambda function: lambda frames, how=function: how(frames),
+        lambda function: lambda frames, inner=function: inner(frames),
     ],
     ids=["closure", "partial", "default"],
 )
-def test_functions_of_other_modules_that_one_was_made_with_are_covered(
-    module: Module, made_with: Callable[..., object]
+def test_digest_covers_functions_of_other_modules_in_closures_and_arguments(
+    module: Module, wrap: Callable[..., object]
 ) -> None:
-    before = function_digest(made_with(module(SOURCE).largest))
-    assert function_digest(made_with(module(SOURCE).largest)) == before
+    before = function_digest(wrap(module(SOURCE).largest))
+    assert function_digest(wrap(module(SOURCE).largest)) == before
     changed = module(SOURCE.replace("max(axis=(1, 2)))", "min(axis=(1, 2)))"))
-    assert function_digest(made_with(changed.largest)) != before
+    assert function_digest(wrap(changed.largest)) != before
 
 
 CALLABLES = """
@@ -108,7 +108,7 @@ def with_a_lambda(frames):
 
 
 @pytest.mark.parametrize(
-    "of",
+    "select",
     [
         lambda module: module.Scale(),
         lambda module: module.Scale().method,
@@ -118,30 +118,32 @@ def with_a_lambda(frames):
     ],
     ids=["object", "method", "numba", "not assigned yet", "lambda inside"],
 )
-def test_whatever_is_called_is_covered(module: Module, of: Callable[[ModuleType], object]) -> None:
-    before = function_digest(of(module(CALLABLES)))
-    assert function_digest(of(module("# moved\n" + CALLABLES))) == before
-    assert function_digest(of(module(CALLABLES.replace(".max(", ".min(")))) != before
+def test_digest_covers_every_kind_of_callable(
+    module: Module, select: Callable[[ModuleType], object]
+) -> None:
+    before = function_digest(select(module(CALLABLES)))
+    assert function_digest(select(module("# moved\n" + CALLABLES))) == before
+    assert function_digest(select(module(CALLABLES.replace(".max(", ".min(")))) != before
 
 
-def test_changes_elsewhere_in_a_module_leave_the_token(module: Module) -> None:
+def test_changes_elsewhere_in_the_module_do_not_change_the_token(module: Module) -> None:
     before = tokenize(FrameReduction(module(SOURCE).largest))
     changed = "# a comment\n" + SOURCE.replace("77", "78")
     assert tokenize(FrameReduction(module(changed).largest)) == before
 
 
-def test_parts_of_another_version_of_a_function_are_not_used(
+def test_parts_from_another_version_of_a_function_are_refused(
     module: Module, tmp_path: Path
 ) -> None:
     frames = np.arange(12 * 16, dtype=np.int16).reshape(12, 4, 4) % 7
     frames[11] = 77
     path = tmp_path / "a.mrc"
     path.write_bytes(mrc_bytes(frames))
-    options = {"chunks": (1, -1, -1), "resume": tmp_path / "kept", "progress": False}
+    options = {"chunks": (1, -1, -1), "resume": tmp_path / "parts", "progress": False}
     mine = FrameReduction(module(SOURCE).failing, shape=(), dtype="int16")
     with pytest.raises(ValueError, match="mine"):
         reduce_frames(path, {"mine": mine}, **options)
-    assert list((tmp_path / "kept").glob("part-*.npz"))
+    assert list((tmp_path / "parts").glob("part-*.npz"))
     changed = SOURCE.replace("return frames.max", "return frames.min").replace("77", "78")
     mine = FrameReduction(module(changed).failing, shape=(), dtype="int16")
     with pytest.raises(ArgumentError) as error:

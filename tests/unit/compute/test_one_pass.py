@@ -1,4 +1,4 @@
-"""What a pass depends on: values of one pass are never taken for those of another one."""
+"""Description of a pass: its values are never mistaken for those of another pass."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.support.users_code import Plain, described, rows_from
 
 @dataclass(frozen=True, eq=False)
 class Described(Plain):
-    """One whose text shows its fields."""
+    """A detector whose repr contains its fields."""
 
     mask: npt.NDArray[Any]
 
 
 @pytest.mark.parametrize("kind", [Plain, Described])
-def test_detectors_of_a_users_own_are_described_by_their_weights(kind: Any) -> None:
+def test_custom_detectors_are_described_by_their_weights(kind: Any) -> None:
     first = described(kind(rows_from(20)))
     assert first == described(kind(rows_from(20)))
     assert first != described(kind(rows_from(30)))

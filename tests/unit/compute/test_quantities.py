@@ -1,4 +1,4 @@
-"""What a pass over the frames computes, against plain numpy; no cluster is needed for that."""
+"""Results of a pass over the frames, compared with numpy; without a cluster."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class TestParseDetector:
             ("masks/half.npy", ArrayFile("masks/half.npy")),
         ],
     )
-    def test_detectors_are_given_as_words_and_numbers(self, text, detector):
+    def test_names_and_numbers_are_parsed(self, text, detector):
         assert parse_detector(text) == detector
 
     @pytest.mark.parametrize(
@@ -87,11 +87,11 @@ class TestParseDetector:
             "square:1,2,3",
         ],
     )
-    def test_text_that_names_no_detector_is_refused(self, text):
+    def test_invalid_text_is_refused(self, text):
         with pytest.raises(ArgumentError, match=r"annulus:CY,CX,R1,R2"):
             parse_detector(text)
 
-    def test_a_radius_is_for_the_bright_disk_only(self):
+    def test_radius_is_for_the_bright_disk_only(self):
         assert parse_detector("adf", 3.0) == AutoDisk("adf", 3.0)
         for detector, radius in (("circle:0,0,5", 3.0), ("all", 3.0), ("bf", 0.0)):
             with pytest.raises(ArgumentError, match=f"radius={radius:g}"):
@@ -99,14 +99,14 @@ class TestParseDetector:
 
 
 shapes = st.tuples(st.integers(1, 9), st.integers(1, 9))
-# In 64ths, of which sums and squares are exact: a pixel is on a circle or is not.
+# In 64ths, so that sums and squares are exact: whether a pixel is on a circle is certain.
 coordinates = st.integers(-3 * 64, 12 * 64).map(lambda n: n / 64)
 lengths = st.integers(0, 12 * 64).map(lambda n: n / 64)
 
 
 class TestDetectors:
     @given(shapes, coordinates, coordinates, lengths, lengths.filter(bool))
-    def test_a_ring_is_the_pixels_between_two_distances(self, shape, cy, cx, inner, wide):
+    def test_ring_contains_the_pixels_between_two_distances(self, shape, cy, cx, inner, wide):
         ring = Ring(cy, cx, inner, inner + wide)
         y, x = np.indices(shape)
         distance = (y - cy) ** 2 + (x - cx) ** 2
@@ -127,7 +127,7 @@ class TestDetectors:
         assert Ring(2, 2, 1, 2).weights(range(5), range(5)).sum() == 12
 
     @given(shapes.flatmap(lambda s: hnp.arrays("int8", s, elements=st.integers(-2, 2))))
-    def test_a_mask_is_cropped_and_stays_the_same(self, values):
+    def test_cropping_a_mask_keeps_its_weights(self, values):
         assume(values.any())
         mask = Mask.of(values, values.shape)
         rows, columns = mask.window(values.shape)
@@ -148,7 +148,7 @@ class TestDetectors:
             (np.ones((4, 3), complex), "dtype"),
         ],
     )
-    def test_arrays_that_cannot_be_a_mask_are_refused(self, mask, cause):
+    def test_invalid_masks_are_refused(self, mask, cause):
         with pytest.raises(ArgumentError, match=cause):
             Mask.of(mask, (4, 3))
 
@@ -156,23 +156,23 @@ class TestDetectors:
         values = np.eye(4)
         assert Mask.of(values, (4, 4)).digest == Mask.of(values.copy(), (4, 4)).digest
         assert Mask.of(values, (4, 4)).digest != Mask.of(values[::-1], (4, 4)).digest
-        # The same crop elsewhere in the frame is another mask.
+        # The same values elsewhere in the frame are another mask.
         assert Mask.of(np.eye(4, k=1), (4, 4)).digest != Mask.of(np.eye(4, k=-1), (4, 4)).digest
 
     @pytest.mark.parametrize(
-        ("weight", "whole"), [(1, True), (127, True), (128, False), (0.5, False)]
+        ("weight", "exact"), [(1, True), (127, True), (128, False), (0.5, False)]
     )
-    def test_small_whole_weights_keep_sums_exact(self, weight, whole):
-        assert Mask.of(np.full((2, 2), weight), (2, 2)).has_integer_weights is whole
+    def test_small_integer_weights_keep_sums_exact(self, weight, exact):
+        assert Mask.of(np.full((2, 2), weight), (2, 2)).has_integer_weights is exact
 
-    def test_a_ring_beyond_the_frame_is_noticed(self):
+    def test_rings_beyond_the_frame_are_detected(self):
         assert not Ring(5, 5, 0, 5.5).reaches_outside((11, 11))
         assert Ring(5, 5, 0, 5.6).reaches_outside((11, 11))
         assert Ring(5, 4, 0, 5).reaches_outside((11, 11))
 
 
 def disk_pattern(shape, cy, cx, radius, *, bright=100.0, background=0.0):
-    """A disk whose edge pixels are as bright as the share of them that is inside."""
+    """A disk with an antialiased edge: pixels are as bright as the fraction inside it."""
     y, x = np.indices(shape)
     return background + bright * np.clip(radius + 0.5 - np.hypot(y - cy, x - cx), 0, 1)
 
@@ -181,19 +181,19 @@ class TestBrightDisk:
     @given(
         st.floats(20, 40), st.floats(20, 30), st.floats(4, 15), st.sampled_from([0.0, 50.0, 1000.0])
     )
-    def test_the_disk_is_found_to_half_a_pixel_on_any_background(self, cy, cx, radius, background):
+    def test_disk_is_found_to_half_a_pixel_on_any_background(self, cy, cx, radius, background):
         disk = find_disk(disk_pattern((64, 50), cy, cx, radius, background=background))
         assert (disk.cy, disk.cx) == (pytest.approx(cy, abs=0.5), pytest.approx(cx, abs=0.5))
         assert (disk.inner, disk.outer) == (0, pytest.approx(radius, abs=0.5))
 
-    def test_hot_pixels_and_dimmer_disks_do_not_matter(self):
+    def test_hot_pixels_and_dimmer_disks_are_ignored(self):
         pattern = disk_pattern((64, 50), 30, 25, 8)
         alone = find_disk(pattern)
         pattern += 0.3 * disk_pattern((64, 50), 55, 40, 6)
         pattern[3, 4] = 1e6
         assert find_disk(pattern) == alone
 
-    def test_a_given_radius_wins(self):
+    def test_radius_of_the_caller_overrides_the_one_found(self):
         disk = find_disk(disk_pattern((64, 50), 30, 25, 8))
         found = AutoDisk("bf", 11.0).located(disk, (64, 50))
         assert (found.outer, found.cy) == (11.0, pytest.approx(30, abs=0.01))
@@ -207,21 +207,21 @@ class TestBrightDisk:
             np.zeros((64, 50)),
             np.full((64, 50), np.nan),
         ],
-        ids=["two disks", "a ring", "even", "empty", "NaN"],
+        ids=["two disks", "ring", "uniform", "empty", "NaN"],
     )
-    def test_no_guess_where_there_is_no_single_disk(self, pattern):
+    def test_pattern_without_a_single_disk_is_an_error(self, pattern):
         with pytest.raises(ArgumentError, match="detector='circle") as error:
             find_disk(pattern)
         assert error.value.argument == "detector"
 
-    def test_the_dark_field_begins_outside_and_ends_at_the_nearest_edge(self):
+    def test_dark_field_extends_from_the_disk_to_the_nearest_edge(self):
         assert adf_ring(Ring(30, 20, 0, 10), (64, 50)) == Ring(30, 20, 12, 20.5)
         assert adf_ring(Ring(30, 35, 0, 10), (64, 50)) == Ring(30, 35, 12, 14.5)
         with pytest.raises(ArgumentError, match="no space"):
             adf_ring(Ring(30, 20, 0, 18), (64, 50))
 
     @given(st.lists(st.integers(1, 40), min_size=1, max_size=3))
-    def test_sampled_frames_are_spread_over_the_scan(self, navigation):
+    def test_sampled_frames_are_spread_evenly_over_the_scan(self, navigation):
         tasks = sample_tasks(tuple(navigation), range(math.prod(navigation)))
         blocks = [block for task in tasks for block in task]
         count = min(SAMPLED_FRAMES, math.prod(navigation))
@@ -240,7 +240,7 @@ def test_small_deviations_from_a_large_mean_are_exact(memory_file):
     assert deviation.tolist() == [[0.5, 0.0], [0.0, 0.0]]
 
 
-def test_functions_that_fail_name_the_frames(memory_file):
+def test_exceptions_of_functions_name_the_frames(memory_file):
     def failing(frames):
         raise ZeroDivisionError("mine")
 
@@ -252,7 +252,7 @@ def test_functions_that_fail_name_the_frames(memory_file):
     assert "frames 0 to 2 of the block that starts at position (0,)" in error.value.__notes__[0]
 
 
-def test_radial_profiles_are_around_the_pixel_in_the_middle(memory_file):
+def test_radial_profiles_are_centred_on_the_central_pixel(memory_file):
     frames = np.arange(2 * 6 * 5, dtype="int16").reshape(2, 6, 5)
     profiles = computed(mrcdist.plan_mrc(memory_file(mrc_bytes(frames))), RadialProfile()).values
     assert profiles.shape == (2, 3)
@@ -274,25 +274,25 @@ class TestSchedule:
         assert (covered == 1).all()
 
     @given(block_lengths, st.integers(1, 10**9), st.integers(0, 10**9))
-    def test_parts_hold_all_blocks_in_order(self, navigation, frame_bytes, sum_bytes):
+    def test_parts_contain_all_blocks_in_order(self, navigation, frame_bytes, sum_bytes):
         blocks = list(block_boxes(navigation))
         parts = schedule_pass(navigation, frame_bytes=frame_bytes, sum_bytes=sum_bytes)
         assert [block for part in parts for task in part for block in task] == blocks
         assert all(part and all(part) for part in parts)
 
-    def test_numbers_stay_small_for_the_largest_files(self):
+    def test_numbers_of_parts_and_tasks_are_bounded_for_the_largest_files(self):
         navigation = [(1,) * 400, (4,) * 400]
         maps = schedule_pass(navigation, frame_bytes=2**25, sum_bytes=0)
         assert (len(maps), sum(map(len, maps))) == (schedule.MAX_PARTS, schedule.MAX_TASKS)
         sums = schedule_pass(navigation, frame_bytes=2**25, sum_bytes=2**19)
         assert (len(sums), sum(map(len, sums))) == (schedule.MAX_SUM_PARTS, schedule.MAX_TASKS)
 
-    def test_tasks_are_a_few_per_thread_for_a_short_job_and_bounded_for_a_long_one(self):
+    def test_short_jobs_have_a_few_tasks_per_thread_and_long_jobs_tasks_of_bounded_size(self):
         assert most_tasks(2**30, threads=2) == 8
         assert most_tasks(2**42, threads=2) == 2**42 // 2**32
         assert most_tasks(2**30) == schedule.MAX_TASKS
 
-    def test_sums_of_large_frames_are_over_many_blocks(self):
+    def test_tasks_sum_large_frames_over_many_blocks(self):
         parts = schedule_pass([(4,) * 1000], frame_bytes=2**25, sum_bytes=2**27)
         assert {len(task) for part in parts for task in part} == {8}
         few = schedule_pass([(4,) * 100], frame_bytes=2**25, sum_bytes=2**27)
@@ -300,18 +300,18 @@ class TestSchedule:
 
 
 def dataset_of(plan, **changes):
-    """The data of a plan, with other axes or chunks, layout or table."""
-    of_source = {name: changes.pop(name) for name in ("layout", "table") if name in changes}
-    source = dataclasses.replace(plan.source, **of_source)
+    """Return the data of a plan, with some parts replaced."""
+    source_changes = {name: changes.pop(name) for name in ("layout", "table") if name in changes}
+    source = dataclasses.replace(plan.source, **source_changes)
     return Dataset(source, **{"axes": plan.axes, "chunks": plan.chunks, **changes})
 
 
 def computed(plan, quantity, data=None, max_tasks=MAX_TASKS):
-    """A result as the cluster computes it, in this process."""
+    """Compute a result as a cluster does, in this process."""
 
-    def compute_parts(work, parts, done):
+    def compute_parts(work, parts, save):
         for number, part in parts.items():
-            done(number, join([compute(task, work) for task in part], work).values)
+            save(number, join([compute(task, work) for task in part], work).values)
         return {}
 
     with patch("mrcdist.compute.one_pass.most_tasks", lambda *_: max_tasks):
@@ -342,7 +342,7 @@ class TestQuantities:
 
     @given(case=files())
     @examples(30)
-    def test_a_virtual_image_is_numpys(self, case, memory_file):
+    def test_virtual_image_equals_that_of_numpy(self, case, memory_file):
         frames, chunks, detector = case
         got = computed(self.plan(frames, chunks, memory_file), VirtualImage(detector))
         weights = whole_weights(detector, frames.shape[-2:])
@@ -353,7 +353,7 @@ class TestQuantities:
 
     @given(case=files())
     @examples(30)
-    def test_the_mean_is_numpys(self, case, memory_file):
+    def test_mean_equals_that_of_numpy(self, case, memory_file):
         frames, chunks, _ = case
         got = computed(self.plan(frames, chunks, memory_file), MeanPattern())
         np.testing.assert_array_equal(
@@ -362,7 +362,7 @@ class TestQuantities:
 
     @given(case=files())
     @examples(30)
-    def test_patterns_are_numpys(self, case, memory_file):
+    def test_patterns_equal_those_of_numpy(self, case, memory_file):
         frames, chunks, _ = case
         plan = self.plan(frames, chunks, memory_file)
         flat = frames.reshape(-1, *frames.shape[-2:])
@@ -379,7 +379,7 @@ class TestQuantities:
 
     @given(case=files(), data=st.data())
     @examples(30)
-    def test_radial_profiles_are_numpys(self, case, data, memory_file):
+    def test_radial_profiles_equal_those_of_numpy(self, case, data, memory_file):
         frames, chunks, _ = case
         rows, columns = frames.shape[-2:]
         cy, cx = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, columns - 1))
@@ -393,7 +393,7 @@ class TestQuantities:
 
     @given(case=files())
     @examples(30)
-    def test_functions_of_frames_get_whole_frames_once_each(self, case, memory_file):
+    def test_functions_receive_each_whole_frame_once(self, case, memory_file):
         frames, chunks, _ = case
         spread = FrameReduction(rows_spread, shape=(frames.shape[-2],))
         got = computed(self.plan(frames, chunks, memory_file), spread)
@@ -402,7 +402,7 @@ class TestQuantities:
 
     @given(case=files())
     @examples(30)
-    def test_the_centre_of_mass_is_numpys(self, case, memory_file):
+    def test_centre_of_mass_equals_that_of_numpy(self, case, memory_file):
         frames, chunks, detector = case
         got = computed(self.plan(frames, chunks, memory_file), CenterOfMass(detector))
         weighted = frames * whole_weights(detector, frames.shape[-2:])
@@ -413,12 +413,12 @@ class TestQuantities:
             ]
         np.testing.assert_array_equal(got.values, np.where(mass == 0, np.nan, expected))
         assert got.units == ("px", "px")
-        told = any("without intensity" in note for note in got.notes)
-        assert told == bool((mass == 0).any())
+        warned = any("without intensity" in note for note in got.notes)
+        assert warned == bool((mass == 0).any())
 
     @given(case=files())
     @examples(30)
-    def test_a_task_may_read_several_blocks(self, case, memory_file):
+    def test_tasks_with_several_blocks_give_the_same_results(self, case, memory_file):
         frames, chunks, detector = case
         plan = self.plan(frames, chunks, memory_file)
         for quantity in (VirtualImage(detector), MeanPattern()):
@@ -430,7 +430,7 @@ class TestQuantities:
         navigation = frames.shape[:-2][::-1]
         return mrcdist.plan_mrc(memory_file(raw), navigation_shape=navigation, chunks=chunks)
 
-    def test_centres_of_mass_are_in_the_axes_units(self, memory_file):
+    def test_centres_of_mass_are_in_the_units_of_the_axes(self, memory_file):
         frames = np.zeros((3, 4, 5), "uint16")
         frames[0, 1, 2] = frames[1, 3, 0] = 7
         plan = self.plan(frames, (1, -1, -1), memory_file)
@@ -443,7 +443,7 @@ class TestQuantities:
         assert got.notes == ("positions without intensity on the detector, which are NaN: 1",)
 
     @pytest.mark.filterwarnings("ignore::mrcdist.MrcdistWarning")
-    def test_frames_that_are_missing_are_not_in_the_mean(self, memory_file):
+    def test_missing_frames_are_left_out_of_the_mean(self, memory_file):
         frames = np.arange(6 * 4, dtype="uint16").reshape(6, 2, 2)
         url = memory_file(mrc_bytes(frames)[: 1024 + 8 * 4 + 3])
         plan = mrcdist.plan_mrc(url, navigation_shape=(3, 2), allow_truncated=True)
@@ -454,7 +454,7 @@ class TestQuantities:
         assert image.values.ravel()[4:].tolist() == [0, 0]
         assert image.notes == ("positions without a frame, which are 0: 2",)
 
-    def test_frames_in_another_order_are_counted_by_the_table(self, memory_file):
+    def test_present_positions_follow_from_the_table(self, memory_file):
         plan = self.plan(np.ones((2, 3, 4, 4), "uint16"), (1, 3, -1, -1), memory_file)
         table = np.array([[5, -1, 3], [-1, 0, 9]], np.int32)
         assert dataset_of(plan, table=table).present.tolist() == [0, 2, 4]
@@ -466,7 +466,7 @@ class TestQuantities:
             ({"navigation_shape": (0,)}, "no frames"),
         ],
     )
-    def test_data_without_frames_to_reduce_are_refused(self, changes, cause, memory_file):
+    def test_data_without_frames_are_refused(self, changes, cause, memory_file):
         plan = self.plan(np.ones((2, 4, 4), "uint16"), (1, -1, -1), memory_file)
         layout = dataclasses.replace(plan.layout, **changes)
         with pytest.raises(ArgumentError, match=cause):
@@ -487,7 +487,7 @@ class TestQuantities:
 
 
 class TestLedger:
-    def test_the_latest_count_of_a_process_wins_and_processes_add_up(self):
+    def test_ledgers_are_merged_per_process_and_summed_over_processes(self):
         start = ReadStats(blocks=7, requests=2)
         early = {
             "a": (start, start + ReadStats(blocks=1, requests=5)),
@@ -497,7 +497,7 @@ class TestLedger:
         for ledgers in itertools.permutations((early, late, {})):
             assert total(merge_ledgers(ledgers)) == ReadStats(blocks=5, requests=5)
 
-    def test_a_process_counts_what_it_reads_for_each_job(self, memory_file):
+    def test_each_job_counts_the_bytes_that_its_tasks_read(self, memory_file):
         frames = np.ones((6, 4, 4), "uint16")
         plan = mrcdist.plan_mrc(memory_file(mrc_bytes(frames)), chunks=(1, -1, -1))
         parts = schedule_pass(plan.chunks[:1], frame_bytes=32, sum_bytes=0)
@@ -510,7 +510,7 @@ class TestLedger:
 
 
 @pytest.mark.parametrize(
-    ("mapped", "fetched", "told"),
+    ("mapped", "fetched", "lines"),
     [
         (
             2**20,
@@ -528,7 +528,7 @@ class TestLedger:
         ),
     ],
 )
-def test_a_summary_tells_what_was_mapped_and_what_was_fetched(mapped, fetched, told):
+def test_summary_states_mapped_and_fetched_bytes(mapped, fetched, lines):
     read = ReadStats(blocks=1, requests=3, retries=1, bytes_fetched=fetched, bytes_mapped=mapped)
     summary = Summary(
         url="movie.mrc",
@@ -546,4 +546,4 @@ def test_a_summary_tells_what_was_mapped_and_what_was_fetched(mapped, fetched, t
         notes=(),
     )
     shown = [line[12:] for line in str(summary).splitlines() if line.startswith("  read ")]
-    assert shown == told
+    assert shown == lines

@@ -1,4 +1,4 @@
-"""A block in tiles: their memory; by another array module, the results of numpy exactly."""
+"""Blocks in tiles: memory, and the same results with another array module as with numpy."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SHAPE = (6, 8)
 
 
 class Moved(np.ndarray[Any, Any]):
-    """An array that, as those of CuPy, cannot be mixed with numpy's."""
+    """An array that, like those of CuPy, cannot be mixed with numpy's."""
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         outputs = options.pop("out", ())
@@ -42,7 +42,7 @@ class Moved(np.ndarray[Any, Any]):
             raise TypeError(f"{ufunc.__name__} of arrays of two modules")
         if outputs:
             options["out"] = tuple(np.asarray(each) for each in outputs)
-        found = getattr(ufunc, method)(*map(_here, inputs), **options)
+        found = getattr(ufunc, method)(*map(_to_numpy, inputs), **options)
         if outputs:
             return outputs[0]
         return found.view(Moved) if isinstance(found, np.ndarray) else found
@@ -50,16 +50,16 @@ class Moved(np.ndarray[Any, Any]):
     def __getitem__(self, index: Any) -> Any:
         for each in index if isinstance(index, tuple) else (index,):
             if type(each) is np.ndarray:
-                raise TypeError("an index of another module")
+                raise TypeError("an index from another module")
         return super().__getitem__(index)
 
 
-def _here(value: Any) -> Any:
+def _to_numpy(value: Any) -> Any:
     return value.view(np.ndarray) if isinstance(value, Moved) else value
 
 
 class Module(SimpleNamespace):
-    """numpy in the place of CuPy."""
+    """numpy in place of CuPy."""
 
     def __init__(self) -> None:
         super().__init__(maximum=np.maximum)
@@ -76,10 +76,10 @@ class Module(SimpleNamespace):
     def bincount(self, which: Any, weights: Any, minlength: int) -> Any:
         assert isinstance(which, Moved)
         assert isinstance(weights, Moved)
-        return np.bincount(_here(which), _here(weights), minlength).view(Moved)
+        return np.bincount(_to_numpy(which), _to_numpy(weights), minlength).view(Moved)
 
 
-def rows_of(frames: Any) -> Any:
+def row_sums(frames: Any) -> Any:
     assert type(frames) is np.ndarray
     return frames.sum(axis=2)
 
@@ -89,7 +89,7 @@ def reductions(data: Any = None) -> tuple[Any, ...]:
     bins = np.where(y > 4, -1, (y + x) % 4).astype(np.int32)
     weights = np.random.default_rng(1).integers(-127, 128, SHAPE)
     ring = Ring(2, 3, 0, 2)
-    [own] = FrameReduction(rows_of, shape=(6,), dtype=float).reductions(
+    [own] = FrameReduction(row_sums, shape=(6,), dtype=float).reductions(
         SimpleNamespace(layout=SimpleNamespace(frame_shape=SHAPE))
     )
     return (
@@ -111,7 +111,9 @@ def reductions(data: Any = None) -> tuple[Any, ...]:
     data=st.data(),
 )
 @examples(60)
-def test_results_are_those_of_numpy(frames: Any, tile_frames: int, data: Any) -> None:
+def test_results_with_another_module_are_those_of_numpy(
+    frames: Any, tile_frames: int, data: Any
+) -> None:
     present = data.draw(st.none() | hnp.arrays(bool, len(frames)))
     some = reductions()
     with np.errstate(all="ignore"):
@@ -136,7 +138,7 @@ def test_largest_pixels_are_summed_exactly() -> None:
     assert (disk[:, 0] == 13 * 65535).all()
 
 
-def test_frames_move_once_for_all_results() -> None:
+def test_frames_are_moved_once_for_all_results() -> None:
     module = Module()
     frames = np.arange(4 * 48, dtype=np.uint16).reshape(4, *SHAPE)
     reduce_block(frames, WINDOW, reductions(), module=module, tile_bytes=2 * frames[0].nbytes)
@@ -144,7 +146,7 @@ def test_frames_move_once_for_all_results() -> None:
     np.testing.assert_array_equal(np.concatenate(tiles), frames)
 
 
-def test_a_pass_with_another_module_gives_the_same_results(
+def test_pass_on_a_device_gives_the_same_results(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames = np.random.default_rng(2).integers(0, 2**16, (12, *SHAPE), np.uint16)
@@ -152,7 +154,7 @@ def test_a_pass_with_another_module_gives_the_same_results(
     path.write_bytes(mrc_bytes(frames))
     module = Module()
     monkeypatch.setattr("mrcdist.compute.tasks.array_module", {"cupy": module}.get)
-    wanted = {"mean": MeanPattern(), "all": VirtualImage(), "rows": rows_of}
+    wanted = {"mean": MeanPattern(), "all": VirtualImage(), "rows": row_sums}
     found = reduce_frames(path, wanted, chunks=(5, -1, -1), device="cupy", progress=False)
     assert module.moved
     np.testing.assert_array_equal(found["mean"], frames.mean(axis=0))
@@ -160,7 +162,7 @@ def test_a_pass_with_another_module_gives_the_same_results(
     np.testing.assert_array_equal(found["rows"], frames.sum(axis=2))
 
 
-def test_a_gpu_that_is_not_there_is_an_error(tmp_path: Any) -> None:
+def test_missing_gpu_is_an_error(tmp_path: Any) -> None:
     path = tmp_path / "a.mrc"
     path.write_bytes(mrc_bytes(np.ones((2, *SHAPE), np.uint16)))
     plan = mrcdist.plan_mrc(path)
@@ -170,8 +172,8 @@ def test_a_gpu_that_is_not_there_is_an_error(tmp_path: Any) -> None:
         reduce_frames(plan, {"mean": MeanPattern()}, device="cupy", progress=False)
 
 
-def test_frames_that_are_there_are_copied_a_tile_at_a_time() -> None:
-    """Two copies at once take turns in memory, which the kernel clears for each of them."""
+def test_frames_are_copied_one_tile_at_a_time_if_some_are_missing() -> None:
+    """Two copies at once would alternate in memory, which the kernel clears for each of them."""
     frames = np.ones((1024, 32, 32), np.uint16)
     present = np.arange(len(frames)) % 10 > 0
     tile_bytes = 2**18

@@ -1,4 +1,4 @@
-"""Tasks of a pass that are cancelled."""
+"""Cancellation of tasks."""
 
 from __future__ import annotations
 
