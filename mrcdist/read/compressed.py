@@ -146,11 +146,9 @@ class _Decompressed:
         self.position = 0  # of the next decompressed byte
         self.trailing = False  # whether the last member is followed by other data
         self._location = file.location
-        self._read = read
         self._kind = kind
-        self._buffer = memoryview(b"")
-        self._used = 0  # bytes of the buffer
-        self._fetched = 0  # bytes of the file
+        self._inputs = _compressed_pieces(read)
+        self._unused = b""  # input after the start of a member
         self._member: _Gzip | bz2.BZ2Decompressor | None = self._decompressor()
 
     def _decompressor(self) -> _Gzip | bz2.BZ2Decompressor:
@@ -162,14 +160,13 @@ class _Decompressed:
         size = min(size, DEFAULT_LIMITS.stream_piece)
         while self._member is not None:
             if self._member.eof:
-                self._begin_member(len(self._member.unused_data))
+                self._begin_member(self._member.unused_data)
                 continue
             needs_input = self._member.needs_input
-            compressed = memoryview(b"")
+            compressed: bytes | memoryview = b""
             if needs_input:
-                self._peek(1)
-                compressed = self._buffer[self._used : self._used + DEFAULT_LIMITS.stream_input]
-                self._used += len(compressed)
+                compressed = self._unused or next(self._inputs, b"")
+                self._unused = b""
             try:
                 piece = self._member.decompress(compressed, size)
             except (zlib.error, OSError, EOFError, ValueError) as error:
@@ -206,26 +203,25 @@ class _Decompressed:
             pass
         return self.position
 
-    def _begin_member(self, unused: int) -> None:
-        """Continue with the next member, if any."""
-        self._used -= unused
-        if self._kind == "gzip":  # may be padded with zeros to a tape block
-            while self._peek(1) == b"\0":
-                rest = self._buffer[self._used :].tobytes()
-                self._used += len(rest) - len(rest.lstrip(b"\0"))
-        magic = STREAM_MARKS[self._kind]
-        next_bytes = self._peek(len(magic))
-        self._member = self._decompressor() if next_bytes == magic else None
-        self.trailing = self._member is None and bool(next_bytes)
+    def _begin_member(self, unused: bytes) -> None:
+        """Continue with the next member, if any; `unused` is the input after the last one."""
+        magic, padding = STREAM_MARKS[self._kind], b"\0" * (self._kind == "gzip")  # to a tape block
+        while len(unused := unused.lstrip(padding)) < len(magic):
+            if not (more := next(self._inputs, b"")):
+                break
+            unused += more
+        self._member = self._decompressor() if unused.startswith(magic) else None
+        self.trailing = self._member is None and bool(unused)
+        self._unused = unused
 
-    def _peek(self, count: int) -> bytes:
-        """Return the next bytes without consuming them."""
-        if len(self._buffer) - self._used < count:
-            more = self._read(self._fetched, self._fetched + DEFAULT_LIMITS.stream_piece)
-            self._fetched += len(more)
-            self._buffer = memoryview(self._buffer[self._used :].tobytes() + more)
-            self._used = 0
-        return self._buffer[self._used : self._used + count].tobytes()
+
+def _compressed_pieces(read: Callable[[int, int], bytes]) -> Iterator[memoryview]:
+    """Yield the bytes of a file in short pieces, since a decompressor copies its unused input."""
+    offset, step = 0, DEFAULT_LIMITS.stream_input
+    while fetched := memoryview(read(offset, offset + DEFAULT_LIMITS.stream_piece)):
+        offset += len(fetched)
+        for start in range(0, len(fetched), step):
+            yield fetched[start : start + step]
 
 
 class _Gzip:

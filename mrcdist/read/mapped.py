@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache, partial
 from io import FileIO
 from pathlib import Path
@@ -54,7 +54,6 @@ class LocalReader:
         self._consistency = settings.consistency
         self._path = _path_of(file.location.url)
         self._limits = limits
-        self._size = self._modified = 0
 
     @property
     def can(self) -> Capabilities:
@@ -74,17 +73,8 @@ class LocalReader:
         stats.add(requests=1, bytes_fetched=buffer.size)
         return buffer
 
-    @contextmanager
-    def _opened(self) -> Iterator[FileIO]:
-        """Open the file, checking at the start and at the end that it is the planned version."""
-        try:
-            file = FileIO(self._path)
-        except OSError as error:
-            raise self._file.location.explained(error) from None
-        with file:
-            self._check(file)
-            yield file
-            self._check(file)
+    def _opened(self) -> AbstractContextManager[FileIO]:
+        return self._file.open_local(self._path, self._consistency)
 
     def _read(self, file: FileIO, start: int, memory: Bytes) -> None:
         """Fill memory with the bytes of the file from `start` on."""
@@ -98,13 +88,6 @@ class LocalReader:
                 filled += count
         except OSError as error:
             raise self._file.location.explained(error, start, start + memory.size) from None
-
-    def _check(self, file: FileIO) -> None:
-        stat = os.fstat(file.fileno())
-        if not stat.st_nlink and (self._size, self._modified) == (stat.st_size, stat.st_mtime_ns):
-            return  # deleted or replaced while open: still the same version
-        self._size, self._modified = stat.st_size, stat.st_mtime_ns
-        self._file.require(local_version(stat), self._consistency)
 
     def _ended(self, at: int, start: int, stop: int) -> FileChangedError:
         location = self._file.location
@@ -139,7 +122,7 @@ class MappedFile(LocalReader):
         It stays mapped as long as the array exists; `unused_bytes` of it are not needed.
         """
         with self._opened() as file:
-            self._require(start, stop)
+            self._require(file, start, stop)
             if unused_bytes and (shared := POOL.shared(file, self._limits)) is not None:
                 stats.add(bytes_mapped=stop - start)
                 return self._pages(shared, start, stop, begin=0)
@@ -158,7 +141,7 @@ class MappedFile(LocalReader):
         `length` bytes from each of `parts`, relative to `start`, will be used.
         """
         with self._opened() as file:
-            self._require(start, stop)
+            self._require(file, start, stop)
             mapped = POOL.shared(file, self._limits)
             if mapped is None:
                 yield None
@@ -180,14 +163,15 @@ class MappedFile(LocalReader):
     def _bytes(self, file: FileIO, start: int, stop: int) -> Bytes:
         if stop - start <= self._small:
             return super()._bytes(file, start, stop)
-        self._require(start, stop)
+        self._require(file, start, stop)
         stats.add(bytes_mapped=stop - start)
         return self._pages(self._map(file, start, stop), start, stop, begin=_page_of(start))
 
-    def _require(self, start: int, stop: int) -> None:
+    def _require(self, file: FileIO, start: int, stop: int) -> None:
         """Raise if the file ends within a range: touching a missing page kills the process."""
-        if stop > self._size:
-            raise self._ended(self._size, start, stop)
+        size = os.fstat(file.fileno()).st_size
+        if stop > size:
+            raise self._ended(size, start, stop)
 
     def _pages(self, mapped: mmap.mmap, start: int, stop: int, begin: int) -> Bytes:
         """Return a range of a map that begins at byte `begin`; the range keeps the map alive."""

@@ -76,11 +76,12 @@ class StoredFile:
         """
         required = self.version if read_settings().consistency == "strict" else None
         if self.location.is_local:
-            opened = self._opened(Path(self.location.filesystem()[1]), checked=True)
+            consistency = read_settings().consistency
+            opened = self._read_local(self.location.filesystem()[1], consistency)
         elif (copy := self.location.local_copy(required)) is not None:
-            opened = self._opened(copy, checked=False)  # its name contains the version
+            opened = self._read_local(copy, "off")  # its name contains the version
         else:
-            opened = self._opened_in_store()
+            opened = self._read_store()
         with opened as read:
             yield lambda start, stop: self.location.retried(lambda: read(start, stop))
 
@@ -93,11 +94,33 @@ class StoredFile:
         require_version(self.location, self.version, actual, consistency)
 
     @contextmanager
-    def _opened(self, path: Path, *, checked: bool) -> Iterator[Reader]:
-        def check() -> None:
-            if checked:
-                self.require(local_version(os.fstat(file.fileno())))
+    def open_local(self, path: str | Path, consistency: str) -> Iterator[FileIO]:
+        """Open a local file, checking at the start and at the end that it is this version."""
 
+        def check() -> None:
+            now = os.fstat(file.fileno())
+            unchanged = (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+            if now.st_nlink or not unchanged:  # else deleted or replaced while open
+                self.require(local_version(now), consistency)
+
+        try:
+            file = FileIO(path)
+        except OSError as error:
+            raise self.location.explained(error) from None
+        with file:
+            before = os.fstat(file.fileno())
+            self.require(local_version(before), consistency)
+            try:
+                yield file
+            except FileChangedError:
+                raise
+            except Exception:
+                check()  # a replaced file may look damaged
+                raise
+            check()
+
+    @contextmanager
+    def _read_local(self, path: str | Path, consistency: str) -> Iterator[Reader]:
         def read(start: int, stop: int) -> bytes:
             file.seek(start)
             pieces = []
@@ -106,19 +129,11 @@ class StoredFile:
                 start += len(piece)
             return b"".join(pieces)
 
-        try:
-            file = FileIO(path)
-        except OSError as error:
-            raise self.location.explained(error) from None
-        with file:
-            check()
-            try:
-                yield read
-            finally:
-                check()
+        with self.open_local(path, consistency) as file:
+            yield read
 
     @contextmanager
-    def _opened_in_store(self) -> Iterator[Reader]:
+    def _read_store(self) -> Iterator[Reader]:
         transport = open_transport(self.location, self.version, read_settings().consistency)
         size = self.version.size
         unverified = not transport.pinned
