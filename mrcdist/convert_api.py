@@ -32,10 +32,10 @@ from mrcdist.read_plan import Plan, plan_to_resume
 from mrcdist.storage.location import Location
 from mrcdist.storage.url import text_of
 from mrcdist.warning_notes import warn
-from mrcdist.write.errors import require_other
+from mrcdist.write.checks import check_destination, check_not_input
 from mrcdist.write.mrcz import choose_compressor
-from mrcdist.write.place import check_place
-from mrcdist.write.plan import WritePlan, WriteReport, unfinished_plan
+from mrcdist.write.plan import WritePlan, WriteReport
+from mrcdist.write.work_folder import WorkFolder
 from mrcdist.write_api import plan_write
 
 
@@ -150,14 +150,9 @@ def plan_source(
 
     If a conversion is resumed and `chunks` is "auto", they are those of the unfinished one.
     """
-    location = Location.of(destination, storage_options)
-    unfinished: Mapping[str, Any] | None = None
-    if resume and _zarr_suffix(location) is not None:
-        unfinished = ZarrDestination(location).earlier()
-    elif resume:
-        unfinished = unfinished_plan(location)
-    about = (unfinished or {}).get("about") or {}
-    begun = tuple(map(tuple, about.get("read_chunks", ()))) or None
+    work = WorkFolder(Location.of(destination, storage_options))
+    unfinished = (work.plan() if resume else None) or {"about": {}}
+    begun = tuple(map(tuple, unfinished["about"].get("read_chunks", ()))) or None
     return plan_to_resume(lambda chunks: make_plan(chunks=chunks), chunks, begun)
 
 
@@ -190,14 +185,14 @@ def plan_conversion(
     """Plan a conversion without writing anything."""
     location = Location.of(destination, storage_options)
     for part in plan.source.parts:
-        require_other(location, part.file.location, location.shown, "destination")
+        check_not_input(location, part.file.location, location.shown, "destination")
     suffix = _zarr_suffix(location)
     # Checked here, before waiting for a cluster, and again when writing begins.
     if suffix is None:
-        check_place(location, overwrite=overwrite)
+        check_destination(location, overwrite=overwrite)
     else:
         _check_zarr(suffix, dtype, compressor, byteorder)
-        ZarrDestination(location).check_place(overwrite=overwrite)
+        ZarrDestination(location).check(overwrite=overwrite)
     box = selected_box(select, plan.shape)
     axes = tuple(crop_axis(axis, part) for axis, part in zip(plan.axes, box, strict=True))
     start = tuple(part.start for part in box)

@@ -26,7 +26,7 @@ from mrcdist.write.contents import contents_of
 from mrcdist.write.mrcz import choose_compressor, find_codec, json_header
 from mrcdist.write.new_header import ImageKind, choose_extended_header, choose_kind, new_header
 from mrcdist.write.plan import WritePlan, WriteReport
-from mrcdist.write.s3 import is_s3
+from mrcdist.write.s3_client import is_s3
 
 
 def write_mrc(

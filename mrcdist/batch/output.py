@@ -34,8 +34,9 @@ from mrcdist.storage.local_files import (
 from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.warning_notes import Note
+from mrcdist.write.checks import check_not_input
 from mrcdist.write.contents import in_angstrom
-from mrcdist.write.errors import exists, is_input, require_other
+from mrcdist.write.errors import exists, is_input
 from mrcdist.write_api import plan_write
 
 Array = npt.NDArray[Any]
@@ -147,7 +148,7 @@ def require_absent(path: Path) -> None:
 def require_no_input(path: Path, file: StoredFile, *, argument: str = "out") -> None:
     """Raise if an output is an input, a copy of one, or a folder that contains one."""
     shown = f"{argument}={path}"
-    require_other(Location(str(path.absolute())), file.location, shown, argument)
+    check_not_input(Location(str(path.absolute())), file.location, shown, argument)
     # A server or a mount may give access to the same file under another name.
     if path.is_file() and path.stat().st_size == file.version.size:
         with path.open("rb") as existing:

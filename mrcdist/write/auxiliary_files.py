@@ -24,9 +24,9 @@ from mrcdist.format.direct_electron.sidecar import Sidecar, parse_sidecar, sidec
 from mrcdist.format.direct_electron.sidecar_keys import IN_HYPERSPY, Key
 from mrcdist.storage.location import Location, StoreCalls
 from mrcdist.warning_notes import Note
+from mrcdist.write.checks import file_exists
 from mrcdist.write.contents import Contents, angstrom_per, in_angstrom, metadata_items
 from mrcdist.write.errors import exists
-from mrcdist.write.place import is_there
 
 _UNKNOWN = "-1"
 
@@ -94,7 +94,7 @@ def check_existing_auxiliary(
     """
     for name in {*auxiliary, *auxiliary_names(location.name)}:
         existing, is_sidecar = location.sibling(name), name.endswith(SIDECAR_ENDING)
-        if (name in auxiliary and overwrite and not is_sidecar) or not is_there(existing):
+        if (name in auxiliary and overwrite and not is_sidecar) or not file_exists(existing):
             continue
         if name in auxiliary and not overwrite:
             raise exists(existing.shown)
@@ -103,7 +103,7 @@ def check_existing_auxiliary(
         if name in auxiliary:
             if movies and previous.values != parse_sidecar(auxiliary[name]).values:
                 raise _shared_sidecar(existing, movies)
-        elif previous.flag(keys.SCAN_ENABLE) and not (movies or images) and is_there(location):
+        elif previous.flag(keys.SCAN_ENABLE) and not (movies or images) and file_exists(location):
             # Readers would otherwise still see the scan that is replaced.
             auxiliary[name] = _stack_sidecar(contents, previous.values)
         else:

@@ -14,7 +14,7 @@ from mrcdist.plan.chunks import Chunks
 from mrcdist.storage.location import Location
 from mrcdist.storage.url import on_network
 from mrcdist.warning_notes import Note
-from mrcdist.write.s3 import is_s3
+from mrcdist.write.s3_client import is_s3
 from mrcdist.write.s3_parts import S3Limits
 
 # Smaller blocks (on a disk; for S3, see `S3Limits`) cost more in opening, syncing and scheduling

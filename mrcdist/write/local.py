@@ -1,12 +1,11 @@
-"""Files on a disk, also one that several hosts share."""
+"""Files on a disk, which several hosts may share."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
@@ -16,48 +15,48 @@ from typing import IO, Any
 from dask.utils import format_bytes
 
 from mrcdist.errors import WriteError
+from mrcdist.storage.local_files import atomic_write, fsync, fsync_folder, rename_file
 from mrcdist.storage.location import Location, here
 from mrcdist.storage.url import on_network
 from mrcdist.system_calls import allocate, write_at
+from mrcdist.write.checks import check_destination
 from mrcdist.write.encoded_block import TEMPORARIES, WINDOW, window, windows
-from mrcdist.write.errors import exists, incomplete, interrupted, overtaken, write_errors
+from mrcdist.write.errors import busy, exists, incomplete, overtaken, write_errors
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
-from mrcdist.write.place import check_place
+from mrcdist.write.work_folder import WorkFolder
 
-# Hosts that share a folder cache it by pages; two of them must not write to the same one.
+# Hosts that share a folder cache its files in pages; no two of them may write to the same page.
 _PAGE = 65536
 
-_PLAN = "plan.json"
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def local_grid(path: Path, offset: int, size: int) -> Grid:
-    """Return cells of pages on a network filesystem; elsewhere a block is written as it comes."""
+    """Return a grid of pages on a network filesystem; elsewhere, of single bytes."""
     step = _PAGE if on_network(str(path)) else 1
     return Grid(-(-offset // step) * step, step, size)
 
 
 @dataclass(frozen=True)
 class LocalDestination:
-    """A folder beside the file that is to be, with its bytes and the records of its blocks.
+    """A new file on a disk, written by tasks to a work folder next to it.
 
-    A destination is picklable, and opened by each task for itself. It is written in cells of a
-    grid, the bytes of each of which come once, or, where a task is done again, the same bytes once
-    more. `date` is when the file was begun, for its label. `mark` is in the names of all that this
-    call writes: tasks of an earlier call, whose folder was removed and made anew, find nothing of
-    theirs.
+    A destination is picklable, and each task opens the file itself. Each cell of the grid is
+    written by one task, or by two with the same bytes if a task is repeated. The grid of a
+    compressed file, whose size is unknown, has size 0. `date` is when writing began, for a label.
     """
 
     location: Location
     grid: Grid
     date: str = ""
     mark: str = ""
+    overwrite: bool = False
 
-    notes = ()  # what is to be said when writing begins
+    notes = ()  # warnings of `begin`
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Notes for the caller about how the file is written."""
+        """Remarks for the estimate about how the file is written."""
         if self.grid.size:
             return ()
         return (
@@ -67,95 +66,82 @@ class LocalDestination:
 
     @property
     def path(self) -> Path:
-        """The file that is to be."""
+        """The path of the new file."""
         return Path(self.location.url)
 
     @property
-    def folder(self) -> Path:
-        """Path of the folder that the file is made in."""
-        return self.path.with_name(f".{self.path.name}.mrcdist-write")
+    def work(self) -> WorkFolder:
+        """The work folder."""
+        return WorkFolder(self.location, self.mark)
+
+    @property
+    def _data(self) -> Path:
+        return self.work.path / f"data.{self.mark}"
+
+    def _packed(self, number: int) -> Path:
+        return self.work.path / f"{number}.{self.mark}.packed"
 
     def begin(self, about: dict[str, Any], *, overwrite: bool, resume: bool) -> LocalDestination:
-        """Make room for the file, or find what an earlier call has left, for tasks to write to.
+        """Reserve space for the file, or continue an earlier call; return where tasks write.
 
-        `about` is what tells this file from any other, and is kept as JSON beside what is written.
-        A file that exists, is being written, or is another one than that of an earlier call is an
-        `ArgumentError`.
+        `about` distinguishes this file from any other and is JSON-serialisable. Raise
+        `ArgumentError` if the file exists, is being written, or differs from that of an earlier
+        call.
         """
-        check_place(self.location, overwrite=overwrite)
+        check_destination(self.location, overwrite=overwrite)
         with self._explained():
-            earlier = self.earlier()
-            if earlier is not None:
-                grid = Grid(*earlier.get("grid", astuple(self.grid)))
-                # Hosts that share the folder must not write to one page, as cells of a disk would.
-                if resume and earlier["about"] == about and grid.step >= self.grid.step:
-                    return replace(self, date=earlier["date"], mark=earlier["mark"], grid=grid)
-                # One that ended before its plan was there has left nothing to go on with.
-                begun = earlier["about"] is not None
-                if begun if resume else not overwrite:
-                    differs = (earlier["about"], about) if resume else None
-                    raise interrupted(str(self.path), str(self.folder), differs)
-                self._remove_folder()
+            plan = self.work.plan()
+            if plan is not None:
+                previous = replace(self, mark=plan.get("mark", ""), overwrite=overwrite)
+                if not previous._data.exists():
+                    plan["about"] = None  # interrupted before there was a file
+                if self.work.resumes(plan, about, resume=resume, overwrite=overwrite):
+                    grid = Grid(*plan["grid"])
+                    if grid.step < self.grid.step:  # two hosts would write to the same page
+                        raise self.work.cannot_resume(
+                            f"{self.path} cannot be resumed here",
+                            f"{self.work.shown} was started by a host on whose own disk it is, but "
+                            "here it is on a network, where blocks are divided differently",
+                            "resume it on that host",
+                        )
+                    return replace(previous, date=plan["date"], grid=grid)
+                previous.work.clear()
+            date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+            new = replace(self, date=date, mark=os.urandom(4).hex(), overwrite=overwrite)
+            new.work.claim(about, date=date, grid=astuple(self.grid))
             try:
-                self.folder.mkdir()  # one writer alone can make it
-            except FileExistsError:
-                raise interrupted(str(self.path), str(self.folder)) from None
-            made = replace(self, mark=os.urandom(4).hex())
-            try:
-                return made._prepared(about)
+                new._create_data()
             except BaseException:
-                if made._data.exists():  # else the folder is empty, or another call's
-                    self._remove_folder()
-                with suppress(OSError):
-                    self.folder.rmdir()
+                new.abandon()
                 raise
+            return new
 
-    def _prepared(self, about: dict[str, Any]) -> LocalDestination:
-        if shutil.disk_usage(self.folder).free < self.grid.size:
-            raise self._full()
-        with self._data.open("xb") as file:
-            if not self.grid.size or on_network(str(self.path)):  # there, it may write zeros
-                file.truncate(self.grid.size)
-            else:
-                allocate(file.fileno(), self.grid.size)
-        if not self._data.exists():  # a call that saw no plan has begun anew
-            raise interrupted(str(self.path), str(self.folder))
-        date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
-        plan = json.dumps(
-            {"about": about, "date": date, "mark": self.mark, "grid": astuple(self.grid)}
-        )
-        self._put(self.folder / _PLAN, [plan.encode()])
-        return replace(self, date=date)
-
-    def earlier(self) -> dict[str, Any] | None:
-        """Plan of an earlier call; empty where that call ended before it wrote one."""
-        if not self.folder.exists():
-            return None
-        nothing = {"about": None, "date": "", "mark": ""}
+    def _create_data(self) -> None:
+        """Create the file that tasks write to; it appears when its space is reserved."""
+        if shutil.disk_usage(self.work.path).free < self.grid.size:
+            raise self._disk_full()
         try:
-            found = self._plan()
-            return found if replace(self, mark=found["mark"])._data.exists() else nothing
-        except (OSError, ValueError, TypeError, LookupError):
-            return nothing
-
-    def _plan(self) -> dict[str, Any]:
-        return dict(json.loads((self.folder / _PLAN).read_text("utf-8")))
+            with atomic_write(self._data, sync=False) as file:
+                if not self.grid.size or on_network(str(self.path)):  # may write zeros there
+                    file.truncate(self.grid.size)
+                else:
+                    allocate(file.fileno(), self.grid.size)
+        except FileNotFoundError:  # another call has started over
+            raise busy(self.location, self.work.shown) from None
 
     def kept(self) -> frozenset[int]:
-        """Return the numbers of the blocks that an earlier call has written."""
-        return frozenset(
-            int(path.name.partition(".")[0]) for path in self.folder.glob(f"*.{self.mark}.block")
-        )
+        """Return the numbers of finished blocks."""
+        return frozenset(map(int, self.work.kept()))
 
     def cost(self, nbytes: int, block: int) -> tuple[int, int]:
-        """Return requests for `nbytes` of a block, and bytes encoded at a time; see `write`."""
+        """Return the requests for `nbytes` of a block, and the bytes encoded at a time."""
         return 0, min(nbytes, window(block)) + TEMPORARIES
 
     def write(self, start: int, stop: int, between: Between, block: int = 0) -> None:
-        """Write whole cells, from one byte to another; they are stored when this returns.
+        """Write a byte range of whole cells; it is on the disk when this returns.
 
-        `block` are the bytes in memory of a block of which these are encoded; 0 if they are the
-        block's own memory.
+        `block` is the size in memory of the block from which the bytes are encoded; 0 if they are
+        the memory of the block itself.
         """
         with self.opened() as file:
             if file is not None:
@@ -164,7 +150,7 @@ class LocalDestination:
 
     @contextmanager
     def opened(self) -> Iterator[IO[bytes] | None]:
-        """Open the file, to whose disk goes what is written; None where nothing is left to do."""
+        """Open the file for writing, and sync it at the end; None if it is finished."""
         if self._is_finished():
             yield None
             return
@@ -173,144 +159,101 @@ class LocalDestination:
             os.fsync(file.fileno())
 
     def keep(self, number: int, record: bytes) -> None:
-        """Keep a block's record."""
+        """Record that a block is finished."""
         if not self._is_finished():
             with self._explained():
-                self._put(self._record(number), [record])
+                self.work.keep(number, record)
 
     def recall(self, number: int) -> bytes:
-        """Return a block's record."""
+        """Return the record of a block."""
         with self._explained():
-            return self._record(number).read_bytes()
+            return self.work.recall(number)
 
     def keep_packed(self, number: int, sections: Iterator[bytes]) -> int:
-        """Keep a block's compressed sections, and return how many bytes they have."""
+        """Keep the compressed sections of a block, and return their size."""
         if self._is_finished():
             return sum(map(len, sections))
-        with self._explained():
-            return self._put(self._packed(number), sections, sync=True)
-
-    def _put(self, path: Path, pieces: Iterable[bytes], *, sync: bool = False) -> int:
-        """Write a file that has its name once it is whole, and return its size."""
-        unfinished = self.folder / f"{path.name}.{os.urandom(4).hex()}.new"
-        with unfinished.open("xb") as file:
-            file.writelines(pieces)
-            if sync:
-                _fsync(file)
-            size = file.tell()
-        unfinished.replace(path)
-        return size
-
-    def _packed(self, number: int) -> Path:
-        return self.folder / f"{number}.{self.mark}.packed"
-
-    def _record(self, number: int) -> Path:
-        return self.folder / f"{number}.{self.mark}.block"
-
-    @property
-    def _data(self) -> Path:
-        return self.folder / f"data.{self.mark}"
+        with self._explained(), atomic_write(self._packed(number)) as file:
+            file.writelines(sections)
+            return file.tell()
 
     def finish(
-        self, rest: list[Piece], blocks: int, auxiliary: dict[str, bytes], packed: int | None = None
+        self,
+        pieces: list[Piece],
+        blocks: int,
+        auxiliary: dict[str, bytes],
+        packed: int | None = None,
     ) -> None:
         """Write the last cells, and give the file its name.
 
-        `rest` are whole cells, of which one has the header. The blocks that were kept have the
-        numbers 0, 1, … Auxiliary files are small ones beside the file, by name. If blocks were
-        kept compressed, in `packed` bytes, the header is all of `rest`, and they are joined to it.
+        `pieces` are whole cells, one of which contains the header. `auxiliary` files have their
+        names next to the file. If the blocks, numbered from 0, were compressed to `packed` bytes in
+        total, `pieces` is only the header, and the blocks are copied after it.
         """
-        data = self._data
         with self._explained():
-            if data.exists():
+            if self._data.exists():
                 if packed is not None:
-                    self._join(data, rest[0][1], blocks, packed)
+                    self._join(pieces[0][1], blocks, packed)
                 else:
-                    for piece in rest:
+                    for piece in pieces:
                         self.write(*piece_bytes(piece))
-                self._named(data)
-            elif not self._has(rest):
-                raise overtaken(self.location, str(self.folder))
-            if not self._is_ours():
-                return  # a task whose worker was lost had done it all
+                try:
+                    rename_file(self._data, self.path, overwrite=self.overwrite)
+                except FileExistsError:
+                    raise exists(str(self.path)) from None
+            elif not self._contains(pieces):
+                raise overtaken(self.location, self.work.shown)
+            if not self.work.holds():
+                return  # already done by a task whose worker was lost
             for name, content in auxiliary.items():
-                self._put(self.path.with_name(name), [content])
-            _fsync_folder(self.path.parent)
-            self._remove_folder()
+                self.work.put(name, content)
+                (self.work.path / name).replace(self.path.with_name(name))
+            fsync_folder(self.path.parent)
+            self.abandon()
 
-    def _join(self, data: Path, start: bytes, blocks: int, nbytes: int) -> None:
-        """Copy the compressed blocks behind the header."""
-        with data.open("wb") as joined:
-            joined.write(start)
+    def _join(self, header: bytes, blocks: int, nbytes: int) -> None:
+        """Write the header, and copy the compressed blocks after it."""
+        with self._data.open("wb") as joined:
+            joined.write(header)
             for number in range(blocks):
                 with self._packed(number).open("rb") as packed:
                     shutil.copyfileobj(packed, joined, WINDOW)
-            found = joined.tell() - len(start)
-            _fsync(joined)
-        if found != nbytes:
-            raise incomplete(self.location, found, nbytes, "compressed bytes")
-
-    def _named(self, data: Path) -> None:
-        if self._plan()["about"]["overwrite"]:
-            data.replace(self.path)
-            return
-        try:
-            os.link(data, self.path)  # unlike a rename, it replaces nothing
-        except FileExistsError:
-            if not self.path.samefile(data):  # else linked by a task that was lost just then
-                raise exists(str(self.path)) from None
-        except OSError:  # a filesystem without hard links
-            if self.path.exists():
-                raise exists(str(self.path)) from None
-            data.rename(self.path)
-            return
-        data.unlink()
+            copied = joined.tell() - len(header)
+            fsync(joined)
+        if copied != nbytes:
+            raise incomplete(self.location, copied, nbytes, "compressed bytes")
 
     def _is_finished(self) -> bool:
-        """Whether the file has its name: a task whose worker was lost is being done again.
+        """Return whether the file has its name: a task of a lost worker is being repeated.
 
-        `finish` then compares the header, which names the second in which the file was begun.
+        `finish` then compares the header, which contains the time when writing began.
         """
-        if self.folder.exists() or not self.path.exists():
+        if self.work.path.exists() or not self.path.exists():
             return False
         return self.grid.size in (0, self.path.stat().st_size)
 
-    def _has(self, rest: list[Piece]) -> bool:
-        """Whether the file has its name, its header, and whatever else was written last."""
+    def _contains(self, pieces: list[Piece]) -> bool:
+        """Return whether the file has its name and contains these pieces, such as its header."""
 
-        def has(start: int, raw: bytes) -> bool:
+        def has(start: int, content: bytes) -> bool:
             file.seek(start)
-            return file.read(len(raw)) == raw
+            return file.read(len(content)) == content
 
         with suppress(FileNotFoundError), self.path.open("rb") as file:
-            return all(has(*piece) for piece in rest)
+            return all(has(*piece) for piece in pieces)
         return False
 
     def abandon(self) -> None:
-        """Remove all that was written."""
-        if self._is_ours():
-            self._remove_folder()
+        """Remove the work folder, unless another call has taken over."""
+        self.work.remove()
 
-    def _is_ours(self) -> bool:
-        """Whether the folder is still that of this call."""
-        with suppress(FileNotFoundError):
-            return bool(self._plan()["mark"] == self.mark)
-        return False
-
-    def _remove_folder(self) -> None:
-        """Remove it, also from under tasks that still run and would add files to it."""
-        removed = self.folder.with_name(f"{self.folder.name}.{os.urandom(4).hex()}")
-        with suppress(FileNotFoundError):  # by another task
-            self.folder.rename(removed)  # tasks open their files by the name it had
-            shutil.rmtree(removed, ignore_errors=True)
-
-    def _full(self) -> WriteError:
+    def _disk_full(self) -> WriteError:
         size = format_bytes(self.grid.size) if self.grid.size else "compressed blocks"
         return WriteError(
             f"{self.path}: {size} do not fit on the disk",
             code="disk-full",
             cause=f"{format_bytes(shutil.disk_usage(self.path.parent).free)} are free",
-            remedy="free space, or write elsewhere or as another dtype",
+            remedy="free space, or write to another disk or with a smaller dtype",
             where=here(self.location),
         )
 
@@ -319,23 +262,9 @@ class LocalDestination:
         try:
             yield
         except OSError as error:
-            if error.errno in _NO_ROOM:
-                raise self._full() from None
+            if error.errno in _DISK_FULL:
+                raise self._disk_full() from None
             if self.mark and isinstance(error, FileNotFoundError) and self.path.parent.is_dir():
-                raise overtaken(self.location, str(self.folder)) from None
+                raise overtaken(self.location, self.work.shown) from None
             with write_errors(self.location):
                 raise
-
-
-def _fsync(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _fsync_folder(folder: Path) -> None:
-    with suppress(OSError):  # some filesystems have no such thing
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

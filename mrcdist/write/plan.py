@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import dask
 import dask.array as da
@@ -28,8 +28,8 @@ from mrcdist.write.encoded_block import TEMPORARIES, window
 from mrcdist.write.errors import give_up
 from mrcdist.write.grid import Grid
 from mrcdist.write.local import LocalDestination, local_grid
-from mrcdist.write.s3 import S3Destination, is_s3
-from mrcdist.write.s3_beside import S3Beside
+from mrcdist.write.s3 import S3Destination
+from mrcdist.write.s3_client import is_s3
 from mrcdist.write.s3_parts import S3Limits, packed_pieces, s3_grid
 from mrcdist.write.stream import stream as write_stream
 from mrcdist.write.tasks import Destination, Job, finish, merge, recall_block, write_block
@@ -253,7 +253,6 @@ class WritePlan:
         if destination is None:
             return None
         about = {
-            "version": 2,  # of the records, which are not resumed by other versions
             "data": tokenize(self.array),
             "chunks": [list(axis) for axis in self.array.chunks],
             "read_chunks": [list(axis) for axis in self.read_chunks or ()],
@@ -328,10 +327,3 @@ class WritePlan:
     def _labelled_header(self, date: str) -> NewHeader:
         label = f"mrcdist {version('mrcdist')} {date}".strip()
         return dataclasses.replace(self.header, labels=(label, *self.header.labels))
-
-
-def unfinished_plan(location: Location) -> dict[str, Any] | None:
-    """Return the plan that an unfinished write has stored next to its file, if there is one."""
-    if location.is_local:
-        return LocalDestination(location, Grid(0, 1, 0)).earlier()
-    return S3Beside(location).plan() if is_s3(location) else None

@@ -1,4 +1,4 @@
-"""The parts of an object in S3, and how they are joined if there are more than allowed.
+"""Division of an object in S3 into parts, and joining of objects if there are too many parts.
 
 Limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 """
@@ -17,20 +17,28 @@ from mrcdist.format.mrcz import CHUNK_HEADER_BYTES
 from mrcdist.write.encoded_block import TEMPORARIES
 from mrcdist.write.grid import Grid
 
-# Parts that a task sends at most: while it waits between two blocks, another fills the line.
-_AT_A_TIME = 8
+# Maximum number of parts that a task sends concurrently.
+_CONCURRENT_PARTS = 8
 
-# A block is cut in at least as many parts, so that one that is encoded is small beside the block.
-_FEWEST_CUTS = 4
+# Minimum number of parts per block, so that an encoded part is small compared to the block.
+_MIN_PARTS_PER_BLOCK = 4
 
 
 @dataclass(frozen=True)
 class S3Limits:
-    """Limits of a store, and the preferred size of a part; in bytes, but for `parts` of an upload.
+    """Limits of a store, and preferred sizes, in bytes.
 
-    A part has `least` to `most`; the last one may be shorter. It has the `usual` size where nothing
-    else decides: long enough that a request's latency does not count, short enough to be sent
-    again. `copied` is what the store copies by one request, unless these would be too many.
+    Attributes
+    ----------
+    least, most : int
+        Minimum and maximum size of a part; the last part may be shorter.
+    parts : int
+        Maximum number of parts of an upload.
+    usual : int
+        Preferred size of a part: long enough to make latency negligible, short enough to be sent
+        again.
+    copied : int
+        Size that the store copies with one request, unless that takes too many requests.
     """
 
     least: int = 5 * 2**20
@@ -41,11 +49,12 @@ class S3Limits:
 
 
 def s3_grid(offset: int, size: int, block: int, limits: S3Limits) -> Grid:
-    """Choose the parts of a file of so many bytes, most blocks of which have `block`.
+    """Choose the parts of a file of `size` bytes, most blocks of which have `block` bytes.
 
-    A block is cut in equal parts, if that can be, so that no bytes go from one task to another. The
-    first part has the header, too: pixels begin at `offset`. There may be more parts than one
-    upload takes; see `segments`. A file that no object can hold is an `ArgumentError`.
+    If possible, a block is divided into equal parts, so that no bytes have to be passed from one
+    task to another. The first part includes the header: pixels start at `offset`. There may be
+    more parts than one upload allows; see `segments`. Raise `ArgumentError` if the file is too
+    large for an object.
     """
     if block < limits.least:
         steps = [block * -(-limits.least // block)]
@@ -54,8 +63,8 @@ def s3_grid(offset: int, size: int, block: int, limits: S3Limits) -> Grid:
     else:
         usual = min(max(block // 8, limits.least), limits.usual)
         most = block // usual
-        cuts = range(most, min(most, _FEWEST_CUTS) - 1, -1)
-        steps = [block // cut for cut in cuts if block % cut == 0]
+        numbers = range(most, min(most, _MIN_PARTS_PER_BLOCK) - 1, -1)
+        steps = [block // number for number in numbers if block % number == 0]
         steps = [step for step in steps if offset + step <= limits.most]
         if not steps or steps[0] > 4 * usual:
             steps.insert(0, usual)
@@ -66,9 +75,9 @@ def s3_grid(offset: int, size: int, block: int, limits: S3Limits) -> Grid:
 
 
 def _short_first(offset: int, step: int, size: int, least: int) -> Grid:
-    """Let the first part, which a task keeps for the header, be as short as it may be.
+    """Make the first part, which a task keeps for the header, as short as allowed.
 
-    The next one has the rest of those bytes, if they are enough for a part.
+    The second part has the rest of these bytes, if they are enough for a part.
     """
     first = max(offset, least)
     if offset + step - first < least:
@@ -77,18 +86,21 @@ def _short_first(offset: int, step: int, size: int, least: int) -> Grid:
 
 
 def encoded_at_a_time(block: int, step: int) -> int:
-    """Choose how many parts of `step` bytes a task encodes and sends at a time.
+    """Return how many parts of `step` bytes a task encodes and sends concurrently.
 
-    They take half of the block's bytes in memory; `block` is 0 for parts of the block's own memory.
-    0 where a part takes more than that: one at a time is sent, encoded while it is.
+    They take at most half as much memory as the block. `block` is its size in memory, or 0 if the
+    parts are the memory of the block itself. If the result is 0 because a part needs more memory,
+    parts are sent one at a time and encoded piece by piece.
     """
-    return min(_AT_A_TIME, block // 2 // (step + TEMPORARIES)) if block else _AT_A_TIME
+    if not block:
+        return _CONCURRENT_PARTS
+    return min(_CONCURRENT_PARTS, block // 2 // (step + TEMPORARIES))
 
 
 def segments(grid: Grid, limits: S3Limits) -> list[tuple[int, int]]:
-    """Return the byte ranges that are uploaded as objects of their own; none if one upload will do.
+    """Return byte ranges to upload as separate objects; none if one upload is enough.
 
-    Each is of as many parts as an upload takes. The store copies them to one object in the end.
+    Each has as many parts as an upload allows. At the end, the store copies them to one object.
     """
     if grid.cells <= limits.parts:
         return []
@@ -99,9 +111,10 @@ def segments(grid: Grid, limits: S3Limits) -> list[tuple[int, int]]:
 
 
 class PackedPieces(NamedTuple):
-    """Objects that a compressed block is kept in, until the store joins those of all blocks.
+    """Objects that hold a compressed block until the store joins all blocks.
 
-    There are at most `number`, each of `nbytes`; the last one may be longer by a short part.
+    There are at most `number` of `nbytes` bytes each; the last one may be longer by less than a
+    part.
     """
 
     nbytes: int = S3Limits.usual
@@ -109,20 +122,20 @@ class PackedPieces(NamedTuple):
 
 
 def packed_pieces(block: int, sections: int, blocks: int, limits: S3Limits) -> PackedPieces:
-    """Choose how much of a block of so many bytes and sections is compressed before it is sent.
+    """Choose the objects for a compressed block, given its size and number of sections.
 
-    Too many blocks are an `ArgumentError`.
+    Raise `ArgumentError` if there are too many `blocks`.
     """
     if blocks < limits.parts // 2:
-        number = min(_FEWEST_CUTS, (limits.parts - 1) // blocks)
-        # What cannot be compressed becomes longer by a header for each section.
+        number = min(_MIN_PARTS_PER_BLOCK, (limits.parts - 1) // blocks)
+        # Incompressible data grow by a header for each section.
         longest = block + sections * CHUNK_HEADER_BYTES
         return PackedPieces(max(-(-longest // number), limits.least), number)
     raise ArgumentError(
         f"{blocks:,} compressed blocks",
         code="upload-parts-too-many",
         argument="data",
-        cause=f"an object is made of at most {limits.parts:,} parts, and a block of two or more",
+        cause=f"an object has at most {limits.parts:,} parts, and a block needs at least two",
         remedy="rechunk the array to larger chunks, or write it in several files",
     )
 
@@ -130,22 +143,22 @@ def packed_pieces(block: int, sections: int, blocks: int, limits: S3Limits) -> P
 def joined_parts(
     start: int, sizes: Sequence[int], limits: S3Limits
 ) -> list[list[tuple[int | None, int, int]]]:
-    """Cut a header of `start` bytes, if any, and the objects that follow it into parts.
+    """Divide a header of `start` bytes, if any, and the objects that follow it into parts.
 
-    Of each part, the pieces are returned: number of the object, None for the header; first byte and
-    end in it. A part of one piece of an object can be copied by the store. More than an object can
-    hold is an `ArgumentError`.
+    Return the pieces of each part: the number of the object, or None for the header, and the start
+    and end in it. A part with a single piece of an object can be copied by the store. Raise
+    `ArgumentError` if they are too large for one object.
     """
-    # The header, and each object, begins one part at most; the others are for objects that are cut.
+    # The header and each object start at most one part; the others are for dividing objects.
     others = max(limits.parts - len(sizes) - (start > 0), 1)
     copied = min(max(limits.copied, -(-sum(sizes) // others)), limits.most)
     parts: list[list[tuple[int | None, int, int]]] = [[(None, 0, start)]] if start else []
-    pending = start  # bytes of the last part, if it may grow
+    pending = start  # size of the last part, if more may be added to it
     for number, size in enumerate(sizes):
         at = 0
         if 0 < pending < limits.least:
             lacking = limits.least - pending
-            # What is left of the object has to be a part, or to be sent.
+            # Use all of the object if the rest would be too short for a part.
             at = lacking if size - lacking >= limits.least else size
             parts[-1].append((number, 0, at))
             pending += at
@@ -161,7 +174,7 @@ def joined_parts(
             f"a file of {format_bytes(start + sum(sizes))}",
             code="upload-parts-too-many",
             argument="data",
-            cause=f"an object is made of at most {limits.parts:,} parts, each of at most "
+            cause=f"an object has at most {limits.parts:,} parts of at most "
             f"{format_bytes(limits.most)}",
             remedy="write the data in several files",
         )

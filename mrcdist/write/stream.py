@@ -1,4 +1,4 @@
-"""Stores to which a file can only be written from start to end: one task writes all of it."""
+"""Files in stores that support only sequential writing: one task writes the whole file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy.typing as npt
 from mrcdist.format.encode import NewHeader, encode_header
 from mrcdist.plan.chunks import Chunks, block_boxes
 from mrcdist.storage.location import Location, StoreCalls
+from mrcdist.write.checks import check_destination
 from mrcdist.write.contents import refuse_mask
 from mrcdist.write.encoded_block import EncodedBlock, window, windows
 from mrcdist.write.errors import write_errors
 from mrcdist.write.mrcz import compressed_sections
-from mrcdist.write.place import check_place
 
 
 def stream(
@@ -28,13 +28,13 @@ def stream(
     *,
     overwrite: bool,
 ) -> None:
-    """Write a file, and auxiliary ones by their names, in this process.
+    """Write a file, and auxiliary files by name, in this process.
 
-    The header comes first, before statistics could be known: they are marked as undetermined. The
-    file gets its name once it is whole. `runs` are contiguous blocks of whole chunks of the array,
-    which are computed one after the other.
+    The header is written first, so its statistics are marked as undetermined. The file gets its
+    name once it is complete. `runs` are contiguous blocks of whole chunks of the array, which are
+    computed one after the other.
     """
-    check_place(location, overwrite=overwrite)
+    check_destination(location, overwrite=overwrite)
     unfinished = location.sibling(f".{location.name}.mrcdist-write")
     fs, path = unfinished.filesystem()
     with write_errors(location):
@@ -43,12 +43,12 @@ def stream(
                 file.write(encode_header(header, None))
                 file.write(extended)
                 for box in block_boxes(runs):
-                    numbers = computed_run(array[tuple(slice(*span) for span in box)])
+                    block = compute_run(array[tuple(slice(*span) for span in box)])
                     if header.codec:
-                        file.writelines(compressed_sections(numbers, header))
+                        file.writelines(compressed_sections(block, header))
                         continue
-                    encoded = EncodedBlock(numbers, header.storage, header.byteorder, 0)
-                    for low, high in windows(0, encoded.nbytes, window(numbers.nbytes)):
+                    encoded = EncodedBlock(block, header.storage, header.byteorder, 0)
+                    for low, high in windows(0, encoded.nbytes, window(block.nbytes)):
                         file.write(bytes(encoded.between(low, high)))
             for name, content in auxiliary.items():
                 StoreCalls(location.sibling(name)).put("", content)
@@ -60,22 +60,22 @@ def stream(
 
 
 class _Run:
-    """Memory of a run, to which its chunks are copied as they are computed: none is kept."""
+    """Memory of a run, to which chunks are copied once they are computed."""
 
     def __init__(self, array: da.Array) -> None:
-        self.numbers: npt.NDArray[Any] = np.empty(array.shape, array.dtype)
+        self.values: npt.NDArray[Any] = np.empty(array.shape, array.dtype)
 
     def __setitem__(self, index: Any, chunk: npt.NDArray[Any]) -> None:
         refuse_mask(chunk)
-        self.numbers[index] = chunk
+        self.values[index] = chunk
 
 
-def computed_run(array: da.Array) -> npt.NDArray[Any]:
-    """Compute an array in threads; beside it, there is one chunk for each of them."""
+def compute_run(array: da.Array) -> npt.NDArray[Any]:
+    """Compute an array in threads, with at most one chunk per thread in additional memory."""
     if array.npartitions == 1:
-        numbers: npt.NDArray[Any] = array.compute(scheduler="threads")
-        refuse_mask(numbers)
-        return numbers
+        values: npt.NDArray[Any] = array.compute(scheduler="threads")
+        refuse_mask(values)
+        return values
     run = _Run(array)
     da.store(array, run, lock=False, scheduler="threads")
-    return run.numbers
+    return run.values

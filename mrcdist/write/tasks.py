@@ -1,4 +1,4 @@
-"""Tasks of workers: write a block, join bytes that blocks share, finish the file."""
+"""Tasks on workers: write a block, join bytes of neighbouring blocks, finish the file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mrcdist.system_calls import write_at
 from mrcdist.write.contents import refuse_mask
 from mrcdist.write.encoded_block import EncodedBlock, window, windows
 from mrcdist.write.errors import give_up, incomplete
-from mrcdist.write.grid import Grid, Piece, block_runs, join_pieces, piece_bytes, split_run
+from mrcdist.write.grid import Piece, block_runs, join_pieces, piece_bytes, split_run
 from mrcdist.write.local import LocalDestination
 from mrcdist.write.mrcz import compressed_sections
 from mrcdist.write.s3 import S3Destination
@@ -29,16 +29,16 @@ Box = tuple[tuple[int, int], ...]
 
 Destination = LocalDestination | S3Destination
 
-# Bytes of a run that is worth a call of the system.
-_SHORT = 4096
+# Shorter runs, in bytes, are copied to a memory map rather than written with a system call each.
+_MIN_WRITE = 4096
 
 
 @dataclass(frozen=True)
 class Job:
-    """State that every task of a file needs; picklable and small.
+    """State that all tasks of a file share; picklable and small.
 
-    `shape` is that of the whole array. A job that `abandons` the file gives it up where a task
-    cannot write it, as for a `Delayed` no client does.
+    `shape` is that of the whole array. With `abandons`, a task that cannot write its block removes
+    the unfinished file, because no client does so for a `Delayed`.
     """
 
     destination: Destination
@@ -48,20 +48,26 @@ class Job:
     abandons: bool = False
 
     def runs(self, box: Box) -> tuple[int, Iterator[tuple[int, tuple[int, ...]]]]:
-        """Return the bytes of each run of a block; where in the file, and the block, they begin."""
+        """Return the length of the runs of a block, and where each starts in file and block."""
         row_bytes, (left, right) = self.header.storage.row_bytes, box[-1]
         columns = (row_bytes(left), row_bytes(right))
         shape = (*self.shape[:-1], row_bytes(self.shape[-1]))
         length, runs = block_runs(shape, (*box[:-1], columns))
-        return length, ((self.header.data_offset + at, index) for at, index in runs)
+        return length, ((self.header.data_offset + start, index) for start, index in runs)
 
 
 @dataclass(frozen=True)
 class BlockRecord:
-    """Record of a written block, or of several neighbours; kept until the file is whole.
+    """Record of one or more neighbouring blocks, kept until the file is complete.
 
-    It has the bytes of their pixels, statistics, None where they are not wanted or not defined, and
-    parts of cells that are not written yet.
+    Attributes
+    ----------
+    nbytes : int
+        Size of the pixels.
+    statistics : Statistics or None
+        None if not requested or undefined.
+    carried : tuple of Piece
+        Parts of cells that have not been written yet.
     """
 
     nbytes: int
@@ -69,51 +75,50 @@ class BlockRecord:
     carried: tuple[Piece, ...] = ()
 
     def to_bytes(self) -> bytes:
-        """Return a line of JSON, and behind it what is carried."""
-        about: dict[str, Any] = {
+        """Return a line of JSON, followed by the carried bytes."""
+        summary: dict[str, Any] = {
             "nbytes": self.nbytes,
             "statistics": asdict(self.statistics) if self.statistics else None,
-            "carried": [[start, len(raw)] for start, raw in self.carried],
+            "carried": [[start, len(content)] for start, content in self.carried],
         }
-        return b"".join([json.dumps(about).encode(), b"\n", *(raw for _, raw in self.carried)])
+        return b"".join([json.dumps(summary).encode(), b"\n", *(raw for _, raw in self.carried)])
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> BlockRecord:
-        """Read what `to_bytes` made, or raise ValueError, LookupError or TypeError."""
-        head, _, rest = stored.partition(b"\n")
-        about = json.loads(head)
-        carried, at = [], 0
-        for start, length in about["carried"]:
-            carried.append((start, rest[at : at + length]))
-            at += length
-        if at != len(rest):
-            raise ValueError(f"{len(rest)} of {at} bytes")
-        statistics = about["statistics"] and Statistics(**about["statistics"])
-        return cls(about["nbytes"], statistics, tuple(carried))
+        """Parse the result of `to_bytes`, or raise ValueError, LookupError or TypeError."""
+        line, _, rest = stored.partition(b"\n")
+        summary = json.loads(line)
+        carried, end = [], 0
+        for start, length in summary["carried"]:
+            carried.append((start, rest[end : end + length]))
+            end += length
+        if end != len(rest):
+            raise ValueError(f"{len(rest)} of {end} bytes")
+        statistics = summary["statistics"] and Statistics(**summary["statistics"])
+        return cls(summary["nbytes"], statistics, tuple(carried))
 
 
 def write_block(block: npt.NDArray[Any], job: Job, number: int, box: Box) -> BlockRecord:
-    """Write a block, but for the parts of cells at its ends; of MRCZ, keep it compressed."""
-    with _left_clean(job), ThreadPoolExecutor(1) as beside:
+    """Write the whole cells of a block, or keep it compressed for MRCZ; return a record."""
+    with _abandoned_on_failure(job), ThreadPoolExecutor(1) as executor:
         refuse_mask(block)
         block = np.asarray(block)
-        # The numbers are summed up while their bytes are on their way.
+        # Statistics are computed while the bytes are being written.
         stored = job.header.storage.dtype
-        summing = beside.submit(statistics_of, block, stored) if job.statistics else None
+        summing = executor.submit(statistics_of, block, stored) if job.statistics else None
         carried: tuple[Piece, ...] = ()
         if job.header.codec:
             sections = compressed_sections(block, job.header)
             nbytes = job.destination.keep_packed(number, sections)
         else:
             nbytes, carried = _write(block, job, box)
-        statistics = summing.result() if summing else None
-        record = BlockRecord(nbytes, statistics, carried)
+        record = BlockRecord(nbytes, summing.result() if summing else None, carried)
         job.destination.keep(number, record.to_bytes())
     return record
 
 
 def _write(block: npt.NDArray[Any], job: Job, box: Box) -> tuple[int, tuple[Piece, ...]]:
-    """Write the whole cells of a block; return how many bytes it has, and its parts of others."""
+    """Write the whole cells of a block; return its size, and its parts of other cells."""
     destination = job.destination
     length, runs = job.runs(box)
     start, _ = next(runs)
@@ -121,43 +126,43 @@ def _write(block: npt.NDArray[Any], job: Job, box: Box) -> tuple[int, tuple[Piec
     if length == encoded.nbytes:
         (begin, end), parts = split_run(destination.grid, start, start + length)
         if begin < end:
-            beside = block.nbytes if encoded.copied else 0
-            destination.write(begin, end, encoded.between, beside)
-        return length, tuple((a, bytes(encoded.between(a, b))) for a, b in parts)
+            destination.write(begin, end, encoded.between, block.nbytes if encoded.copied else 0)
+        return length, tuple((low, bytes(encoded.between(low, high))) for low, high in parts)
     if not isinstance(destination, LocalDestination):
-        raise TypeError("blocks are planned to be contiguous, but for those on local disks")
+        raise TypeError("only blocks for local disks may be non-contiguous")
     _write_runs(block, job, destination, box)
     return encoded.nbytes, ()
 
 
 def _write_runs(block: npt.NDArray[Any], job: Job, destination: LocalDestination, box: Box) -> None:
-    """Write parts of rows or frames to their places; on local disks alone.
+    """Write a block of parts of rows or frames to a file on a local disk.
 
-    Each run of some length takes a call of the system. Short ones, as of a crop of each frame, are
-    copied to maps of the file: a call for each would take a hundred times as long as its bytes.
+    Long runs are written with a system call each. Short ones, such as a crop of each frame, are
+    copied to memory maps of the file: their system calls would take a hundred times as long as
+    their bytes.
     """
     storage, byteorder = job.header.storage, job.header.byteorder
     length, runs = job.runs(box)
     with destination.opened() as file:
         if file is None:
             return
-        if length >= _SHORT:
-            for at, index in runs:
-                write_at(file.fileno(), encode_pixels(block[index], storage, byteorder).data, at)
+        if length >= _MIN_WRITE:
+            for start, index in runs:
+                write_at(file.fileno(), encode_pixels(block[index], storage, byteorder).data, start)
             return
         block, shape, box = block[None], (1, *job.shape), ((0, 1), *box)
         row, left, right = map(storage.row_bytes, (shape[-1], *box[-1]))
         frame, (top, bottom) = shape[-2] * row, box[-2]
-        # A map goes with its last view, so that little counts as memory of the process.
+        # Small maps, each released before the next one, count little as memory of the process.
         step = max(1, window(block.nbytes) // frame)
         for index in np.ndindex(block.shape[:-3]):
-            place = [i + start for i, (start, _) in zip((*index, 0), box[:-2], strict=True)]
-            first = int(np.ravel_multi_index(place, shape[:-2]))
+            position = [i + start for i, (start, _) in zip((*index, 0), box[:-2], strict=True)]
+            first = int(np.ravel_multi_index(position, shape[:-2]))
             for low, high in windows(0, block.shape[-3], step):
                 begin = job.header.data_offset + (first + low) * frame
                 frames = np.memmap(file, np.uint8, "r+", begin, (high - low, shape[-2], row))
-                some = encode_pixels(block[index][low:high], storage, byteorder)
-                frames[:, top:bottom, left:right] = some
+                encoded = encode_pixels(block[index][low:high], storage, byteorder)
+                frames[:, top:bottom, left:right] = encoded
 
 
 def recall_block(job: Job, number: int) -> BlockRecord:
@@ -165,21 +170,22 @@ def recall_block(job: Job, number: int) -> BlockRecord:
     try:
         return BlockRecord.from_bytes(job.destination.recall(number))
     except (ValueError, LookupError, TypeError):
-        what = f"readable records of block {number}"
-        raise incomplete(job.destination.location, 0, 1, what) from None
+        items = f"readable records of block {number}"
+        raise incomplete(job.destination.location, 0, 1, items) from None
 
 
 def merge(job: Job, records: list[BlockRecord]) -> BlockRecord:
-    """Join what neighbours have carried, and write the cells that are whole by now."""
-    complete, record = _merged(job.destination.grid, records)
+    """Join the carried bytes of neighbours, and write the cells that are complete now."""
+    complete, record = _merge(job, records)
     for piece in complete:
         job.destination.write(*piece_bytes(piece))
     return record
 
 
-def _merged(grid: Grid, records: list[BlockRecord]) -> tuple[list[Piece], BlockRecord]:
-    """Merge the records of neighbours; return the cells that are whole by now, too."""
-    complete, carried = join_pieces(grid, (piece for each in records for piece in each.carried))
+def _merge(job: Job, records: list[BlockRecord]) -> tuple[list[Piece], BlockRecord]:
+    """Merge the records of neighbours; also return the cells that are complete now."""
+    pieces = (piece for each in records for piece in each.carried)
+    complete, carried = join_pieces(job.destination.grid, pieces)
     statistics = merge_statistics(each.statistics for each in records)
     return complete, BlockRecord(sum(each.nbytes for each in records), statistics, tuple(carried))
 
@@ -187,31 +193,26 @@ def _merged(grid: Grid, records: list[BlockRecord]) -> tuple[list[Piece], BlockR
 def finish(
     job: Job, record: BlockRecord, extended: bytes, auxiliary: dict[str, bytes], blocks: int
 ) -> tuple[float, float, float, float] | None:
-    """Write the header, which comes last, and give the file its name.
+    """Write the header, give the file its name, and return its statistics.
 
-    `record` is that of all blocks. DMIN, DMAX, DMEAN and RMS deviation are returned.
+    `record` is that of all blocks. The statistics are DMIN, DMAX, DMEAN and RMS deviation.
     """
-    known = record.statistics.summary() if record.statistics else None
+    statistics = record.statistics.summary() if record.statistics else None
     packed = record.nbytes if job.header.codec else None
-    start = encode_header(job.header, known, packed_bytes=packed or 0) + extended
+    start = encode_header(job.header, statistics, packed_bytes=packed or 0) + extended
     complete: list[Piece] = [(0, start)]
     if packed is None:
-        first = BlockRecord(0, None, ((0, start),))
-        complete, last = _merged(job.destination.grid, [first, record])
-        if last.carried:  # records of an earlier version, begun on another kind of disk
-            size = job.destination.grid.size
-            found = size - sum(len(raw) for _, raw in last.carried)
-            raise incomplete(job.destination.location, found, size, "bytes")
-    with _left_clean(job):
+        complete, _ = _merge(job, [BlockRecord(0, None, ((0, start),)), record])
+    with _abandoned_on_failure(job):
         job.destination.finish(complete, blocks, auxiliary, packed)
-    return known
+    return statistics
 
 
 @contextmanager
-def _left_clean(job: Job) -> Iterator[None]:
-    """Give the file up if it cannot be written.
+def _abandoned_on_failure(job: Job) -> Iterator[None]:
+    """Remove the unfinished file if a retry cannot help.
 
-    That is so if a value does not fit, another file has come to have the name, or the disk is full.
+    This is so if a value does not fit, another file has taken the name, or the disk is full.
     """
     try:
         yield

@@ -123,7 +123,7 @@ def test_endpoint_region_and_options_are_those_that_were_given(where: dict[str, 
     assert found.s3["addressing_style"] == "virtual"
     assert found.request_checksum_calculation == "when_required"
     assert found.retries["total_max_attempts"] == 1
-    assert new_client(fs, "b", patience=300.0).meta.config.read_timeout == 300.0
+    assert new_client(fs, "b", timeout=300.0).meta.config.read_timeout == 300.0
 
 
 def test_patience_with_a_store_that_takes_long_is_what_was_given() -> None:
@@ -352,7 +352,7 @@ def test_calls_that_have_not_begun_are_left_out_after_an_interrupt() -> None:
 def test_interrupt_waits_for_no_store_and_nothing_is_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(s3_client, "TO_END", 0.1)
+    monkeypatch.setattr(s3_client, "GRACE_PERIOD", 0.1)
     location, answers, ended = Location("s3://b/a.mrc"), threading.Event(), threading.Event()
     attempts: list[threading.Thread] = []
 

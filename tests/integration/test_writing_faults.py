@@ -1,4 +1,4 @@
-"""Files that are exact whatever is killed or fails while they are written, and show no secret."""
+"""Files are exact although workers are killed or requests fail, and secrets are never shown."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ from mrcdist.errors import (
 )
 from mrcdist.storage.location import Location
 from mrcdist.storage.retry import stop_retries
-from mrcdist.write.s3_beside import S3Beside
+from mrcdist.write.grid import Grid
+from mrcdist.write.s3 import S3Destination
+from mrcdist.write.s3_upload import S3Upload
+from mrcdist.write.work_folder import WorkFolder
 from tests.support.cluster import dask_cluster
 from tests.support.http_log import CountingProxy, Exchange, Fault
 from tests.support.s3 import SECRET_KEY, WRONG_SECRET, Bucket, S3Server
@@ -59,16 +62,16 @@ def bucket(moto: S3Server) -> Iterator[Bucket]:
 
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """Three; a test may kill one, and only two of them may."""
+    """Three workers, of which tests kill two, one each."""
     with dask_cluster(tmp_path_factory.mktemp("workers"), workers=3, default=False) as client:
         yield client
 
 
 class TestKilledWorker:
-    """A worker that has written blocks before is killed."""
+    """A worker is killed that has already written blocks."""
 
     @pytest.mark.parametrize("place", ["disk", "bucket"])
-    def test_file_is_exact_though_a_worker_is_killed(
+    def test_file_is_exact_although_a_worker_is_killed(
         self, workers: Client, tmp_path: Path, bucket: Bucket, place: str
     ) -> None:
         folder, computed = tmp_path / "written", tmp_path / "computed"
@@ -92,7 +95,7 @@ class TestKilledWorker:
 
 
 def kill_once(block: Any, folder: Path) -> Any:
-    """Kill this process at the first block after another one that it has computed."""
+    """Kill this process at its second block, if no other process was killed."""
     mine = folder / f"{os.getpid()}"
     if mine.exists():
         try:
@@ -104,7 +107,7 @@ def kill_once(block: Any, folder: Path) -> Any:
     return block
 
 
-def test_requests_that_need_no_answer_of_another_are_sent_together(bucket: Bucket) -> None:
+def test_independent_requests_are_sent_concurrently(bucket: Bucket) -> None:
     groups = (
         ("HEAD a.mrc", "GET plan.json"),
         ("GET uploads", "PUT plan.json"),
@@ -120,11 +123,11 @@ def test_requests_that_need_no_answer_of_another_are_sent_together(bucket: Bucke
                 continue
             begun[kind] = exchange
             [group] = (set(group) for group in groups if kind in group)
-            # No answer before the others are asked for, too.
+            # No response before the other requests have arrived.
             return Fault("stall", seconds=30, until=partial(group.issubset, begun))
         return None
 
-    # Longer than the proxy waits, or a request that is sent again would be one that came in time.
+    # Longer than the proxy waits, or a repeated request would count as one that came in time.
     patient = dask.config.set({"mrcdist.stall": 120})
     with CountingProxy(bucket.server, respond) as proxy, patient:
         options = proxy.server.storage_options()
@@ -139,10 +142,10 @@ class TestFailingRequests:
         Fault("status", status=500),
         Fault("reset"),
         Fault("truncate"),
-        Fault("reset", after=10),  # of the answer: what was asked for has been done
+        Fault("reset", after=10),  # of the response: the request has been carried out
     )
 
-    def test_file_is_exact_though_requests_fail(self, s3_bucket: Bucket) -> None:
+    def test_file_is_exact_although_requests_fail(self, s3_bucket: Bucket) -> None:
         bucket = s3_bucket
         faults: list[str] = []
 
@@ -161,7 +164,7 @@ class TestFailingRequests:
         assert left_in(bucket) == ["a.mrc"]
 
     @pytest.mark.parametrize("what", ["plan.json", "partNumber=2"])
-    def test_file_is_exact_though_the_store_falls_silent(self, bucket: Bucket, what: str) -> None:
+    def test_file_is_exact_although_the_store_stalls(self, bucket: Bucket, what: str) -> None:
         silent: list[Exchange] = []
 
         def respond(exchange: Exchange) -> Fault | None:
@@ -182,7 +185,7 @@ class TestFailingRequests:
         np.testing.assert_array_equal(found, ONCE)
 
     @pytest.mark.parametrize("overwrite", [False, True])
-    def test_object_is_whole_though_the_answer_that_says_so_is_lost(
+    def test_object_is_complete_although_the_response_is_lost(
         self, bucket: Bucket, overwrite: bool
     ) -> None:
         lost: list[Exchange] = []
@@ -204,7 +207,7 @@ class TestFailingRequests:
         )
 
     @pytest.mark.parametrize("for_good", [False, True])
-    def test_upload_of_which_nobody_was_told_is_named_and_none_is_aborted(
+    def test_upload_whose_response_was_lost_is_reported_and_not_aborted(
         self, bucket: Bucket, for_good: bool
     ) -> None:
         client = bucket.server.client
@@ -216,7 +219,7 @@ class TestFailingRequests:
             if not begins or (lost and not for_good):
                 return None
             lost.append(exchange)
-            return Fault("reset", after=10)  # the upload has begun
+            return Fault("reset", after=10)  # the upload has started
 
         with (
             CountingProxy(bucket.server, respond) as proxy,
@@ -226,14 +229,14 @@ class TestFailingRequests:
             options = proxy.server.storage_options()
             mrcdist.write_mrc(bucket.url("a.mrc"), ONCE, storage_options=options)
         found = client.list_multipart_uploads(Bucket=bucket.name).get("Uploads", ())
-        # Whose they are, the store does not say.
+        # The store does not say whose they are.
         assert {each["UploadId"] for each in found} > {other}
         assert len(found) == 1 + len(lost)
         text = str(said.value) if for_good else str(said[0].message)
         assert all(each["UploadId"] in text for each in found)
 
-    def test_part_is_sent_again_though_the_plan_is_not_found_once(self, bucket: Bucket) -> None:
-        """As a proxy says that has lost the store."""
+    def test_part_is_sent_again_if_the_plan_is_once_missing(self, bucket: Bucket) -> None:
+        """As by a proxy that cannot reach the store."""
         broken: list[str] = []
 
         def respond(exchange: Exchange) -> Fault | None:
@@ -254,7 +257,7 @@ class TestFailingRequests:
         assert left_in(bucket) == ["a.mrc"]
 
     @pytest.mark.parametrize("denied", ["list-type", "delete"])
-    def test_object_is_written_by_who_may_not_list_or_delete(
+    def test_object_is_written_without_permission_to_list_or_delete(
         self, bucket: Bucket, denied: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         def refuse(exchange: Exchange) -> Fault | None:
@@ -269,7 +272,7 @@ class TestFailingRequests:
         assert (left_in(bucket) == ["a.mrc"]) == (denied == "list-type")
         assert ("could not all be removed" in caplog.text) == (denied == "delete")
 
-    def test_unfinished_upload_is_replaced_by_who_may_not_list(self, bucket: Bucket) -> None:
+    def test_unfinished_upload_is_replaced_without_permission_to_list(self, bucket: Bucket) -> None:
         def refuse(exchange: Exchange) -> Fault | None:
             lists = exchange.method == "GET" and re.match("(list-type|uploads)", exchange.query)
             return Fault("status", status=403) if lists else None
@@ -286,7 +289,7 @@ class TestFailingRequests:
         np.testing.assert_array_equal(found, ONCE)
         assert left_in(bucket) == ["a.mrc"]
 
-    def test_part_that_is_made_of_compressed_blocks_is_sent_again(self, bucket: Bucket) -> None:
+    def test_part_joined_from_compressed_blocks_is_sent_again(self, bucket: Bucket) -> None:
         broken: list[Exchange] = []
 
         def respond(exchange: Exchange) -> Fault | None:
@@ -304,29 +307,26 @@ class TestFailingRequests:
         np.testing.assert_array_equal(found, ONCE)
         assert left_in(bucket) == ["a.mrcz"]
 
-    def test_page_of_a_proxy_is_no_plan_of_another_call(self, bucket: Bucket) -> None:
+    def test_error_page_of_a_proxy_is_not_taken_for_a_plan(self, bucket: Bucket) -> None:
         location = Location.of(bucket.url("a.mrc"), bucket.storage_options())
-        claim = S3Beside(location, "mine")
+        upload = S3Upload(location, "mine")
+        destination = S3Destination(location, Grid(1024, 1, 4096), uploads=(upload,))
         for page, holds in ((b"<html>", None), (b'{"mark": "other"}', False)):
             bucket.put("a.mrc.mrcdist-write/plan.json", page)
-            assert claim.holds(retry=False) is holds
-        with pytest.raises(WriteError, match="no longer there"):
-            claim.is_done([])
+            assert destination.work.holds(retry=False) is holds
+        with pytest.raises(WriteError, match="no longer exists"):
+            destination._is_complete(upload)
         bucket.put("a.mrc.mrcdist-write/plan.json", b"<html>")
-        assert not claim.is_done([])
+        assert not destination._is_complete(upload)
 
-    def test_plan_that_is_put_after_its_call_was_given_up_does_not_stay(
-        self, bucket: Bucket
-    ) -> None:
+    def test_plan_created_after_its_call_was_interrupted_is_removed(self, bucket: Bucket) -> None:
         location = Location.of(bucket.url("a.mrc"), bucket.storage_options())
         with stop_retries() as stop:
             stop()
-            S3Beside(location, "mine").take({"about": {}, "date": "", "uploads": []})
+            WorkFolder(location, "mine").claim({})
         assert left_in(bucket) == []
 
-    def test_store_that_fails_for_good_is_an_error_that_leaves_nothing(
-        self, bucket: Bucket
-    ) -> None:
+    def test_permanent_failure_of_the_store_leaves_nothing(self, bucket: Bucket) -> None:
         def refuse_parts(exchange: Exchange) -> Fault | None:
             return Fault("status") if "partNumber" in exchange.query else None
 
@@ -341,7 +341,7 @@ class TestFailingRequests:
         assert "Broken by the test" in error.value.cause
         assert left_in(bucket) == []
 
-    def test_first_error_is_told_though_the_upload_may_not_be_aborted(self, bucket: Bucket) -> None:
+    def test_first_error_is_raised_if_the_upload_cannot_be_aborted(self, bucket: Bucket) -> None:
         def refuse(exchange: Exchange) -> Fault | None:
             if exchange.method == "DELETE":
                 return Fault("status", status=403)
@@ -357,10 +357,10 @@ class TestFailingRequests:
             )
         [note] = error.value.__notes__
         assert "may not be written" in note
-        assert left_in(bucket) == ["a.mrc"]  # the upload; what was kept beside it is removed
+        assert left_in(bucket) == ["a.mrc"]  # the upload; its temporary objects are removed
 
 
-def test_secrets_are_in_nothing_that_is_shown_or_kept(bucket: Bucket) -> None:
+def test_secrets_are_neither_shown_nor_stored(bucket: Bucket) -> None:
     options = bucket.storage_options()
     plan = mrcdist.plan_write(bucket.url("a.mrc"), ONCE, storage_options=options)
     shown = [repr(plan), str(plan.explain()), repr(plan.explain())]
@@ -387,7 +387,7 @@ def test_secrets_are_in_nothing_that_is_shown_or_kept(bucket: Bucket) -> None:
     assert SECRET_KEY not in "\n".join(shown)
 
 
-def test_wrong_secret_is_an_error_that_does_not_show_it(radosgw: S3Server) -> None:
+def test_error_for_a_wrong_secret_does_not_show_it(radosgw: S3Server) -> None:
     with radosgw.bucket() as bucket, pytest.raises(AccessDeniedError) as error:
         mrcdist.write_mrc(
             bucket.url("a.mrc"),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import mrcdist
 from mrcdist.write.blocks import is_contiguous, streamed_chunks
-from mrcdist.write.stream import computed_run
+from mrcdist.write.stream import compute_run
 from tests.support.mrc_files import counting
 
 
@@ -97,11 +97,11 @@ def test_streamed_blocks_fit_in_the_memory_of_a_task() -> None:
 
 def test_run_is_held_in_memory_once_while_its_chunks_are_computed() -> None:
     rows = da.ones((8, 64, 128, 128), "uint16", chunks=(8, 64, 8, 128))  # 16 MiB in 16 chunks
-    computed_run(rows[:1])  # imports everything that is imported once
+    compute_run(rows[:1])  # imports everything that is imported once
     tracemalloc.start()
     try:
         with dask.config.set(num_workers=2):
-            numbers = computed_run(rows)
+            numbers = compute_run(rows)
         [_, peak] = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -17,7 +17,7 @@ def test_blocks_with_records_of_another_version_are_not_resumed(tmp_path: Path) 
     mrcdist.write_mrc(tmp_path / "a.mrc", array, resume=True, compute=False)
     path = tmp_path / ".a.mrc.mrcdist-write" / "plan.json"
     unfinished = json.loads(path.read_text())
-    unfinished["about"]["version"] -= 1
+    unfinished["format"] -= 1
     path.write_text(json.dumps(unfinished))
     with pytest.raises(ArgumentError) as error:
         mrcdist.write_mrc(tmp_path / "a.mrc", array, resume=True)

@@ -93,7 +93,7 @@ def test_every_file_is_uploaded_within_the_limits(
 
 
 def test_file_that_no_object_can_hold_is_refused() -> None:
-    with pytest.raises(ArgumentError, match="10,000 parts, each of at most 5") as error:
+    with pytest.raises(ArgumentError, match="10,000 parts of at most 5") as error:
         s3_grid(1024, 60 * TB, 64 * MIB, LIMITS)
     assert error.value.code == "upload-parts-too-many"
 

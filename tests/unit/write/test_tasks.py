@@ -1,4 +1,4 @@
-"""Records of written blocks, which `resume` reads."""
+"""Records of written blocks, from which `resume` continues."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from mrcdist.write.tasks import BlockRecord, Job, recall_block
 
 
 @given(npst.arrays(st.sampled_from(["int8", "uint16", "float32", "complex64"]), (2, 3)))
-def test_record_survives_the_disk(array: np.ndarray[Any, Any]) -> None:
+def test_record_is_read_back_exactly(array: np.ndarray[Any, Any]) -> None:
     statistics = statistics_of(np.nan_to_num(array))
     record = BlockRecord(array.nbytes, statistics, ((3, b"abc"), (9, b"\n\0")))
     assert BlockRecord.from_bytes(record.to_bytes()) == record
 
 
-def test_record_that_was_cut_short_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+def test_truncated_record_raises_an_error_with_a_remedy(tmp_path: Path) -> None:
     planned = LocalDestination(Location.of(tmp_path / "a.mrc"), Grid(1024, 1, 4096))
     destination = planned.begin({}, overwrite=False, resume=False)
     job = Job(destination, NewHeader(1, 1, 1, Storage(6, "uint16")), (1, 1), statistics=False)
