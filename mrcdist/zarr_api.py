@@ -80,10 +80,18 @@ def zarr_store(
     >>> array.shape, array.metadata.dimension_names
     ((4, 8, 8, 16), ('y', 'x', 'ky', 'kx'))
     """
-    store = _store_class()
+    major = zarr_major()
+    if major < 3:
+        raise MissingExtraError(
+            f"zarr {f'{major} is' if major else 'is not'} installed: zarr_store needs version 3",
+            cause="zarr 2, which HyperSpy 2 needs for .zspy files, has a different store interface",
+            remedy=f"{install_command('xarray')}, in a separate environment if you use HyperSpy",
+        )
+    from mrcdist.interop.zarr_store import MrcStore
+
     plan = _plan(url_or_plan, chunks, storage_options)
     plans = plan_group(plan) if group else {"": plan}
-    return store({path: LabelledArray.of(array_plan) for path, array_plan in plans.items()})
+    return MrcStore({path: LabelledArray.of(array_plan) for path, array_plan in plans.items()})
 
 
 def write_references(
@@ -224,16 +232,3 @@ def _plan(url_or_plan: Any, chunks: Any, storage_options: Mapping[str, Any] | No
 
 def _scheme(location: Location) -> str:
     return location.url.rpartition("::")[2].partition("://")[0] if "://" in location.url else "file"
-
-
-def _store_class() -> type[MrcStore]:
-    major = zarr_major()
-    if major >= 3:
-        from mrcdist.interop.zarr_store import MrcStore
-
-        return MrcStore
-    raise MissingExtraError(
-        f"zarr {f'{major} is' if major else 'is not'} installed: zarr_store needs version 3",
-        cause="zarr 2, which HyperSpy 2 needs for .zspy files, has a different store interface",
-        remedy=f"{install_command('xarray')}, in a separate environment if you use HyperSpy",
-    )

@@ -1,1 +1,1 @@
-"""Results in the formats of other libraries."""
+"""Data and metadata in the formats of other libraries: RosettaSciIO, HyperSpy, Zarr, xarray."""
