@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 import mrcdist
 from mrcdist import CenterOfMass, MeanPattern, StandardDeviation, VirtualImage
-from mrcdist.batch.output import picture_so_far
+from mrcdist.batch.output import deflection, picture_so_far
 from mrcdist.compute.one_pass import InMemory, OnePass
 from mrcdist.compute.results import Dataset
 from mrcdist.compute.submit import compute_in_threads
+from mrcdist.plotting import symmetric_limits
 from tests.support.mrc_files import mrc_bytes
 
 FRAMES = np.random.default_rng(3).integers(0, 65536, (12, 6, 8), dtype="uint16")
@@ -77,3 +79,18 @@ def test_picture_waits_for_its_time(tmp_path: Path) -> None:
 
     picture_so_far(tmp_path / "so-far.png")(results)
     assert not list(tmp_path.iterdir())
+
+
+def test_deflection_is_relative_to_the_median_on_a_symmetric_scale():
+    image = np.array([7.0, 7, 7, 9, 4, np.nan])
+    shown, middle = deflection(image)
+    assert middle == 7
+    np.testing.assert_array_equal(shown, image - 7)
+    low, high = symmetric_limits(shown)
+    assert low == -high
+    assert 2 < high <= 3
+
+
+@pytest.mark.parametrize("image", [np.zeros(4), np.full(4, np.nan)])
+def test_zero_deflection_has_a_nonempty_range(image):
+    assert symmetric_limits(deflection(image)[0]) == (-1, 1)

@@ -99,3 +99,10 @@ def test_secret_passed_as_a_storage_option_without_key_is_not_printed(tmp_path):
         ended = CliRunner().invoke(main, ["info", str(tmp_path / "a"), "--storage-option", text])
         assert ended.exit_code in (1, 2)
         assert "hunter22" not in ended.output.lower()
+
+
+@pytest.mark.parametrize("command", list(main.commands))
+def test_help_of_every_command_has_an_example(command):
+    shown = CliRunner().invoke(main, [command, "--help"])
+    assert shown.exit_code == 0
+    assert f"\n    mrcdist {command} " in shown.output
