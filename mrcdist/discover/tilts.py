@@ -39,10 +39,11 @@ def find_tilts(
     `headers` are those of the files, `extended` is that of all files together. `excluded_by` is the
     reason why the sections have no angles, or "".
     """
-    series = None
-    if not excluded_by and tilt_file.named:
+    if excluded_by:
+        series = None
+    elif tilt_file.named:
         series = _passed(tilt_file, frames, notes)
-    elif not excluded_by:
+    else:
         series = None if extended is None else _recorded(extended, frames)
         if series is None and len(headers) == 1 and _may_be_tilted(headers[0]):
             series = _discovered(tilt_file, frames, notes)
