@@ -156,7 +156,7 @@ def reduce_frames(
     if folder is None:
         done = run(InMemory())
     else:
-        hint = "go on with the same call"
+        hint = "repeat the same call to resume"
         store = the_pass.store(folder, chunks=chunks, resume_hint=hint, argument="resume")
         finished = store.open(resume=True)
         with store.kept_if_any():

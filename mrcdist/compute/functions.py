@@ -19,18 +19,6 @@ from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 
 
-class FunctionFailedError(Exception):
-    """A function of the user raised an exception, which is the cause.
-
-    `numbers` are those of the frames in the failed call, counted from the first of the block;
-    `alone` is the first of them for which a call with a single frame fails too, or None.
-    """
-
-    def __init__(self, numbers: Sequence[int], alone: int | None) -> None:
-        super().__init__(numbers, alone)
-        self.numbers, self.alone = numbers, alone
-
-
 @dataclass(frozen=True, eq=False)
 class FrameReduction:
     """Result of your own function: one value per frame, or one value for all frames.
@@ -178,15 +166,16 @@ class _Accumulated(Reduction):
 
 
 def _call(function: Callable[[Array], Array], tile: Tile) -> Array:
-    """Call a function with a tile of whole frames; an error contains the numbers of the frames."""
+    """Call a function with a tile of whole frames; notes of its exception name the frames."""
     try:
         return function(tile.pixels)
     except Exception as error:
-        alone = None
+        first, last = tile.describe(tile.numbers[0]), tile.describe(tile.numbers[-1])
+        error.add_note(f"raised for {len(tile.numbers)} frames: {first} to {last}")
         for number, frame in zip(tile.numbers, tile.pixels, strict=True):
             try:
                 function(frame[None])
             except Exception:  # noqa: BLE001 it may raise anything
-                alone = number
+                error.add_note(f"also raised for a single frame: {tile.describe(number)}")
                 break
-        raise FunctionFailedError(tile.numbers, alone) from error
+        raise

@@ -8,7 +8,7 @@ the sums.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,6 +61,7 @@ def reduce_block(
     *,
     results: list[Array] | None = None,
     first: int = 0,
+    describe: Callable[[int], str] = str,
     compile_loops: bool = True,
     tile_bytes: int | None = None,
     module: Any = np,
@@ -71,7 +72,8 @@ def reduce_block(
     are not `present` are skipped: their rows keep the values of `Reduction.begin`. `results` are
     updated in place and returned; the rows of the block begin at `first` in those with one row per
     frame. By default, they are those of this block alone. Tiles have about `tile_bytes`; loops are
-    compiled if numba is installed and supports the dtype, unless `compile_loops` is false.
+    compiled if numba is installed and supports the dtype, unless `compile_loops` is false. For
+    errors, `describe` returns where a frame of the block is, given its number.
 
     `module` is numpy, or a replacement with its functions, arrays of its own, and `asnumpy`, such
     as CuPy. Tiles move to its device once for all results, which come back at the end. Sums of
@@ -90,7 +92,9 @@ def reduce_block(
         else result
         for each, result, moves in zip(reductions, results, on_device, strict=True)
     ]
-    _add_tiles(frames, window, reductions, parts, present, compile_loops, tile_bytes, module)
+    _add_tiles(
+        frames, window, reductions, parts, present, describe, compile_loops, tile_bytes, module
+    )
     for at, (each, part) in enumerate(zip(reductions, parts, strict=True)):
         if on_device[at] and each.per_frame:
             results[at][block] = module.asnumpy(part)
@@ -107,6 +111,7 @@ def _add_tiles(
     reductions: Sequence[Reduction],
     results: list[Array],
     present: npt.NDArray[np.bool_] | None,
+    describe: Callable[[int], str],
     compile_loops: bool,
     tile_bytes: int | None,
     module: Any,
@@ -136,7 +141,7 @@ def _add_tiles(
     for index, numbers in _split(len(frames), n_frames, present):
         for top in range(0, len(rows), height):
             pixels = _contiguous(frames[index, top : top + height], scratch)
-            tile = Tile(pixels, rows[top : top + height], columns, numbers, is_compiled)
+            tile = Tile(pixels, rows[top : top + height], columns, numbers, describe, is_compiled)
             moved = replace(tile, pixels=module.asarray(pixels), module=module)
             if fused is not None:
                 fused.add(results, tile, index)

@@ -9,7 +9,7 @@ numpy's matrix products, sums of 2**16 pixels with weights of at most 127 (7 bit
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -33,13 +33,15 @@ class Tile:
     """A few frames, or a band of rows of one frame.
 
     `pixels` have shape (frames, rows, columns) and are contiguous; they are arrays of `module`,
-    numpy or a replacement. `numbers` are those of the frames, counted from the first of the block.
+    numpy or a replacement. `numbers` are those of the frames, counted from the first of the block;
+    `describe` returns where a frame is, for error messages.
     """
 
     pixels: Array
     rows: range
     columns: range
     numbers: Sequence[int]
+    describe: Callable[[int], str]
     compiled: bool  # whether to use the compiled loops
     module: Any = np
 

@@ -210,7 +210,6 @@ class Result:
         except ImportError:
             raise MissingExtraError(
                 "xarray is not installed",
-                code="package-missing",
                 cause="to_xarray requires it",
                 remedy="pip install xarray",
             ) from None

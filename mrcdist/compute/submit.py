@@ -78,8 +78,8 @@ def compute_parts(
                 max_gathered = max(_MAX_GATHERED // max(size, 1), 1)
                 save(number, piece.values)
     finally:
-        # A failed job must not go on on a shared cluster, even though the exception still refers to
-        # these futures.
+        # Tasks of a failed job must not continue on a shared cluster, although the exception still
+        # refers to their futures.
         for future in (future for future, _ in running.values()):
             future.release()
         if isinstance(shared, Future):

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist import stats
-from mrcdist.compute.functions import FunctionFailedError
 from mrcdist.compute.reduce_block import reduce_block
 from mrcdist.compute.reductions import Reduction, Window
 from mrcdist.compute.schedule import Block, Task, block_frames
@@ -104,7 +103,6 @@ def array_module(device: str) -> Any:
     except Exception as error:  # noqa: BLE001 CuPy's own, or the driver's
         raise MissingExtraError(
             f"device={device!r} cannot be used",
-            code="package-missing",
             argument="device",
             cause=f"no GPU with CuPy here: {error}",
             remedy=f"{install_command('gpu')} on a host with an NVIDIA GPU, or leave out "
@@ -143,42 +141,25 @@ def _add_block(block: Block, work: Work, results: list[npt.NDArray[Any]], first:
     signal = slice(rows.start, rows.stop), slice(columns.start, columns.stop)
     frames = source[(*(slice(*span) for span in block), *signal)]
     frames = frames.reshape(block_frames(block), len(rows), len(columns))
-    present = source.layout.frames(tuple(range(*span) for span in block), source.table) >= 0
-    try:
-        reduce_block(
-            frames,
-            work.window,
-            work.reductions,
-            None if present.all() else present,
-            results=results,
-            first=first,
-            module=array_module(work.device),
-        )
-        return
-    except FunctionFailedError as error:
-        failed = error
-    # Raised here, so that Python adds no context to the user's exception.
-    raise _with_notes(failed, block, source)
+    numbers = source.layout.frames(tuple(range(*span) for span in block), source.table)
+    present = numbers >= 0
 
+    def describe(index: int) -> str:
+        """Return where a frame is; with a region, the position is that in the list of points."""
+        inside = np.unravel_index(index, [stop - start for start, stop in block])
+        position = tuple(int(i) + start for i, (start, _) in zip(inside, block, strict=True))
+        return f"position {position} (frame {numbers[index]} of the file)"
 
-def _with_notes(failed: FunctionFailedError, block: Block, source: MrcSource) -> BaseException:
-    """Return the exception of a user's function, with notes that name the frames."""
-    error, numbers = failed.__cause__ or failed, failed.numbers
-    start = tuple(start for start, _ in block)
-    error.add_note(
-        f"raised for frames {numbers[0]} to {numbers[-1]} of the block that starts at position "
-        f"{start}"
+    reduce_block(
+        frames,
+        work.window,
+        work.reductions,
+        None if present.all() else present,
+        results=results,
+        first=first,
+        describe=describe,
+        module=array_module(work.device),
     )
-    if failed.alone is not None:
-        inside = np.unravel_index(failed.alone, [stop - start for start, stop in block])
-        position = tuple(int(i) + first for i, first in zip(inside, start, strict=True))
-        # With a region, the position is that in the list of its points.
-        [number] = source.layout.frames(tuple(range(i, i + 1) for i in position), source.table)
-        error.add_note(
-            f"first frame for which it is raised if passed alone: position {position}, frame "
-            f"{number} of the file"
-        )
-    return error
 
 
 def join(pieces: Sequence[PartialResult], work: Work | bytes) -> PartialResult:

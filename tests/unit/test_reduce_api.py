@@ -202,13 +202,14 @@ def test_exception_names_the_first_frame_for_which_it_is_raised(
     with pytest.raises(ZeroDivisionError) as error:
         reduced(plan, {"mine": FrameReduction(failing, merge)})
     assert error.value.__notes__ == [
-        "raised for frames 0 to 2 of the block that starts at position (2, 0)",
-        "first frame for which it is raised if passed alone: position (2, 1), frame 9 of the file",
+        "raised for 3 frames: position (2, 0) (frame 8 of the file) to "
+        "position (2, 2) (frame 10 of the file)",
+        "also raised for a single frame: position (2, 1) (frame 9 of the file)",
     ]
     with pytest.raises(ZeroDivisionError) as error:
         reduced(plan, {"mine": FrameReduction(failing, merge)}, region=[(0, 0), (2, 1), (1, 2)])
     assert error.value.__notes__[-1] == (
-        "first frame for which it is raised if passed alone: position (1,), frame 9 of the file"
+        "also raised for a single frame: position (1,) (frame 9 of the file)"
     )
 
 
@@ -265,7 +266,7 @@ def test_interrupted_pass_is_resumed_by_the_same_call(plan: mrcdist.Plan, tmp_pa
     FAILING_CALL[0] = 4
     with pytest.raises(KeyboardInterrupt) as error, dask.config.set(num_workers=1):
         reduced(plan, results, resume=folder)
-    assert "go on with the same call" in error.value.__notes__[-1]
+    assert "repeat the same call to resume" in error.value.__notes__[-1]
     kept = len(list(folder.glob("part-*.npz")))
     assert 0 < kept < 4
     for thread in threading.enumerate():  # not waited for by the interrupted call
@@ -421,4 +422,4 @@ def test_errors_of_functions_name_the_frames(plan: mrcdist.Plan) -> None:
 
     with pytest.raises(ZeroDivisionError) as error:
         reduced(plan, {"mine": FrameReduction(failing)})
-    assert any("frames 0 to" in note for note in error.value.__notes__)
+    assert any("position (0, 0)" in note for note in error.value.__notes__)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import fsspec
+import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.support.users_code import Plain, described, rows_from
+from mrcdist.reduce_api import VirtualImage, reduce_frames
+from tests.support.mrc_files import mrc_bytes
+from tests.support.users_code import SIDE, Plain, described, rows_from
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,6 +20,17 @@ class Described(Plain):
     """A detector whose repr contains its fields."""
 
     mask: npt.NDArray[Any]
+
+
+def test_custom_detectors_need_only_a_window_and_weights() -> None:
+    frames = np.random.default_rng(6).integers(0, 99, (4, SIDE, SIDE), np.uint16)
+    fsspec.filesystem("memory").pipe("/one-pass/custom.mrc", mrc_bytes(frames))
+    mask = rows_from(20)
+    found = reduce_frames(
+        "memory://one-pass/custom.mrc", {"v": VirtualImage(Plain(mask))}, progress=False
+    )
+    expected = (frames * mask).sum(axis=(1, 2), dtype=np.uint64)
+    np.testing.assert_array_equal(found["v"].values, expected, strict=True)
 
 
 @pytest.mark.parametrize("kind", [Plain, Described])

@@ -249,7 +249,7 @@ def test_exceptions_of_functions_name_the_frames(memory_file):
     )
     with pytest.raises(ZeroDivisionError, match="mine") as error:
         computed(plan, FrameReduction(failing))
-    assert "frames 0 to 2 of the block that starts at position (0,)" in error.value.__notes__[0]
+    assert "3 frames: position (0,) (frame 0 of the file)" in error.value.__notes__[0]
 
 
 def test_radial_profiles_are_centred_on_the_central_pixel(memory_file):
