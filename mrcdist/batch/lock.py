@@ -34,23 +34,13 @@ class OutputLock:
     file's modification time every few seconds (`heartbeat`). A job that finds the lock file of a
     holder on another host reports this, watches the file, and takes it over if the time has not
     changed for half a minute (`timeout`). Clocks, which differ between hosts, are not compared.
-
-    Parameters
-    ----------
-    output : Path
-    report : callable
-        Called with messages for the user.
-    heartbeat : float
-        Seconds between updates of the modification time.
-    timeout : float
-        Seconds without an update after which a job on another host is considered dead.
     """
 
     output: Path
-    report: Callable[[str], None]
+    report: Callable[[str], None]  # called with messages for the user
     _: KW_ONLY
-    heartbeat: float = 5.0
-    timeout: float = 30.0
+    heartbeat: float = 5.0  # seconds
+    timeout: float = 30.0  # seconds
 
     def __post_init__(self) -> None:
         self._path = self.output.with_name(f".{self.output.name}.lock")

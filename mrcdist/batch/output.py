@@ -126,17 +126,17 @@ def _invalid(problem: str, cause: str, remedy: str) -> ArgumentError:
 
 def _obstacle(path: Path) -> str:
     """Describe what has the name of a result but cannot be an earlier one; empty if nothing."""
-    if path.suffix == ".zarr":
-        if path.is_dir():
-            names = {file.name for file in path.iterdir()}
-            if names and not names & {".zarray", "zarr.json"}:
-                return f"a folder with other files, such as {min(names)}"
-            return ""
-        return "not a folder" if os.path.lexists(path) else ""
-    if path.is_dir():
-        return "a folder"
-    exists = os.path.lexists(path) and not path.is_file()
-    return "not a regular file, or a broken link" if exists else ""
+    if not os.path.lexists(path):
+        return ""
+    if path.suffix != ".zarr":
+        kind = "a folder" if path.is_dir() else "not a regular file, or a broken link"
+        return "" if path.is_file() else kind
+    if not path.is_dir():
+        return "not a folder"
+    names = {file.name for file in path.iterdir()}
+    if not names or names & {".zarray", "zarr.json"}:
+        return ""
+    return f"a folder with other files, such as {min(names)}"
 
 
 def require_absent(path: Path) -> None:
@@ -176,24 +176,12 @@ def write_result(
     job: str = "",
     claim: Callable[[Path, Path], None] | None = None,
 ) -> list[str]:
-    """Write a result; the file appears under its name once it is complete.
+    """Write a result in the format of the suffix; return notes about what could not be stored.
 
-    Parameters
-    ----------
-    path : Path
-        Its suffix selects the format. An existing file is replaced.
-    result : Result
-    origin : str
-        Redacted URL of the data, for formats that can store it.
-    job : str, optional
-        Name for temporary files that no other process uses.
-    claim : callable, optional
-        Called with `path` and the complete file just before it is renamed to `path`.
-
-    Returns
-    -------
-    list of str
-        Notes about information that could not be stored.
+    The file appears under its name, or replaces an existing one, once it is complete. `origin` is
+    the redacted URL of the data, for formats that can store it; `job` names the temporary folder,
+    which no other process uses. `claim` is called with `path` and the complete file just before
+    this is renamed.
     """
     folder = path.with_name(f".{path.name}.{job or uuid.uuid4().hex}.tmp")
     with explain_os_errors(path):

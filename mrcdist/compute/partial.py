@@ -37,33 +37,16 @@ class PartialStore:
 
     A job has an ID, which is part of its file names and which is kept when the job is resumed:
     files of another job that left them, or is writing at the same time, are never used.
-
-    Parameters
-    ----------
-    folder : Path
-        Created, or taken over from an earlier run.
-    description : mapping of str to str
-        Everything that the values depend on: file, version, plan, quantity.
-    n_parts : int
-        Number of parts of the whole job.
-    chunks : tuple of tuple of int
-        Chunks of the data, which determine the parts; see `begun_chunks`.
-    resumable : bool
-        Whether a later run can detect that the data have changed. Otherwise, parts are not kept.
-    resume_hint : str
-        How to resume the job, for error messages.
-    argument : str
-        The argument that selects the folder, for error messages.
     """
 
-    folder: Path
-    description: Mapping[str, str]
-    n_parts: int
+    folder: Path  # created, or taken over from an earlier run
+    description: Mapping[str, str]  # all that the values depend on: file, version, plan, quantity
+    n_parts: int  # of the whole job
     _: KW_ONLY
-    chunks: Chunks = ()
-    resumable: bool = True
-    resume_hint: str
-    argument: str = "out"
+    chunks: Chunks = ()  # of the data, which determine the parts; see `begun_chunks`
+    resumable: bool = True  # if changes of the data can be detected; otherwise parts are not kept
+    resume_hint: str  # how to resume the job, for errors
+    argument: str = "out"  # that selects the folder, for errors
 
     def __post_init__(self) -> None:
         self._finished = False

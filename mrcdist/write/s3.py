@@ -6,7 +6,7 @@ import functools
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -261,11 +261,9 @@ class S3Destination:
         packed: int | None = None,
     ) -> None:
         """See `LocalDestination.finish`."""
-        names: list[str] = []
         with self._explained():
             try:
-                send = functools.partial(self._last_parts, pieces, blocks, packed)
-                (parts, sizes), names = run_together(self.location, [send, self._temporary_names])
+                parts, sizes = self._last_parts(pieces, blocks, packed)
                 self._main.complete(parts, sizes, overwrite=self.overwrite)
             except MrcdistError:
                 if not self._main.is_complete():  # by a task whose worker was lost
@@ -274,7 +272,7 @@ class S3Destination:
         for name, content in auxiliary.items():
             call(self.location.sibling(name), "put_object", Body=content)
         try:
-            self.work.remove(names or self._expected_names(blocks))
+            self.work.remove(self._temporary_names(blocks))
         except MrcdistError as error:  # the file itself is complete
             _log.warning(
                 "%s is complete, but temporary objects, %s, could not all be removed: %s",
@@ -283,17 +281,14 @@ class S3Destination:
                 error,
             )
 
-    def _temporary_names(self) -> list[str]:
-        """Return the objects in the work folder, or an empty list if they cannot be listed."""
-        with suppress(MrcdistError):
-            return [*self.work.sizes(), *(each.location.name for each in self.uploads[1:])]
-        return []
+    def _temporary_names(self, blocks: int) -> list[str]:
+        """Return the objects that this call may have put in the work folder.
 
-    def _expected_names(self, blocks: int) -> list[str]:
-        """Return the objects that this call may have put in the work folder."""
-        names = [
-            name for n in range(blocks) for name in (self.work.record_name(n), *self._packed(n))
-        ]
+        They are not listed, because a user with write access may not be allowed to do so.
+        """
+        names = [self.work.record_name(number) for number in range(blocks)]
+        if not self.grid.size:
+            names += [name for number in range(blocks) for name in self._packed(number)]
         return names + [each.location.name for each in self.uploads[1:]]
 
     def _last_parts(

@@ -26,26 +26,13 @@ _MIN_PARTS_PER_BLOCK = 4
 
 @dataclass(frozen=True)
 class S3Limits:
-    """Limits of a store, and preferred sizes, in bytes.
+    """Limits of a store, and preferred sizes, in bytes."""
 
-    Attributes
-    ----------
-    least, most : int
-        Minimum and maximum size of a part; the last part may be shorter.
-    parts : int
-        Maximum number of parts of an upload.
-    usual : int
-        Preferred size of a part: long enough to make latency negligible, short enough to be sent
-        again.
-    copied : int
-        Size that the store copies with one request, unless that takes too many requests.
-    """
-
-    least: int = 5 * 2**20
+    least: int = 5 * 2**20  # of a part other than the last one
     most: int = 5 * 2**30
-    parts: int = 10_000
-    usual: int = 16 * 2**20
-    copied: int = 256 * 2**20
+    parts: int = 10_000  # of an upload
+    usual: int = 16 * 2**20  # long enough to make latency negligible, short enough to be sent again
+    copied: int = 256 * 2**20  # per request, unless that takes too many requests
 
 
 def s3_grid(offset: int, size: int, block: int, limits: S3Limits) -> Grid:

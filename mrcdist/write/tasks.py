@@ -60,14 +60,8 @@ class Job:
 class BlockRecord:
     """Record of one or more neighbouring blocks, kept until the file is complete.
 
-    Attributes
-    ----------
-    nbytes : int
-        Size of the pixels.
-    statistics : Statistics or None
-        None if not requested or undefined.
-    carried : tuple of Piece
-        Parts of cells that have not been written yet.
+    It has the size of their pixels, statistics, None if not requested or undefined, and parts of
+    cells that have not been written yet.
     """
 
     nbytes: int

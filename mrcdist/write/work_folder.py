@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -217,23 +217,19 @@ class WorkFolder:
             return self.holds(retry=retry) is False
         return False
 
-    def remove(self, names: Iterable[str] = ()) -> None:
+    def remove(self, names: Sequence[str] = ()) -> None:
         """Remove everything, or only the files with these names; another call's files stay.
 
         The plan is removed first: tasks that are still running check it after they keep a record.
         """
-        names = list(names)
         if self.holds():
             if not names:
                 self.clear()
                 return
             self.remove_plan()
-            own = names
         elif self.target.is_local or not self.mark:
             return
-        else:
-            own = [name for name in names or self.sizes() if self.mark in name]
-        self.remove_files(own)
+        self.remove_files(name for name in names or self.sizes() if self.mark in name)
 
     def clear(self) -> None:
         """Remove everything, whichever call wrote it."""
