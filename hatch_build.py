@@ -19,10 +19,10 @@ _LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<path>[^)#]*)(?P<anch
 
 
 class RepositoryMetadata(MetadataHookInterface):
-    """Fills in `readme` and `urls`."""
+    """Metadata hook that sets `readme` and `urls`."""
 
     def update(self, metadata: dict[str, Any]) -> None:
-        """Called by hatchling with the table `[project]`."""
+        """Set them in the table `[project]`; hatchling calls this."""
         text = (Path(self.root) / "README.md").read_text("utf-8")
         repository = os.environ.get(VARIABLE, "").rstrip("/")
         if repository:

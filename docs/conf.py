@@ -122,6 +122,6 @@ def _addresses_as_code(_app: object, _context: object, lines: list[str]) -> None
 
 
 def setup(app: Sphinx) -> None:
-    """Called by Sphinx."""
+    """Register the functions above; Sphinx calls this."""
     app.connect("sphinx-click-process-description", _examples_as_code)
     app.connect("sphinx-click-process-options", _addresses_as_code)

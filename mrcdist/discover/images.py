@@ -72,7 +72,7 @@ def _named(argument: str, paths: Any, movie: Location) -> Iterator[FoundImage]:
 
 
 def _with_unique_names(images: Sequence[FoundImage]) -> tuple[FoundImage, ...]:
-    """Number images that would have the same key in HyperSpy, so that none replaces another."""
+    """Return the images with a number appended to names that give the same key in HyperSpy."""
     frequency = Counter(_hyperspy_key(image.name) for image in images)
     taken = set(frequency)
     unique = []
