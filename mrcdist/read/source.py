@@ -144,7 +144,7 @@ class MrcSource:
         return (*selection.ranges[:n_navigation], _increasing(rows), _increasing(columns))
 
     def _selected(self, block: npt.NDArray[Any], selection: Selection) -> npt.NDArray[Any]:
-        """Return the selection of the block read by `_box`, in the shape of the result."""
+        """Return the selected part of the block of `_box`, in the shape of the result."""
         rows, columns, *components = selection.ranges[len(self.layout.navigation_shape) :]
         block = block[
             :,

@@ -143,7 +143,8 @@ def fresh_copy(fs: Any, path: str, name: str, identity: str) -> Version:
     """
     with _fetching, _partial_copy(fs, path, name) as partial:
         version = copy_version(partial)
-        _complete(partial, _key(identity, version))
+        key = _key(identity, version)
+        _copies.keep(key, partial.replace(partial.with_name(key)))
     return version
 
 
@@ -160,20 +161,15 @@ def whole_copy(
     key = _key(identity, version)
     with _fetching:
         copy = _copies.get(key) or Path(fs.storage[-1]) / key
-        if copy.exists():
-            return _copies.keep(key, copy)
-        with _partial_copy(fs, path, name) as partial:
-            verify(partial)
-            return _complete(partial, key)
+        if not copy.exists():
+            with _partial_copy(fs, path, name) as partial:
+                verify(partial)
+                copy = partial.replace(partial.with_name(key))
+        return _copies.keep(key, copy)
 
 
 def _key(identity: str, version: Version) -> str:
     return hashlib.sha256(f"{identity} {version}".encode(errors="surrogatepass")).hexdigest()
-
-
-def _complete(partial: Path, key: str) -> Path:
-    """Give a complete copy its final name."""
-    return _copies.keep(key, partial.replace(partial.with_name(key)))
 
 
 @contextmanager
