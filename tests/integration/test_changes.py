@@ -24,9 +24,9 @@ from distributed import Client
 from fsspec.archive import AbstractArchiveFileSystem
 
 from mrcdist import FileChangedError, MissingFileError, MrcdistWarning, ReadError, plan_mrc
-from mrcdist.read import mapped
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan
+from mrcdist.storage import stored_file
 from mrcdist.storage.stored_file import current_version
 from mrcdist.storage.version import Version
 from tests.support.cluster import dask_cluster
@@ -487,7 +487,7 @@ class TestLocalFile:
                 return count
 
         changed: list[bool] = []
-        monkeypatch.setattr(mapped, "FileIO", ChangedOnceRead)
+        monkeypatch.setattr(stored_file, "FileIO", ChangedOnceRead)
         with dask.config.set({"mrcdist.io": "read", "mrcdist.max-gap": 0}):
             if change == "replaced":  # the file that was opened is whole, whatever has its name now
                 np.testing.assert_array_equal(plan.source[::9], OLD[::9])
