@@ -9,16 +9,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from fsspec.implementations.reference import LazyReferenceMapper
 
 from mrcdist.api import plan_mrc
 from mrcdist.discover.files import Filename
 from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.extras import install_command
-from mrcdist.interop.labelled_array import LabelledArray
+from mrcdist.interop.labelled_array import LabelledArray, coordinates
 from mrcdist.interop.navigator_images import plan_group
-from mrcdist.interop.references import VARIABLE, find_references
+from mrcdist.interop.references import find_references
 from mrcdist.interop.zarr_destination import zarr_major
 from mrcdist.read_plan import Plan
 from mrcdist.storage.location import Location, StoreCalls
@@ -192,13 +191,8 @@ class MRCParser:
         `registry` has the object stores from which VirtualiZarr reads the pixels.
         """
         try:
-            from virtualizarr.manifests import (
-                ChunkManifest,
-                ManifestArray,
-                ManifestGroup,
-                ManifestStore,
-            )
-            from virtualizarr.manifests.utils import create_v3_array_metadata
+            from virtualizarr.manifests import ManifestStore
+            from virtualizarr.parsers.kerchunk.translator import manifestgroup_from_kerchunk_refs
         except ImportError:
             raise MissingExtraError(
                 "VirtualiZarr is not installed",
@@ -206,22 +200,11 @@ class MRCParser:
                 remedy=install_command("references"),
             ) from None
         references = find_references(plan_mrc(url, **self.options))
-        urls = np.array(references.urls, np.dtypes.StringDType())
-        manifest = ChunkManifest.from_arrays(
-            paths=urls[references.files],
-            offsets=references.offsets.astype(np.uint64),
-            lengths=np.full(references.files.shape, references.chunk_bytes, np.uint64),
+        group = manifestgroup_from_kerchunk_refs(
+            {"version": 1, "refs": dict(references.items())},
+            skip_variables=[name for name, *_ in coordinates(references.plan.axes)],
         )
-        metadata = create_v3_array_metadata(
-            shape=references.plan.shape,
-            data_type=references.stored,
-            chunk_shape=references.chunk_shape,
-            codecs=[],
-            attributes=references.attributes,
-            dimension_names=[axis.name for axis in references.plan.axes],
-        )
-        array = ManifestArray(metadata=metadata, chunkmanifest=manifest)
-        return ManifestStore(group=ManifestGroup(arrays={VARIABLE: array}), registry=registry)
+        return ManifestStore(group=group, registry=registry)
 
 
 def _plan(url_or_plan: Any, chunks: Any, storage_options: Mapping[str, Any] | None) -> Plan:
