@@ -1,4 +1,4 @@
-"""The sidecar: wherever it comes from, however it is written, and what its numbers become."""
+"""The sidecar: how it is found, which variants of its text are read, and what its values become."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def axes_of(dataset):
     return {axis["name"]: (axis["scale"], axis["units"]) for axis in dataset["axes"]}
 
 
-class Giving:
-    """A stream whose every answer is the same, or comes from a function."""
+class FixedStream:
+    """A stream whose reads all return the same object, or the result of a function."""
 
-    def __init__(self, answer, read=None):
-        self.read = read or (lambda size: answer)
+    def __init__(self, result, read=None):
+        self.read = read or (lambda size: result)
 
 
 def closed(stream):
@@ -36,18 +36,18 @@ def closed(stream):
     return stream
 
 
-def read_to_its_end(stream):
+def read_to_end(stream):
     stream.read()
     return stream
 
 
-class TestChoice:
+class TestSource:
     @pytest.mark.parametrize("kind", ["path", "str", "file url", "url", "binary", "text"])
-    def test_a_sidecar_may_be_named(self, tmp_path, keep, kind):
+    def test_metadata_file_can_be_a_path_url_or_stream(self, tmp_path, keep, kind):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
         sidecar = written.sidecar.rename(tmp_path / "elsewhere.txt")
         assert axis_names(read(written.movie, keep)) == ["z", "y", "x"]
-        given = {
+        metadata_file = {
             "path": lambda: sidecar,
             "str": lambda: str(sidecar),
             "file url": lambda: f"file://{sidecar}",
@@ -56,7 +56,7 @@ class TestChoice:
             "text": lambda: sidecar.open(encoding="latin-1"),
         }[kind]()
         try:
-            dataset = read(written.movie, keep, metadata_file=given)
+            dataset = read(written.movie, keep, metadata_file=metadata_file)
             assert axis_names(dataset) == ["y", "x", "ky", "kx"]
             assert dataset["original_metadata"]["de_metadata"] == {
                 key.strip(): value.strip()
@@ -65,8 +65,8 @@ class TestChoice:
                 )
             }
         finally:
-            if hasattr(given, "close"):
-                given.close()
+            if hasattr(metadata_file, "close"):
+                metadata_file.close()
 
     def test_metadata_file_none_uses_no_sidecar(self, tmp_path, keep):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
@@ -74,42 +74,46 @@ class TestChoice:
         assert axis_names(dataset) == ["z", "y", "x"]
         assert "de_metadata" not in dataset["original_metadata"]
         assert "Acquisition_instrument" not in dataset["metadata"]
-        # The header's cells are negative: uncalibrated, not a scale of -1.
+        # The cell in the header is negative: uncalibrated, not a scale of -1.
         assert axes_of(dataset) == dict.fromkeys(["z", "y", "x"], (1.0, None))
 
-    def test_a_named_sidecar_that_does_not_exist_is_an_error(self, tmp_path, keep):
+    def test_metadata_file_that_does_not_exist_is_an_error(self, tmp_path, keep):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
         with pytest.raises(MissingFileError, match=r"nowhere\.txt"):
             read(written.movie, keep, metadata_file=tmp_path / "nowhere.txt")
 
     @pytest.mark.parametrize(
-        ("opened", "said", "remedy"),
+        ("opened", "message", "remedy"),
         [
             (lambda path: path.open(encoding="ascii"), "cannot be decoded", ".buffer"),
             (lambda path: closed(path.open("rb")), "cannot be read", "path"),
             (lambda path: (path.parent / "new").open("w"), "cannot be read", "open for reading"),
-            (lambda path: read_to_its_end(path.open("rb")), "nothing to read", "seek(0)"),
-            (lambda path: Giving([1, 2, 3]), "cannot be read", "path"),
-            (lambda path: Giving(None), "nothing to read", "path"),
+            (lambda path: read_to_end(path.open("rb")), "nothing to read", "seek(0)"),
+            (lambda path: FixedStream([1, 2, 3]), "cannot be read", "path"),
+            (lambda path: FixedStream(None), "nothing to read", "path"),
         ],
-        ids=["undecodable", "closed", "write-only", "at its end", "odd", "nothing"],
+        ids=["undecodable", "closed", "write-only", "at its end", "list", "None"],
     )
     @pytest.mark.filterwarnings("ignore::ResourceWarning")
-    def test_a_stream_that_cannot_be_read_says_why(self, tmp_path, opened, said, remedy):
+    def test_error_for_an_unreadable_stream_states_cause_and_remedy(
+        self, tmp_path, opened, message, remedy
+    ):
         written = write_acquisition(
             tmp_path, scan_shape=(2, 4), frame_shape=FRAME, sidecar={"Operator": "caf\xe9"}
         )
-        with pytest.raises(ArgumentError, match=f"metadata_file .*{said}") as caught:
+        with pytest.raises(ArgumentError, match=f"metadata_file .*{message}") as caught:
             read_mrc(written.movie, metadata_file=opened(written.sidecar))
         assert remedy in caught.value.remedy
 
-    def test_a_stream_may_give_less_than_it_is_asked_for(self, tmp_path):
+    def test_stream_with_short_reads_is_read_to_its_end(self, tmp_path):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
         raw = io.BytesIO(written.sidecar.read_bytes())
-        [dataset] = read_mrc(written.movie, metadata_file=Giving(None, lambda size: raw.read(7)))
+        [dataset] = read_mrc(
+            written.movie, metadata_file=FixedStream(None, lambda size: raw.read(7))
+        )
         assert dataset["original_metadata"]["de_metadata"] == sidecar_values(written)
 
-    def test_bytes_that_a_text_stream_kept_are_read(self, tmp_path):
+    def test_surrogate_escapes_of_a_text_stream_are_decoded(self, tmp_path):
         written = write_acquisition(
             tmp_path, scan_shape=(2, 4), frame_shape=FRAME, sidecar={"Operator": "caf\xe9"}
         )
@@ -117,13 +121,13 @@ class TestChoice:
             [dataset] = read_mrc(written.movie, metadata_file=stream)
         assert dataset["original_metadata"]["de_metadata"]["Operator"] == "caf\xe9"
 
-    def test_a_metadata_file_of_another_type_is_an_error(self, tmp_path, keep):
+    def test_metadata_file_of_an_unsupported_type_is_an_error(self, tmp_path, keep):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
         with pytest.raises(ArgumentError, match="metadata_file is a dict"):
             read(written.movie, keep, metadata_file={})
 
-    def test_the_sidecar_of_another_acquisition_is_not_taken(self, tmp_path, keep):
-        """The suffix is part of the name: `_a` and `_b` are two acquisitions."""
+    def test_sidecar_of_another_acquisition_is_not_used(self, tmp_path, keep):
+        """The suffix is part of the name: `_a` and `_b` are different acquisitions."""
         own = write_acquisition(
             tmp_path, name="20260101_00001_b", scan_shape=(2, 4), frame_shape=FRAME
         )
@@ -135,7 +139,7 @@ class TestChoice:
 
 
 class TestText:
-    """Bytes that a server on Windows, or an editor, may leave."""
+    """Variants of the text, as written by a server on Windows or by an editor."""
 
     def rewritten(self, folder, change, **options):
         written = write_acquisition(folder, scan_shape=(2, 4), frame_shape=FRAME, **options)
@@ -143,14 +147,14 @@ class TestText:
         return written
 
     @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
-    def test_line_ends_of_any_system_are_read(self, tmp_path, keep, newline):
+    def test_line_endings_of_any_system_are_read(self, tmp_path, keep, newline):
         written = self.rewritten(tmp_path, lambda raw: raw.replace(b"\n", newline))
         dataset = read(written.movie, keep)
         assert dataset["data"].shape == (2, 4, *FRAME)
         assert dataset["original_metadata"]["de_metadata"]["Scan - Type"] == "Raster"
 
     @pytest.mark.parametrize("encoding", ["latin-1", "utf-8", "utf-8-sig"])
-    def test_text_in_any_usual_encoding_is_read(self, tmp_path, keep, encoding):
+    def test_text_in_latin_1_or_utf_8_is_read(self, tmp_path, keep, encoding):
         written = self.rewritten(
             tmp_path,
             lambda raw: (raw.decode("latin-1") + "Operator = Jürgen, 50 µm\n").encode(encoding),
@@ -159,30 +163,30 @@ class TestText:
         assert original["Operator"] == "Jürgen, 50 µm"
         assert original["Server Software Version"] == "2.7.5.10756"  # the first key
 
-    def test_a_value_may_hold_an_equals_sign(self, tmp_path, keep):
+    def test_value_may_contain_an_equals_sign(self, tmp_path, keep):
         written = self.rewritten(tmp_path, lambda raw: raw + b"Preset = a=1, b = 2\n")
         original = read(written.movie, keep)["original_metadata"]["de_metadata"]
         assert original["Preset"] == "a=1, b = 2"
 
-    def test_a_line_that_is_no_key_and_value_is_told(self, tmp_path, keep):
+    def test_line_that_is_not_key_and_value_causes_a_warning(self, tmp_path, keep):
         written = self.rewritten(tmp_path, lambda raw: b"*** junk ***\n" + raw)
-        with pytest.warns(MrcdistWarning, match=r"junk") as said:
+        with pytest.warns(MrcdistWarning, match=r"junk") as caught:
             dataset = read(written.movie, keep)
-        assert "1 line" in str(said[0].message)
+        assert "1 line" in str(caught[0].message)
         assert dataset["data"].shape == (2, 4, *FRAME)
 
-    def test_a_file_that_is_no_sidecar_is_refused(self, tmp_path, keep):
+    def test_file_that_is_not_a_sidecar_is_an_error(self, tmp_path, keep):
         written = self.rewritten(tmp_path, lambda raw: b"<html>not found</html>")
         with pytest.raises(SidecarError, match="key = value"):
             read(written.movie, keep)
 
-    def test_every_key_is_kept_as_text(self, tmp_path, keep):
+    def test_original_metadata_have_every_key_as_text(self, tmp_path, keep):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
         original = read(written.movie, keep)["original_metadata"]["de_metadata"]
         assert original == sidecar_values(written)
         assert all(isinstance(value, str) for value in original.values())
 
-    def test_an_image_size_that_contradicts_the_header_is_told(self, tmp_path, keep):
+    def test_image_size_that_contradicts_the_header_causes_a_warning(self, tmp_path, keep):
         written = write_acquisition(
             tmp_path, scan_shape=(2, 4), frame_shape=FRAME, sidecar={"Image Size X (pixels)": "99"}
         )
@@ -191,10 +195,10 @@ class TestText:
 
 
 @pytest.mark.parametrize("server", ["2.7", "new"])
-class TestNumbers:
-    """Each number in the result is checked against the text that the sidecar has."""
+class TestValues:
+    """All numbers in the result are compared with the text of the sidecar."""
 
-    def test_axes_of_a_scan_have_the_sidecars_numbers(self, tmp_path, keep, server):
+    def test_axes_of_a_scan_have_the_values_in_the_sidecar(self, tmp_path, keep, server):
         written = write_acquisition(
             tmp_path,
             scan_shape=(2, 4),
@@ -203,44 +207,46 @@ class TestNumbers:
             frame_shape=FRAME,
             server=server,
         )
-        said = {key: value for key, value in sidecar_values(written).items() if value}
-        assert said["Scan - Repeat Delay (seconds)"] == "0.5"  # a sum, not joined texts
-        repeat = float(said["Scan - Time (seconds)"]) + float(said["Scan - Repeat Delay (seconds)"])
+        stored = {key: value for key, value in sidecar_values(written).items() if value}
+        assert stored["Scan - Repeat Delay (seconds)"] == "0.5"  # added as a number, not as text
+        repeat = float(stored["Scan - Time (seconds)"]) + float(
+            stored["Scan - Repeat Delay (seconds)"]
+        )
         assert axes_of(read(written.movie, keep)) == {
             "repeat": (pytest.approx(repeat), "s"),
-            "y": (float(said["Specimen Pixel Size Y (nanometers)"]), "nm"),
-            "x": (float(said["Specimen Pixel Size X (nanometers)"]), "nm"),
-            "point_repeat": (pytest.approx(1 / float(said["Frames Per Second"])), "s"),
-            "ky": (float(said["Diffraction Pixel Size Y"]), "nm^-1"),
-            "kx": (float(said["Diffraction Pixel Size X"]), "nm^-1"),
+            "y": (float(stored["Specimen Pixel Size Y (nanometers)"]), "nm"),
+            "x": (float(stored["Specimen Pixel Size X (nanometers)"]), "nm"),
+            "point_repeat": (pytest.approx(1 / float(stored["Frames Per Second"])), "s"),
+            "ky": (float(stored["Diffraction Pixel Size Y"]), "nm^-1"),
+            "kx": (float(stored["Diffraction Pixel Size X"]), "nm^-1"),
         }
 
-    def test_metadata_have_the_sidecars_numbers(self, tmp_path, keep, server):
+    def test_metadata_have_the_values_in_the_sidecar(self, tmp_path, keep, server):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME, server=server)
-        said = sidecar_values(written)
-        moment = datetime.fromtimestamp(int(said["Timestamp (seconds since Epoch)"]), UTC)
-        gain = said["ADUs Per Electron Bin1x" if server == "2.7" else "ADUs Per Electron"]
+        stored = sidecar_values(written)
+        recorded_at = datetime.fromtimestamp(int(stored["Timestamp (seconds since Epoch)"]), UTC)
+        gain = stored["ADUs Per Electron Bin1x" if server == "2.7" else "ADUs Per Electron"]
         assert read(written.movie, keep)["metadata"] == {
             "General": {
                 "title": "20260101_00001_movie",
                 "original_filename": "20260101_00001_movie.mrc",
-                "date": moment.strftime("%Y-%m-%d"),
-                "time": moment.strftime("%H:%M:%S"),
+                "date": recorded_at.strftime("%Y-%m-%d"),
+                "time": recorded_at.strftime("%H:%M:%S"),
                 "time_zone": "UTC",
             },
             "Acquisition_instrument": {
                 "TEM": {
-                    "beam_energy": float(said["Instrument Accelerating Voltage (V)"]) / 1000,
+                    "beam_energy": float(stored["Instrument Accelerating Voltage (V)"]) / 1000,
                     "camera_length": 10
-                    * float(said["Instrument Project Camera Length (centimeters)"]),
-                    "magnification": float(said["Instrument Project Magnification"]),
+                    * float(stored["Instrument Project Camera Length (centimeters)"]),
+                    "magnification": float(stored["Instrument Project Magnification"]),
                     "acquisition_mode": "STEM",
                     "dwell_time": pytest.approx(
-                        float(said["Scan - Dwell Time (microseconds)"]) * 1e-6
+                        float(stored["Scan - Dwell Time (microseconds)"]) * 1e-6
                     ),
-                    "frames_per_second": float(said["Frames Per Second"]),
-                    "detector": said["Camera Name"],
-                    "Detector": {"Camera": {"name": said["Camera Name"]}},
+                    "frames_per_second": float(stored["Frames Per Second"]),
+                    "detector": stored["Camera Name"],
+                    "Detector": {"Camera": {"name": stored["Camera Name"]}},
                 }
             },
             "Signal": {
@@ -282,7 +288,7 @@ class TestNumbers:
             ("-1", "-1", ["time", "y", "x"]),
         ],
     )
-    def test_axes_of_a_movie_without_a_scan_have_the_sidecars_numbers(
+    def test_axes_of_a_movie_without_a_scan_have_the_values_in_the_sidecar(
         self, tmp_path, keep, server, camera_length, mode, names
     ):
         written = write_acquisition(
@@ -297,7 +303,7 @@ class TestNumbers:
                 "Autosave Movie Sum Count": "4",
             },
         )
-        said = sidecar_values(written)
+        stored = sidecar_values(written)
         dataset = read(written.movie, keep)
         assert axis_names(dataset) == names
         pixel = (
@@ -305,15 +311,15 @@ class TestNumbers:
         )
         units = "nm^-1" if "ky" in names else "nm"
         assert list(axes_of(dataset).values()) == [
-            (pytest.approx(4 / float(said["Frames Per Second"])), "s"),
-            (float(said[pixel.format("Y")]), units),
-            (float(said[pixel.format("X")]), units),
+            (pytest.approx(4 / float(stored["Frames Per Second"])), "s"),
+            (float(stored[pixel.format("Y")]), units),
+            (float(stored[pixel.format("X")]), units),
         ]
         assert "dwell_time" not in dataset["metadata"]["Acquisition_instrument"]["TEM"]
 
 
 class TestRealAcquisition:
-    def test_scan_of_a_real_microscope(self, real_data):
+    def test_scan_of_a_real_microscope_is_read_with_its_sidecar(self, real_data):
         path = real_data / "20241021_00405_movie.mrc"
         [dataset] = read_mrc(path)
         assert axes_of(dataset) == {
@@ -325,15 +331,15 @@ class TestRealAcquisition:
         stored = np.frombuffer(path.read_bytes()[1024:], "<u2")
         np.testing.assert_array_equal(dataset["data"].compute(), stored.reshape(4, 8, 4, 8))
         text = (real_data / "20241021_00405_info.txt").read_bytes().decode("latin-1")
-        [said] = [
+        [pixel_size] = [
             line.split("=")[1]
             for line in text.splitlines()
             if line.startswith("Specimen Pixel Size Y")
         ]
-        assert float(said) == 0.2
+        assert float(pixel_size) == 0.2
 
-    def test_sidecar_of_another_server(self, real_data):
-        """CRLF, a 2.7 server; the movie it belongs to is not at hand."""
+    def test_real_sidecar_with_windows_line_endings_is_parsed(self, real_data):
+        """From a 2.7 server. Its movie is not available, so the error proves that it was parsed."""
         raw = (real_data / "info.txt").read_bytes()
         assert b"\r\n" in raw
         movie = real_data / "20241021_00405_movie.mrc"

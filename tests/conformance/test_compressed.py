@@ -1,4 +1,4 @@
-"""Compressed files end to end: whole files in one task, MRCZ section by section."""
+"""Compressed files and tilt files: gzip and bzip2 are read by one task, MRCZ section by section."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NUMBERS = counting((5, 6, 7), "int16")
 @pytest.mark.parametrize("name", ["a.mrc", "a.mrc.gz", "a.bin"])
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress])
 @pytest.mark.parametrize("byteorder", "<>")
-def test_whole_files_are_known_by_their_bytes_and_read_by_one_task(
+def test_gzip_and_bzip2_are_recognised_by_content_and_read_by_one_task(
     tmp_path, compress, name, byteorder
 ):
     path = tmp_path / name
@@ -37,10 +37,10 @@ def test_whole_files_are_known_by_their_bytes_and_read_by_one_task(
 @pytest.mark.parametrize("wrap", [bytes, gzip.compress, bz2.compress])
 @pytest.mark.parametrize("byteorder", "<>")
 @pytest.mark.parametrize("shape", [(5, 6, 7), (1, 256, 64), (256, 1, 1), (3, 16, 256)])
-def test_byte_order_is_that_of_possible_sizes_where_nothing_else_tells(
+def test_byte_order_is_inferred_from_plausible_sizes_if_nothing_else_distinguishes(
     tmp_path, wrap, byteorder, shape
 ):
-    """Mode 0 and MAPCRS 0 are the same in both orders, and a compressed file's size is unknown."""
+    """Modes and axes of 0 look alike in both orders; the size of a compressed file is unknown."""
     numbers = counting(shape, "int8")
     raw = mrc_bytes(numbers, byteorder=byteorder, mapcrs=(0, 0, 0), stamp=b"\0\0\0\0")
     path = tmp_path / "a.mrc"
@@ -53,7 +53,7 @@ def test_byte_order_is_that_of_possible_sizes_where_nothing_else_tells(
     )
 
 
-def test_byte_order_of_a_compressed_file_follows_possible_sizes_against_the_stamp(tmp_path):
+def test_plausible_sizes_outweigh_the_machine_stamp_of_a_compressed_file(tmp_path):
     path = tmp_path / "a.mrc.gz"
     raw = mrc_bytes(counting((5, 6, 7), "int8"), byteorder=">", mapcrs=(0, 0, 0), stamp=b"DD\0\0")
     path.write_bytes(gzip.compress(raw, mtime=0))
@@ -65,7 +65,7 @@ def test_byte_order_of_a_compressed_file_follows_possible_sizes_against_the_stam
 
 
 @pytest.mark.parametrize("byteorder", "<>")
-def test_byte_order_of_an_unfinished_file_is_that_of_possible_sizes(tmp_path, byteorder):
+def test_byte_order_of_a_truncated_file_is_inferred_from_plausible_sizes(tmp_path, byteorder):
     numbers = counting((5, 6, 7), "int8")
     raw = mrc_bytes(numbers, byteorder=byteorder, mapcrs=(0, 0, 0), stamp=b"\0\0\0\0")
     (tmp_path / "a.mrc").write_bytes(raw[:-50])
@@ -75,11 +75,11 @@ def test_byte_order_of_an_unfinished_file_is_that_of_possible_sizes(tmp_path, by
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress])
-def test_a_stream_that_is_cut_short_is_never_a_wrong_array(tmp_path, compress):
+def test_truncated_gzip_or_bzip2_stream_is_an_error(tmp_path, compress):
     path = tmp_path / "a.mrc.z"
     noise = np.random.default_rng(1).integers(-1000, 1000, (40, 60, 70), "int16")
     path.write_bytes(compress(mrc_bytes(noise))[:-5000])
-    if compress is bz2.compress:  # a block is whole or nothing, and this file is one block
+    if compress is bz2.compress:  # this file is a single block, which cannot be decoded in part
         with pytest.raises(mrcdist.MrcdistError):
             mrcdist.read_mrc(path, lazy=False)
         return
@@ -91,7 +91,7 @@ def test_a_stream_that_is_cut_short_is_never_a_wrong_array(tmp_path, compress):
 
 @pytest.mark.parametrize("codec", [None, "blosclz", "lz4", "lz4hc", "zlib", "zstd"])
 @pytest.mark.parametrize("dtype", ["int8", "int16", "float32", "complex64", "uint16"])
-def test_mrcz_in_every_codec(tmp_path, codec, dtype):
+def test_mrcz_files_of_every_codec_and_dtype_are_read(tmp_path, codec, dtype):
     numbers = counting((5, 16, 24), dtype)
     path = tmp_path / "a.mrcz"
     mrcz.writeMRC(numbers, str(path), compressor=codec)
@@ -102,7 +102,7 @@ def test_mrcz_in_every_codec(tmp_path, codec, dtype):
     np.testing.assert_array_equal(ds["data"][3, 4:9, ::5].compute(), numbers[3, 4:9, ::5])
 
 
-def test_mrcz_reads_a_tasks_own_sections_only(tmp_path):
+def test_task_fetches_only_its_own_sections_of_an_mrcz_file(tmp_path):
     numbers = np.random.default_rng(1).integers(0, 2**16, (8, 64, 64), "uint16")
     mrcz.writeMRC(numbers, str(tmp_path / "a.mrcz"), compressor="zstd")
     raw = (tmp_path / "a.mrcz").read_bytes()
@@ -118,7 +118,7 @@ class TestTiltFile:
     def series(self, tmp_path):
         return write_mrc(tmp_path / "a.st", NUMBERS)
 
-    def test_even_tilts_are_a_uniform_axis(self, series, tmp_path):
+    def test_evenly_spaced_tilt_angles_give_a_uniform_axis(self, series, tmp_path):
         (tmp_path / "a.rawtlt").write_text("-4\n-2\n0\n2\n4\n")
         [ds] = mrcdist.read_mrc(series, tilt_file=tmp_path / "a.rawtlt")
         axis = ds["axes"][0]
@@ -126,19 +126,19 @@ class TestTiltFile:
             "tilt", "deg", 2.0, -4.0,
         )  # fmt: skip
 
-    def test_uneven_tilts_are_positions(self, series, tmp_path):
+    def test_unevenly_spaced_tilt_angles_give_an_axis_of_positions(self, series, tmp_path):
         (tmp_path / "a.tlt").write_text("-4\n-2\n0.5\n2\n4\n")
         [ds] = mrcdist.read_mrc(series, tilt_file=str(tmp_path / "a.tlt"))
         np.testing.assert_array_equal(ds["axes"][0]["axis"], [-4, -2, 0.5, 2, 4])
         assert "scale" not in ds["axes"][0]
 
-    def test_mdoc_goes_by_section(self, series, tmp_path):
+    def test_tilt_angles_of_an_mdoc_file_are_ordered_by_section(self, series, tmp_path):
         text = "".join(f"[ZValue = {z}]\nTiltAngle = {3 * z}\n" for z in (1, 0, 2, 4, 3))
         (tmp_path / "a.mdoc").write_text(text)
         [ds] = mrcdist.read_mrc(series, tilt_file=tmp_path / "a.mdoc")
         assert (ds["axes"][0]["scale"], ds["axes"][0]["offset"]) == (3.0, 0.0)
 
-    def test_as_many_tilts_as_sections_are_needed(self, series, tmp_path):
+    def test_number_of_tilt_angles_must_equal_that_of_sections(self, series, tmp_path):
         (tmp_path / "a.tlt").write_text("1\n2\n")
         with pytest.raises(mrcdist.ArgumentError, match="2 tilt angles, the file 5 sections"):
             mrcdist.read_mrc(series, tilt_file=tmp_path / "a.tlt")

@@ -1,4 +1,4 @@
-"""Scans whose points are in a list: frames go where the list says, and tasks stay small."""
+"""Custom scans: frames are arranged by the list of scan points, and tasks stay small."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.examples import examples
 
 FRAME = (3, 5)
 GRID = (3, 4)
-# (x, y): any order, (1, 0) and (3, 2) never visited, nor is the last column but once.
+# (x, y) in arbitrary order. Some points, such as (1, 0) and (3, 2), are never visited.
 ONCE = np.array([[2, 1], [0, 0], [0, 2], [1, 1], [3, 0], [0, 1], [2, 2], [2, 0]])
 
 
@@ -36,20 +36,20 @@ def read(path, keep, **options):
 
 
 def frame_at(points, shape=GRID):
-    """The frame at each point, -1 for none: (y, x), or (y, x, visit) where one has several."""
+    """Return the frame number at each point, or -1: (y, x), or (y, x, visit) if any has several."""
     visits = {}
     for frame, (x, y) in enumerate(np.asarray(points).tolist()):
         visits.setdefault((y, x), []).append(frame)
     most = max(map(len, visits.values()))
     table = np.full((*shape, most), -1)
-    for place, frames in visits.items():
-        table[place][: len(frames)] = frames
+    for point, frames in visits.items():
+        table[point][: len(frames)] = frames
     return table[..., 0] if most == 1 else table
 
 
 class TestOrder:
     @pytest.mark.parametrize("chunks", ["auto", (1, 2, -1, -1), (2, 3, 2, 2)])
-    def test_frames_go_where_the_list_says(self, tmp_path, keep, chunks):
+    def test_frames_are_placed_at_the_points_of_the_list(self, tmp_path, keep, chunks):
         written = custom(tmp_path, ONCE)
         for lazy in (True, False):
             dataset = read(written.movie, keep, chunks=chunks, lazy=lazy)
@@ -58,7 +58,7 @@ class TestOrder:
             assert not expected[0, 1].any()
             np.testing.assert_array_equal(np.asarray(dataset["data"]), expected)
 
-    def test_points_visited_again_make_a_repeat_axis(self, tmp_path, keep):
+    def test_points_visited_more_than_once_add_a_repeat_axis(self, tmp_path, keep):
         points = [*ONCE.tolist(), [0, 0], [2, 1], [0, 0]]
         written = custom(tmp_path, points)
         dataset = read(written.movie, keep)
@@ -73,19 +73,21 @@ class TestOrder:
         points=st.lists(
             st.tuples(st.integers(0, GRID[1] - 1), st.integers(0, GRID[0] - 1)), min_size=1
         ),
-        cut=st.integers(1, 4),
+        chunk=st.integers(1, 4),
     )
-    def test_any_list_in_any_chunks(self, tmp_path_factory, keep, points, cut):
+    def test_arbitrary_lists_and_chunks_give_the_expected_frames(
+        self, tmp_path_factory, keep, points, chunk
+    ):
         written = custom(tmp_path_factory.mktemp("custom"), points)
         table = frame_at(points)
-        data = read(written.movie, keep, chunks=cut)["data"]
+        data = read(written.movie, keep, chunks=chunk)["data"]
         np.testing.assert_array_equal(data.compute(), frames_of(table, written))
 
-    def test_the_grid_is_the_sidecars_not_the_largest_point(self, tmp_path, keep):
+    def test_grid_has_the_size_in_the_sidecar_not_that_of_the_points(self, tmp_path, keep):
         written = custom(tmp_path, [[0, 0], [1, 0], [1, 1]])
         assert read(written.movie, keep)["data"].shape == (*GRID, *FRAME)
 
-    def test_a_grid_of_one_row_has_no_row_axis(self, tmp_path, keep):
+    def test_grid_of_one_row_has_no_y_axis(self, tmp_path, keep):
         points = [[3, 0], [0, 0]]
         written = write_acquisition(
             tmp_path, scan_shape=(1, 4), frame_shape=FRAME, custom_points=np.array(points)
@@ -94,31 +96,31 @@ class TestOrder:
         assert axis_names(dataset) == ["x", "ky", "kx"]
         np.testing.assert_array_equal(dataset["data"].compute(), frames_of([1, -1, -1, 0], written))
 
-    def test_navigation_shape_gives_the_order_of_recording(self, tmp_path, keep):
+    def test_navigation_shape_keeps_the_frames_in_recorded_order(self, tmp_path, keep):
         written = custom(tmp_path, ONCE)
         dataset = read(written.movie, keep, navigation_shape=(4, 2))
         np.testing.assert_array_equal(
             dataset["data"].compute(), frames_of(np.arange(8).reshape(2, 4), written)
         )
-        # As long as the grid's x, and yet no axis of the grid.
+        # One axis is as long as x of the grid, but is a different axis.
         for axis, name in zip(dataset["axes"], ["scan_y", "scan_x"], strict=False):
             assert (axis["name"], axis["scale"], axis["units"]) == (name, 1.0, None)
 
 
-class TestTheList:
-    def test_a_point_outside_the_grid_is_an_error(self, tmp_path, keep):
+class TestScanPoints:
+    def test_point_outside_the_grid_is_an_error(self, tmp_path, keep):
         written = custom(tmp_path, [[0, 0], [4, 1]])
         with pytest.raises(SidecarError, match="x = 4, y = 1"):
             read(written.movie, keep)
 
-    def test_without_a_list_the_error_names_the_file(self, tmp_path, keep):
+    def test_error_for_a_missing_list_of_points_states_its_expected_name(self, tmp_path, keep):
         written = custom(tmp_path, ONCE)
         written.scan_points.unlink()
         with pytest.raises(SidecarError, match=r"20260101_00001_scan_coordinates\.csv") as caught:
             read(written.movie, keep)
         assert "scan_file" in caught.value.remedy
 
-    def test_the_error_about_a_missing_list_names_the_files_looked_for(self, tmp_path, keep):
+    def test_error_for_a_missing_list_of_points_names_all_files_looked_for(self, tmp_path, keep):
         written = custom(tmp_path, ONCE, parts=2)
         written.scan_points.unlink()
         with pytest.raises(SidecarError) as caught:
@@ -130,7 +132,7 @@ class TestTheList:
         assert "renamed" not in caught.value.cause
         assert "only looked for next to a file called *_movie.mrc" in caught.value.cause
 
-    def test_a_list_is_found_by_its_name_where_the_folder_cannot_be_listed(
+    def test_list_of_points_is_found_if_the_folder_cannot_be_listed(
         self, tmp_path, keep, monkeypatch
     ):
         written = custom(tmp_path, ONCE)
@@ -138,7 +140,7 @@ class TestTheList:
         data = read(written.movie, keep)["data"]
         np.testing.assert_array_equal(data.compute(), frames_of(frame_at(ONCE), written))
 
-    def test_a_header_that_does_not_say_which_is_x_is_said(self, tmp_path, keep):
+    def test_column_names_without_x_and_y_cause_a_warning(self, tmp_path, keep):
         written = custom(tmp_path, ONCE)
         written.scan_points.write_bytes(b"first,second\n" + written.scan_points.read_bytes())
         with pytest.warns(MrcdistWarning, match="'first,second', are read as x, y"):
@@ -146,20 +148,22 @@ class TestTheList:
         np.testing.assert_array_equal(data.compute(), frames_of(frame_at(ONCE), written))
 
     @pytest.mark.parametrize(
-        ("options", "why"),
+        ("options", "reason"),
         [
             ({"navigation_shape": (8,)}, "navigation_shape"),
             ({"metadata_file": None}, "no sidecar"),
         ],
     )
-    def test_a_named_list_that_is_not_used_is_noted(self, tmp_path, keep, options, why):
+    def test_scan_file_that_is_not_used_causes_a_warning(self, tmp_path, keep, options, reason):
         written = custom(tmp_path, ONCE)
-        with pytest.warns(MrcdistWarning, match=f"scan_file is not used: .*{why}"):
+        with pytest.warns(MrcdistWarning, match=f"scan_file is not used: .*{reason}"):
             dataset = read(written.movie, keep, scan_file=tmp_path / "nowhere.csv", **options)
         assert dataset["data"].shape == (8, *FRAME)
 
     @pytest.mark.parametrize(("scan", "kind"), [(True, "raster"), (False, "movie")])
-    def test_acquisitions_without_a_custom_scan_use_no_list(self, tmp_path, keep, scan, kind):
+    def test_scan_file_is_ignored_with_a_warning_without_a_custom_scan(
+        self, tmp_path, keep, scan, kind
+    ):
         written = write_acquisition(tmp_path, scan_shape=GRID, frame_shape=FRAME, scan=scan)
         with pytest.warns(MrcdistWarning, match=f"scan_file is not used: .* {kind}"):
             data = read(written.movie, keep, scan_file=tmp_path / "nowhere.csv")["data"]
@@ -167,26 +171,26 @@ class TestTheList:
             data.compute().reshape(12, *FRAME), frames_of(range(12), written)
         )
 
-    def test_scan_file_none_uses_no_list(self, tmp_path, keep):
+    def test_scan_file_none_disables_the_list_of_points(self, tmp_path, keep):
         written = custom(tmp_path, ONCE)
         with pytest.raises(SidecarError, match="scan_file=None"):
             read(written.movie, keep, scan_file=None)
 
     @pytest.mark.parametrize("kind", ["path", "str", "url", "binary", "text"])
-    def test_a_list_may_be_named(self, tmp_path, keep, kind):
+    def test_scan_file_can_be_a_path_url_or_stream(self, tmp_path, keep, kind):
         written = custom(tmp_path, ONCE)
         points = written.scan_points.rename(tmp_path / "elsewhere.csv")
-        given = {
+        scan_file = {
             "path": points,
             "str": str(points),
             "url": f"{in_memory(tmp_path)}/elsewhere.csv",
             "binary": io.BytesIO(points.read_bytes()),
             "text": io.StringIO(points.read_text()),
         }[kind]
-        data = read(written.movie, keep, scan_file=given)["data"]
+        data = read(written.movie, keep, scan_file=scan_file)["data"]
         np.testing.assert_array_equal(data.compute(), frames_of(frame_at(ONCE), written))
 
-    def test_a_list_of_another_length_is_an_error_that_names_both_numbers(self, tmp_path, keep):
+    def test_error_for_a_list_of_another_length_states_both_numbers(self, tmp_path, keep):
         written = custom(tmp_path, ONCE, present=6)
         with pytest.raises(SidecarError, match="8 points, but the movie has 6 frames") as caught:
             read(written.movie, keep)
@@ -195,7 +199,7 @@ class TestTheList:
         with pytest.raises(SidecarError, match="8 points, but the movie has 9 frames"):
             read(longer.movie, keep, allow_truncated=True)
 
-    def test_an_aborted_scan_reads_0_at_the_points_not_reached(self, tmp_path, keep):
+    def test_points_not_reached_by_an_aborted_scan_read_as_0(self, tmp_path, keep):
         written = custom(tmp_path, ONCE, present=6)
         with pytest.warns(MrcdistWarning, match=r"2 of 8 .* read as 0"):
             dataset = read(written.movie, keep, allow_truncated=True)
@@ -205,7 +209,7 @@ class TestTheList:
 
 
 class TestCost:
-    def test_a_task_fetches_the_frames_of_its_chunk_and_no_others(self, tmp_path):
+    def test_task_fetches_only_the_frames_of_its_chunk(self, tmp_path):
         written = custom(tmp_path, ONCE)
         frame_bytes = 2 * FRAME[0] * FRAME[1]
         with dask.config.set({"mrcdist.max-gap": 0}):
@@ -217,7 +221,7 @@ class TestCost:
                 fetched = after.bytes_fetched - before.bytes_fetched
                 assert fetched == frame_bytes * np.count_nonzero(table_row >= 0)
 
-    def test_neighbours_in_the_file_come_in_one_request(self, tmp_path):
+    def test_adjacent_frames_of_a_serpentine_scan_are_fetched_in_one_request(self, tmp_path):
         rows, columns = GRID
         serpentine = [
             [x if y % 2 == 0 else columns - 1 - x, y] for y in range(rows) for x in range(columns)
@@ -231,35 +235,35 @@ class TestCost:
         np.testing.assert_array_equal(data, frames_of(frame_at(serpentine), written))
 
 
-MANY = 1000
+SIDE = 1000
 
 
 @pytest.fixture(scope="module")
 def million(tmp_path_factory):
-    """A scan of a million points in random order: URL of the movie, and the frame at each point."""
+    """Return path and frame table of a scan of a million points in random order."""
     folder = tmp_path_factory.mktemp("million")
     written = write_acquisition(
         folder,
-        scan_shape=(MANY, MANY),
+        scan_shape=(SIDE, SIDE),
         frame_shape=(1, 4),
         dtype="uint8",
         custom_points=np.array([[0, 0]]),
         present=0,
     )
-    places = np.random.default_rng(0).permutation(MANY * MANY)
-    digits = np.arange(places.size)[:, None] // 100 ** np.arange(4) % 100
-    header = movie_header(places.size, (1, 4), "uint8")
+    points = np.random.default_rng(0).permutation(SIDE * SIDE)
+    digits = np.arange(points.size)[:, None] // 100 ** np.arange(4) % 100
+    header = movie_header(points.size, (1, 4), "uint8")
     written.movie.write_bytes(header + digits.astype("u1").tobytes())
-    points = np.stack([places % MANY, places // MANY], axis=1)
-    np.savetxt(written.scan_points, points, fmt="%d", delimiter=",")
-    return str(written.movie), np.argsort(places).reshape(MANY, MANY)
+    columns = np.stack([points % SIDE, points // SIDE], axis=1)
+    np.savetxt(written.scan_points, columns, fmt="%d", delimiter=",")
+    return str(written.movie), np.argsort(points).reshape(SIDE, SIDE)
 
 
 class TestAMillionPoints:
-    def test_every_point_has_its_frame(self, million):
+    def test_points_of_a_large_custom_scan_have_their_frames(self, million):
         movie, table = million
         data = plan_mrc(movie, chunks=(100, 100, -1, -1)).to_dask()
-        assert data.shape == (MANY, MANY, 1, 4)
+        assert data.shape == (SIDE, SIDE, 1, 4)
         corner = data[990:, :30].compute()
         frames = [[frame_index(frame) for frame in row] for row in corner]
         np.testing.assert_array_equal(frames, table[990:, :30])
@@ -267,7 +271,7 @@ class TestAMillionPoints:
     @pytest.mark.parametrize(
         "index", [..., np.s_[::2, 5:, 0, 1]], ids=["all", "with a slice pushed into the tasks"]
     )
-    def test_the_table_does_not_travel_with_every_task(self, million, index):
+    def test_frame_table_is_stored_once_in_the_graph_not_per_task(self, million, index):
         movie, table = million
         data = plan_mrc(movie, chunks=(100, 100, -1, -1)).to_dask()
         assert data.npartitions == 100

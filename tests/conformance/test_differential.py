@@ -1,6 +1,6 @@
-"""Random datasets, read by the package and by a plain reader after the rules: the arrays are equal.
+"""Random datasets are read by mrcdist and by a simple reference reader; the arrays must be equal.
 
-A case is a number, and a failure names it. To run some:
+Cases are numbered, and failures state the number. To run some of them:
 
     python -m tests.conformance.test_differential FIRST STOP
 """
@@ -36,7 +36,7 @@ PIECE = 2_000
 
 
 def urls_of(case, folder, server):
-    """Put the files at their place, and return the URL of each file with frames."""
+    """Store the files of a case, and return the URL of each file with frames."""
     for old in folder.iterdir():
         old.unlink()
     for name, raw in case.files.items():
@@ -61,8 +61,8 @@ def urls_of(case, folder, server):
     return [f"{prefix}memory://differential/{case.number}/{name}" for name in case.data]
 
 
-def by_the_rules(case):
-    """What the plain reader makes of the same files; None where the rules want an error."""
+def reference_array(case):
+    """Read the files with the reference reader; return None if they must be refused."""
     unpack = {"gzip": gzip.decompress, "bzip2": bz2.decompress}.get(case.compression, bytes)
     options = {
         name: case.options.get(name)
@@ -82,8 +82,8 @@ def by_the_rules(case):
         return None
 
 
-def by_the_package(case, urls, rng):
-    """The array, whole and in parts, its axes and metadata; None where there is an error."""
+def array_and_axes(case, urls, rng):
+    """Read the files with mrcdist, whole and in parts; return array and axes, None on error."""
     url = urls if case.as_list else urls[0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MrcdistWarning)
@@ -91,12 +91,12 @@ def by_the_package(case, urls, rng):
             plan = mrcdist.plan_mrc(url, **case.options)
             [ds] = mrcdist.read_mrc(url, chunks=random_chunks(rng, plan.shape), **case.options)
             whole = ds["data"].compute(scheduler="synchronous")
-            at_once = np.asarray(mrcdist.read_mrc(url, lazy=False, **case.options)[0]["data"])
+            eager = np.asarray(mrcdist.read_mrc(url, lazy=False, **case.options)[0]["data"])
         except MrcdistError:
             return None
-    assert whole.dtype == ds["data"].dtype == at_once.dtype
+    assert whole.dtype == ds["data"].dtype == eager.dtype
     assert whole.dtype.isnative
-    np.testing.assert_array_equal(whole, at_once)
+    np.testing.assert_array_equal(whole, eager)
     for _ in range(3):
         index = random_index(rng, plan.shape)
         np.testing.assert_array_equal(plan.source[index], whole[index], err_msg=str(index))
@@ -108,26 +108,28 @@ def by_the_package(case, urls, rng):
 
 
 def run_case(number, folder, server):
-    """Run a case and say how it ended; raise where the readers differ."""
+    """Run a case and return its outcome; raise if the readers differ."""
     case = make_case(number)
     rng = random.Random(-number)
-    expected = by_the_rules(case)
+    expected = reference_array(case)
     urls = urls_of(case, folder, server)
     try:
         if case.truth is not None:
-            assert expected is not None, "the plain reader refuses a sound file"
-            np.testing.assert_array_equal(expected, case.truth, err_msg="the plain reader is wrong")
+            assert expected is not None, "the reference reader refuses a valid file"
+            np.testing.assert_array_equal(
+                expected, case.truth, err_msg="the reference reader is wrong"
+            )
         with dask.config.set(case.settings):
-            found = by_the_package(case, urls, rng)
+            found = array_and_axes(case, urls, rng)
         if expected is None:
-            assert found is None, "an array where the rules want an error"
+            assert found is None, "an array instead of an error"
             return "error"
-        assert found is not None, "an error where the rules give an array"
+        assert found is not None, "an error instead of an array"
         array, axes = found
         assert array.dtype == expected.dtype
         np.testing.assert_array_equal(array, expected)
-        plain = case.compression is None and not case.codec and case.scan is None
-        if plain and len(case.data) == 1:
+        uncompressed_raster = case.compression is None and not case.codec and case.scan is None
+        if uncompressed_raster and len(case.data) == 1:
             check_axes(case, axes, array)
     except Exception as error:
         error.add_note(f"case {number}: {'; '.join(case.words)}; {case.options}; {case.place}")
@@ -136,7 +138,7 @@ def run_case(number, folder, server):
 
 
 def check_axes(case, axes, array):
-    """Rows and columns are calibrated as the rules say."""
+    """Compare the calibration of rows and columns with the reference reader's."""
     expected = plain_mrc.calibration(case.files[case.data[0]])
     signal = [axis for axis in axes if not axis["navigate"]][:2]
     for (name, scale, offset, units), axis in zip(expected, signal, strict=True):
@@ -146,20 +148,20 @@ def check_axes(case, axes, array):
 
 
 def run_cases(numbers):
-    """Count the outcomes of cases, each of them printed that fails."""
+    """Count the outcomes of cases, printing each that fails."""
     outcomes = collections.Counter()
     with tempfile.TemporaryDirectory() as folder, web_server(Path(folder)) as server:
         for number in numbers:
             try:
                 outcomes[run_case(number, Path(folder), server)] += 1
-            except Exception:  # noqa: BLE001 any failure is one, and all are wanted
+            except Exception:  # noqa: BLE001 all failures are wanted
                 print(f"case {number}\n{traceback.format_exc()}", flush=True)
                 outcomes["differs"] += 1
     return outcomes
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_some_cases():
+def test_mrcdist_agrees_with_the_reference_reader_on_100_random_datasets():
     outcomes = run_cases(range(100))
     assert outcomes["differs"] == 0, outcomes
     assert min(outcomes[kind] for kind in ("array", "array of parts", "error")) > 5, outcomes
@@ -169,7 +171,7 @@ def test_some_cases():
 @pytest.mark.timeout(3600)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("first", range(0, 20_000, PIECE))
-def test_twenty_thousand_cases_in_pieces(request, first):
+def test_mrcdist_agrees_with_the_reference_reader_on_20_000_random_datasets(request, first):
     if "slow" not in request.config.getoption("markexpr"):
         pytest.skip("takes minutes; run with -m slow")
     outcomes = run_cases(range(first, first + PIECE))

@@ -1,6 +1,6 @@
-"""Extended headers written byte by byte after their descriptions, and what they say.
+"""Decoding of extended headers, built byte by byte from the published layouts.
 
-FEI1 and FEI2 have a file of their own.
+FEI1 and FEI2 are tested in test_extended_fei.py.
 """
 
 import struct
@@ -39,9 +39,9 @@ def old_fei_record(order="<", a_tilt=0.0, pixel=0.0, magnification=0.0, ht=0.0, 
     return struct.pack(order + "14f", *values).ljust(128, b"\0")
 
 
-class TestOldFei:
+class TestOldFeiBlock:
     @pytest.mark.parametrize("order", ["<", ">"])
-    def test_old_fei_block_has_1024_records(self, order):
+    def test_old_fei_block_is_decoded_up_to_the_number_of_sections(self, order):
         records = [
             old_fei_record(order, a, pixel=5e-10, magnification=5e4, ht=2e5, exposure=0.25)
             for a in (-1.0, 0.0, 1.0)
@@ -76,36 +76,36 @@ class TestOldFei:
             (131071, 1, "unknown"),
         ],
     )
-    def test_old_fei_block_is_known_by_its_size(self, nsymbt, n_sections, name):
+    def test_old_fei_block_is_identified_by_its_size(self, nsymbt, n_sections, name):
         assert identify("", nsymbt, n_sections)[0].kind == name
 
-    def test_length_above_one_is_no_metre(self):
+    def test_pixel_size_above_1_m_is_ignored_with_a_note(self):
         header = decode("", old_fei_record(pixel=2.5).ljust(131072, b"\0"), 1)
         assert section_pixel_size(header) is None
         assert header.notes[0].startswith("pixel_size is 2.5 in the extended header")
 
-    def test_high_tension_is_in_volts(self):
+    def test_high_tension_too_small_for_volts_is_ignored_with_a_note(self):
         header = decode("", old_fei_record(ht=300.0).ljust(131072, b"\0"), 1)
         assert "beam_energy" not in tem(header)
         assert header.notes[0].startswith("ht is 300 in the extended header")
 
     @pytest.mark.parametrize("word", [struct.pack("<f", 361), struct.pack("<f", np.nan), b"    "])
-    def test_block_of_anything_else_of_the_same_size_is_not_decoded(self, word):
+    def test_other_bytes_of_the_size_of_an_old_fei_block_are_not_decoded(self, word):
         raw = word * 32768
         header = decode("", raw, 2)
         assert (header.n_records, dict(header.columns)) == (0, {})
         assert "cannot be tilts" in header.notes[0]
         assert tilt_angles(header) is None
 
-    def test_blank_records_are_no_tilts_of_zero(self):
+    def test_blank_records_give_no_tilt_angles(self):
         header = decode("", bytes(131072), 2)
         assert tilt_angles(header) is None
         assert extended_metadata(header) == {}
         assert "2 of 2 records of the FEI extended header are blank" in header.notes
 
 
-def test_serialem_record_with_all_items_is_decoded():
-    # NREAL 63: tilt, piece x y z, stage x y, magnification, intensity, dose in two shorts.
+def test_serialem_record_with_all_fields_is_decoded():
+    # NREAL 63: tilt, piece x y z, stage x y, magnification, intensity, dose as two shorts.
     first = (-6000, 10, -20, 3, 250, -500, 290, 12500)
     record = struct.pack("<8h", *first) + struct.pack("<2h", 150, -1 * (7 * 256 + 64))
     other = struct.pack("<8h", 6000, *first[1:]) + struct.pack("<2h", -150, 2 * 256 + 64)
@@ -129,11 +129,11 @@ def test_serialem_record_with_all_items_is_decoded():
         np.testing.assert_allclose(header.columns[name], values)
     found = tem(header)
     assert found.pop("Stage") == pytest.approx({"x": 0.01, "y": -0.02})
-    # A dose below 0 is none: the one that is left is all that is known.
+    # A negative dose is ignored, so the other one is common to all sections.
     assert found == pytest.approx({"magnification": 29000.0, "dose": 300.5})
 
 
-def test_serialem_is_big_endian_where_the_header_is():
+def test_serialem_records_have_the_byte_order_of_the_main_header():
     header = decode("SERI", struct.pack(">2h", 4500, -4500), 2, order=">", nint=2, nreal=1)
     np.testing.assert_allclose(tilt_angles(header), [45.0, -45.0])
 
@@ -142,8 +142,8 @@ def test_serialem_is_big_endian_where_the_header_is():
     ("bit", "size"),
     [(0, 2), (1, 6), (2, 4), (3, 2), (4, 2), (5, 4), (6, 2), (7, 4), (8, 2), (9, 4), (10, 2)],
 )
-def test_each_serialem_item_has_its_size(bit, size):
-    """Bits 0 to 10 of NREAL, after IMOD's description; a record that does not add up is none."""
+def test_size_of_each_serialem_field(bit, size):
+    """Bits 0 to 10 of NREAL, from IMOD's description. NINT must equal the sum of the sizes."""
     tilt = struct.pack("<h", 1000)
     if bit:
         nint, nreal, record = 2 + size, 1 << bit | 1, tilt + bytes(size)
@@ -161,19 +161,19 @@ def test_each_serialem_item_has_its_size(bit, size):
     ("nint", "nreal", "nsymbt", "name"),
     [
         (2, 1, 6, "SERI"),
-        (2, 1, 5, "unknown"),  # three sections do not fit
+        (2, 1, 5, "unknown"),  # too short for three sections
         (4, 1, 60, "unknown"),
         (0, 0, 60, "unknown"),
         (2, -1, 60, "unknown"),
         (2, 1 | 1 << 11, 60, "unknown"),
     ],
 )
-def test_unnamed_serialem_header_only_if_all_adds_up(nint, nreal, nsymbt, name):
+def test_header_without_exttyp_is_serialem_only_if_its_sizes_add_up(nint, nreal, nsymbt, name):
     assert identify("", nsymbt, 3, nint, nreal)[0].kind == name
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_agard_record_is_integers_and_reals(order):
+def test_agard_record_consists_of_integers_and_reals(order):
     raw = struct.pack(order + "2i3f", -1, 2, 0.5, 1.5, 2.5) + struct.pack(
         order + "2i3f", 7, 8, 9, 10, 11
     )
@@ -183,16 +183,16 @@ def test_agard_record_is_integers_and_reals(order):
     np.testing.assert_array_equal(header.columns["reals"], [[0.5, 1.5, 2.5], [9, 10, 11]])
     assert extended_metadata(header) == {}
     np.testing.assert_array_equal(tilt_angles(header), [0.5, 9.0])  # the first float
-    assert section_pixel_size(header) is None  # the 12th float, and there are but 3
+    assert section_pixel_size(header) is None  # would be the 12th float, but there are only 3
 
 
-def test_agard_record_of_nothing_is_noted():
+def test_agard_header_without_numbers_causes_a_note():
     header = decode("AGAR", bytes(40), 2, nint=0, nreal=0)
     assert header.n_records == 0
     assert "NINT = 0 and NREAL = 0 describe no record" in header.notes[0]
 
 
-def test_ccp4_symmetry_lines_are_text():
+def test_ccp4_symmetry_is_decoded_to_lines_of_text():
     raw = b"X,  Y,  Z".ljust(80) + b"-X,  Y+1/2,  -Z".ljust(80)
     assert len(raw) == 160
     header = decode("CCP4", raw, 20)
@@ -201,25 +201,25 @@ def test_ccp4_symmetry_lines_are_text():
 
 
 @pytest.mark.parametrize("exttyp", ["MRCO", "HDF5", "ABCD"])
-def test_kinds_that_are_not_decoded_are_told_with_their_size(exttyp):
+def test_note_on_an_undecoded_kind_states_its_size(exttyp):
     header = decode(exttyp, bytes(2048), 3)
     assert header.n_records == 0
     assert header.notes == (f"the extended header (2048 bytes, of kind '{exttyp}') is not decoded",)
 
 
-def test_unknown_kind_is_noted():
+def test_unknown_kind_causes_a_note():
     header = decode("", bytes(2048), 3)
     assert header.kind == "unknown"
     assert header.notes == ("the extended header (2048 bytes, of unknown kind) is not decoded",)
 
 
 @pytest.mark.parametrize("exttyp", ["", "FEI1", "CCP4"])
-def test_no_extended_header_has_no_kind(exttyp):
+def test_empty_extended_header_has_no_decoders(exttyp):
     assert identify(exttyp, 0, 1, nint=2, nreal=1) == ()
 
 
 @pytest.mark.filterwarnings("ignore:.*mark no field:mrcdist.MrcdistWarning")
-def test_records_beyond_64_mib_are_not_read_and_that_is_told(tmp_path):
+def test_records_beyond_64_mib_are_skipped_with_a_warning(tmp_path):
     sections = 90_000
     path = tmp_path / "long.mrc"
     record = struct.pack("<i", 768).ljust(768, b"\0")

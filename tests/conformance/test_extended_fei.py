@@ -1,4 +1,4 @@
-"""FEI1 and FEI2 records written byte by byte after the EPU manual, and what they say."""
+"""Decoding of FEI1 and FEI2 records, built byte by byte from the layout in the EPU manual."""
 
 import struct
 from pathlib import Path
@@ -20,7 +20,7 @@ from tests.support.extended_headers import decode, identify, tem
 
 REAL_FILE = Path(__file__).resolve().parents[3] / "shared" / "data" / "HAADFscan.mrc"
 
-# Fields of an FEI record after the EPU manual: offset, struct format, offset of the mask, its bit.
+# Fields of an FEI record in the EPU manual: offset, struct format, offset of the mask, its bit.
 FEI_FIELDS = {
     "microscope": (20, "16s", 8, 1),
     "version": (68, "16s", 8, 4),
@@ -56,7 +56,7 @@ FEI_FIELDS = {
 
 
 def fei_record(size=888, order="<", invalid=(), metadata_version=2, **values):
-    """One record; the masks mark exactly the fields that are given and not in `invalid`."""
+    """Return one record whose masks mark the fields passed as valid, except those in `invalid`."""
     record = bytearray(size)
     struct.pack_into(order + "ii", record, 0, size, metadata_version)
     masks = dict.fromkeys((8, 297, 490, 748), 0)
@@ -66,12 +66,12 @@ def fei_record(size=888, order="<", invalid=(), metadata_version=2, **values):
         if name not in invalid:
             masks[mask] |= 1 << bit
     for at, mask in masks.items():
-        struct.pack_into("<I", record, at, mask)  # little-endian always, after the EPU manual
+        struct.pack_into("<I", record, at, mask)  # always little-endian according to the EPU manual
     return bytes(record)
 
 
 class TestFei2:
-    def test_units_become_hyperspys(self):
+    def test_metadata_are_converted_to_the_units_of_hyperspy(self):
         header = decode(
             "FEI2",
             fei_record(
@@ -135,12 +135,12 @@ class TestFei2:
             ("stem_detector", b"HAADF", ("Detector", "detector_type")),
         ],
     )
-    def test_a_field_counts_only_with_its_bit(self, field, value, path):
+    def test_field_is_used_only_if_its_bit_in_the_mask_is_set(self, field, value, path):
         node = tem(decode("FEI2", fei_record(**{field: value}), 1))
         for key in path:
             assert list(node) == [key]
             node = node[key]
-        # Another field stays valid, so that the record is not blank.
+        # A second field stays valid so that the record is not blank.
         other = "ht" if field != "ht" else "beta"
         unmarked = fei_record(
             **{field: value, other: 200e3 if other == "ht" else 0.0}, invalid={field}
@@ -151,7 +151,7 @@ class TestFei2:
             decode("FEI2", fei_record(**{other: 200e3 if other == "ht" else 0.0}), 1)
         )
 
-    def test_columns_keep_every_section(self):
+    def test_columns_have_one_value_per_section(self):
         raw = b"".join(
             fei_record(alpha=angle, microscope=name, tilt_per_image=3.0, aperture=b"70")
             for angle, name in ((-3.0, b"Krios"), (0.0, b"Krios"), (3.0, b"Titan"))
@@ -171,25 +171,25 @@ class TestFei2:
             if not isinstance(column, list)
         )
 
-    def test_what_changes_is_no_metadata_of_the_whole(self):
+    def test_fields_that_change_between_sections_are_left_out_of_the_metadata(self):
         raw = b"".join(fei_record(ht=300e3, alpha=a, stage_x=1e-6) for a in (-3.0, 0.0, 3.0))
         assert tem(decode("FEI2", raw, 3)) == {
             "beam_energy": pytest.approx(300.0),
             "Stage": {"x": pytest.approx(1e-3)},
         }
 
-    def test_masks_may_be_little_endian_in_a_big_endian_record(self):
+    def test_masks_of_a_big_endian_record_may_be_little_endian(self):
         header = decode("FEI2", fei_record(order=">", ht=80e3, alpha=12.0), 1, order=">")
         assert header.notes == ()
         assert tem(header) == {"beam_energy": 80.0, "Stage": {"tilt_alpha": 12.0}}
         assert header.columns["Metadata size"].tolist() == [888]
 
-    def test_records_in_the_other_order_than_the_main_header(self):
+    def test_records_in_another_byte_order_than_the_main_header_are_noted(self):
         header = decode("FEI2", fei_record(order=">", ht=80e3), 1, order="<")
         assert tem(header) == {"beam_energy": 80.0}
         assert "different byte orders" in header.notes[0]
 
-    def test_preallocated_records_are_not_read(self):
+    def test_preallocated_records_after_the_last_section_are_not_read(self):
         raw = fei_record(alpha=7.0) + 1023 * struct.pack("<ii880x", 888, 2)
         assert len(raw) == 909312
         assert bytes_needed(identify("FEI2", len(raw), 1)) == 888
@@ -197,14 +197,14 @@ class TestFei2:
         assert header.n_records == 1
         assert header.notes == ()
 
-    def test_thirteen_frames_padded_to_15360_bytes(self):
+    def test_padding_after_the_last_record_is_ignored(self):
         raw = b"".join(fei_record(alpha=float(k)) for k in range(13)).ljust(15360, b"\0")
         header = decode("FEI2", raw, 13)
         assert header.n_records == 13
         assert header.notes == ()
         np.testing.assert_array_equal(tilt_angles(header), np.arange(13.0))
 
-    def test_the_stated_size_is_the_stride(self):
+    def test_records_are_spaced_by_the_size_that_they_state(self):
         raw = b"".join(fei_record(size=1024, alpha=float(k), aperture=b"70") for k in range(4))
         decoders = identify("FEI2", len(raw), 4)
         assert bytes_needed(decoders) == 4 * 888
@@ -213,61 +213,61 @@ class TestFei2:
         np.testing.assert_array_equal(tilt_angles(header), np.arange(4.0))
         assert header.columns["Objective aperture name"] == ["70"] * 4
 
-    def test_short_records_have_the_fields_that_fit(self):
+    def test_short_record_has_only_the_fields_that_fit_into_it(self):
         raw = b"".join(fei_record(size=768, **{"alpha": float(k), "dwell": 1e-3}) for k in range(3))
         header = decode("FEI2", raw, 3)
         np.testing.assert_array_equal(tilt_angles(header), np.arange(3.0))
         assert "Alpha tilt max" in header.columns
         assert "Scan rotation" not in header.columns
 
-    def test_fewer_records_than_sections(self):
+    def test_fewer_records_than_sections_cause_a_note(self):
         header = decode("FEI2", fei_record(alpha=1.0) + fei_record(alpha=2.0), 5)
         assert header.n_records == 2
         assert header.notes == ("the extended header has 2 records for 5 sections",)
 
-    def test_blank_records_are_told_and_their_zeros_are_no_tilts(self):
+    def test_blank_records_cause_a_note_and_give_no_tilt_angles(self):
         header = decode("FEI2", fei_record(alpha=1.0, ht=3e5) + fei_record(), 2)
         assert tilt_angles(header) is None
         assert tem(header)["beam_energy"] == 300.0
         assert "1 of 2 FEI2 records mark no field as valid" in header.notes[0]
 
-    def test_first_record_without_its_size_is_noted(self):
+    def test_first_record_without_its_size_causes_a_note(self):
         broken = bytearray(fei_record(alpha=1.0))
         broken[:4] = b"\0\0\0\0"
         header = decode("FEI2", bytes(broken), 1)
         np.testing.assert_array_equal(tilt_angles(header), [1.0])
         assert "does not begin with its size (00 00 00 00)" in header.notes[0]
 
-    def test_later_record_of_another_size_is_noted(self):
+    def test_later_record_of_another_size_causes_a_note(self):
         odd = bytearray(fei_record(alpha=2.0))
         struct.pack_into("<i", odd, 0, 768)
         header = decode("FEI2", fei_record(alpha=1.0) + bytes(odd), 2)
         assert header.notes == ("1 of 2 FEI2 records do not state their size, 888 bytes",)
 
-    def test_any_byte_but_zero_is_true(self):
+    def test_any_nonzero_byte_is_true(self):
         raw = bytearray(fei_record(ht=3e5) * 3)
         raw[288], raw[888 + 288] = 1, 2  # EFTEM On
         column = decode("FEI2", bytes(raw), 3).columns["EFTEM On"]
         assert column.dtype == bool
         assert column.view(np.uint8).tolist() == [1, 1, 0]
 
-    def test_two_detectors_named_is_none_known(self):
+    def test_detector_is_unknown_if_two_are_named(self):
         assert tem(decode("FEI2", fei_record(camera=b"Ceta", stem_detector=b"BF"), 1)) == {}
 
 
 class TestPixelSize:
-    def test_metres_become_nanometres_y_first(self):
+    def test_pixel_size_is_converted_to_nm_and_ordered_y_x(self):
         header = decode("FEI1", fei_record(size=768, pixel_x=2e-9, pixel_y=3e-9), 1)
         assert section_pixel_size(header) == pytest.approx((3.0, 2.0))
 
     @pytest.mark.parametrize("invalid", ["pixel_x", "pixel_y"])
-    def test_pixel_size_needs_both_directions_marked_valid(self, invalid):
+    def test_pixel_size_is_unknown_unless_both_directions_are_valid(self, invalid):
         header = decode(
             "FEI1", fei_record(size=768, pixel_x=2e-9, pixel_y=3e-9, invalid={invalid}), 1
         )
         assert section_pixel_size(header) is None
 
-    def test_pixel_size_above_one_is_no_metre(self):
+    def test_pixel_size_above_1_m_is_ignored_with_a_note(self):
         header = decode("FEI2", fei_record(pixel_x=2.5, pixel_y=2.5), 1)
         assert section_pixel_size(header) is None
         assert [note.split(" in the")[0] for note in header.notes] == [
@@ -275,7 +275,7 @@ class TestPixelSize:
             "Pixel size Y is 2.5",
         ]
 
-    def test_pixel_size_that_changes_is_unknown(self):
+    def test_pixel_size_that_changes_between_sections_is_unknown(self):
         raw = b"".join(fei_record(pixel_x=size, pixel_y=size) for size in (1e-9, 2e-9))
         header = decode("FEI2", raw, 2)
         assert section_pixel_size(header) is None
@@ -286,32 +286,32 @@ SCAN = {"scan_left": 10, "scan_right": 42, "scan_top": 5, "scan_bottom": 13}
 
 
 class TestScan:
-    def test_scan_shape_is_y_x(self):
+    def test_scan_shape_is_ordered_y_x(self):
         header = decode("FEI2", fei_record(**SCAN) * 256, 256)
         assert scan_of_sections(header, n_sections=256)[0] == (8, 32)
 
-    def test_scan_shape_has_to_give_the_sections(self):
+    def test_scan_shape_must_match_the_number_of_sections(self):
         header = decode("FEI2", fei_record(**SCAN) * 255, 255)
         assert scan_of_sections(header, n_sections=255)[0] is None
 
     @pytest.mark.parametrize("edge", list(SCAN))
-    def test_scan_shape_needs_all_four_edges_valid(self, edge):
+    def test_scan_shape_is_unknown_unless_all_four_edges_are_valid(self, edge):
         header = decode("FEI2", fei_record(**SCAN, invalid={edge}) * 256, 256)
         assert scan_of_sections(header, n_sections=256)[0] is None
 
-    def test_serpentine_scan_is_not_arranged(self):
+    def test_serpentine_scan_has_no_scan_shape(self):
         header = decode("FEI2", fei_record(**SCAN, scan_mode=2) * 256, 256)
         assert scan_of_sections(header, n_sections=256)[0] is None
         header = decode("FEI2", fei_record(**SCAN, scan_mode=1) * 256, 256)
         assert scan_of_sections(header, n_sections=256)[0] == (8, 32)
 
-    def test_scan_step_is_field_of_view_by_points(self):
+    def test_scan_step_is_the_field_of_view_divided_by_the_points(self):
         header = decode("FEI2", fei_record(**SCAN, fov_x=64e-9, fov_y=24e-9), 1)
         assert scan_step(header) == pytest.approx((3.0, 2.0))
 
 
 class TestFei1:
-    def test_fei1_record_has_768_bytes(self):
+    def test_fei1_records_of_768_bytes_are_decoded(self):
         raw = fei_record(size=768, ht=300e3, alpha=-60.0) + fei_record(
             size=768, ht=300e3, alpha=60.0
         )
@@ -322,8 +322,8 @@ class TestFei1:
         assert "Scan rotation" not in header.columns
 
 
-@pytest.mark.skipif(not REAL_FILE.exists(), reason=f"the real file {REAL_FILE.name} is not here")
-def test_velox_file_of_a_real_microscope():
+@pytest.mark.skipif(not REAL_FILE.exists(), reason=f"{REAL_FILE.name} is not available")
+def test_records_of_a_real_velox_file_are_decoded():
     raw = REAL_FILE.read_bytes()
     main = parse_header(raw[:1024], file_size=len(raw))
     decoders = possible_decoders(main)
@@ -332,7 +332,7 @@ def test_velox_file_of_a_real_microscope():
     header = decode_extended(decoders, first)
     assert header.notes == ()
     assert section_pixel_size(header) == pytest.approx((5.67913129, 5.67913129))
-    # CELLA of the main header, in Å, says the same.
+    # CELLA of the main header, in Å, agrees.
     assert main.pixel_size(0) / 10 == pytest.approx(section_pixel_size(header)[1], rel=1e-5)
     assert scan_step(header) == pytest.approx(section_pixel_size(header))
     found = tem(header)
@@ -346,15 +346,15 @@ def test_velox_file_of_a_real_microscope():
     assert "magnification" not in found  # its bit is not set
 
 
-class TestAnglesThatWereConvertedTwice:
-    """Version 4.4.0.4981 multiplies degrees by 180/π once more: ±60° become ±3437."""
+class TestAnglesConvertedTwice:
+    """Version 4.4.0.4981 multiplies degrees by 180/π a second time: ±60° become ±3437."""
 
     TILTS = (-60.0, -0.5, 0.0, 30.0, 60.0)
 
     @pytest.mark.parametrize("order", ["<", ">"])
     @pytest.mark.parametrize(("layout", "size"), [("FEI1", 768), ("FEI2", 888)])
     @pytest.mark.parametrize("invalid", [(), ("version",)])
-    def test_angles_converted_twice_are_degrees_again(self, order, layout, size, invalid):
+    def test_angles_of_version_4_4_0_4981_are_converted_back(self, order, layout, size, invalid):
         records = [
             fei_record(
                 size,
@@ -370,16 +370,16 @@ class TestAnglesThatWereConvertedTwice:
         assert header.notes == ()
         np.testing.assert_allclose(tilt_angles(header), self.TILTS)
         assert tem(header)["Stage"] == pytest.approx({"tilt_beta": 1.5})
-        stored = header.columns["Alpha tilt"]  # columns are the file's own numbers
+        stored = header.columns["Alpha tilt"]  # columns contain the numbers as stored
         np.testing.assert_allclose(stored, np.rad2deg(self.TILTS))
 
     @pytest.mark.parametrize("version", [b"4.4.0.4982", b"4.4.0", b"5.0", b"4.4.0.49811", b""])
-    def test_other_versions_are_taken_as_they_are(self, version):
+    def test_angles_of_other_versions_are_not_converted(self, version):
         records = [fei_record(version=version, alpha=tilt) for tilt in self.TILTS]
         header = decode("FEI2", b"".join(records), len(self.TILTS))
         np.testing.assert_array_equal(tilt_angles(header), self.TILTS)
 
-    def test_angles_beyond_a_turn_are_doubtful_in_other_versions(self):
+    def test_angle_beyond_360_degrees_is_ignored_with_a_note_in_other_versions(self):
         header = decode("FEI2", fei_record(version=b"5.0", alpha=3437.7), 1)
         assert tilt_angles(header) is None
         assert "3437.7 in the extended header" in header.notes[0]

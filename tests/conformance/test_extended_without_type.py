@@ -1,6 +1,7 @@
-"""Extended headers without EXTTYP: NINT and NREAL, sizes and the bytes themselves tell the kind.
+"""Extended headers whose EXTTYP is missing or says little: their kind is inferred.
 
-After IMOD's description of its MRC files, whose programs keep the records of other writers.
+NINT and NREAL, sizes and contents determine the kind. The layouts follow IMOD's description of its
+MRC files; IMOD's programs keep the records of other writers.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def assert_tilted(ds, pixel=0.32):
 @pytest.mark.parametrize("byteorder", "<>")
 @pytest.mark.parametrize("exttyp", [b"AGAR", b""])
 @pytest.mark.parametrize(("nint", "nreal"), [(0, 32), (8, 32), (3, 12), (0, 12), (1, 20)])
-def test_first_float_is_the_tilt_and_the_12th_the_pixel_size(
+def test_first_float_is_the_tilt_angle_and_the_12th_the_pixel_size(
     tmp_path, byteorder, exttyp, nint, nreal
 ):
     records = [record(tilt, byteorder=byteorder, nint=nint, nreal=nreal) for tilt in TILTS]
@@ -73,21 +74,21 @@ def test_first_float_is_the_tilt_and_the_12th_the_pixel_size(
 
 @pytest.mark.parametrize("exttyp", [b"AGAR", b""])
 @pytest.mark.parametrize(("nint", "nreal"), [(0, 11), (0, 1), (2, 4), (4, 1)])
-def test_fewer_floats_have_no_pixel_size(tmp_path, exttyp, nint, nreal):
+def test_records_of_fewer_than_12_floats_have_no_pixel_size(tmp_path, exttyp, nint, nreal):
     records = [record(tilt, nint=nint, nreal=nreal) for tilt in TILTS]
     ds = tilt_series(tmp_path / "a.st", records, exttyp=exttyp, nint=nint, nreal=nreal)
     assert_tilted(ds, pixel=None)
 
 
-def test_record_of_zeros_among_tilts_alone_is_a_tilt_of_zero(tmp_path):
-    """Records of 128 bytes in which nothing but the tilt is written."""
+def test_record_of_zeros_is_a_tilt_of_0_if_records_contain_only_the_tilt(tmp_path):
+    """Records of 128 bytes, of which only the tilt angle is set."""
     records = [np.float32(tilt).tobytes().ljust(128, b"\0") for tilt in TILTS]
     ds = tilt_series(tmp_path / "a.st", records, nreal=32)
     assert_tilted(ds, pixel=None)
 
 
 @pytest.mark.parametrize("nsymbt", [N * 128, 1024, 4096, 131072])
-def test_records_of_128_bytes_in_a_block_of_any_size(tmp_path, nsymbt):
+def test_records_of_128_bytes_are_decoded_from_a_block_of_any_size(tmp_path, nsymbt):
     records = [record(tilt) for tilt in TILTS]
     ds = tilt_series(tmp_path / "a.st", records, nsymbt=nsymbt, nreal=32)
     assert_tilted(ds)
@@ -97,8 +98,8 @@ def test_records_of_128_bytes_in_a_block_of_any_size(tmp_path, nsymbt):
     assert ds["original_metadata"]["extended_header"]["type"] == "FEI"
 
 
-def test_records_of_128_bytes_that_nothing_describes(tmp_path):
-    """NSYMBT = 128 NZ, and NINT and NREAL are 0."""
+def test_records_of_128_bytes_are_recognised_without_nint_and_nreal(tmp_path):
+    """NSYMBT = 128 × NZ, NINT = NREAL = 0."""
     assert_tilted(tilt_series(tmp_path / "a.st", [record(tilt) for tilt in TILTS]))
 
 
@@ -107,8 +108,8 @@ def test_records_of_128_bytes_that_nothing_describes(tmp_path):
     [(131072, ()), (128 * N, (b"Fei Company (C) Copyright 2003",)), (2048, (b"other", b"Fei "))],
 )
 @pytest.mark.parametrize("exttyp", [b"", b"AGAR"])
-def test_nint_of_128_is_none_in_files_of_fei(tmp_path, nsymbt, labels, exttyp):
-    """The bytes of a record were written to it, where it counts the integers."""
+def test_nint_of_128_is_the_record_size_in_files_of_fei(tmp_path, nsymbt, labels, exttyp):
+    """FEI's software wrote the bytes per record to NINT, which should count integers."""
     records = [record(tilt) for tilt in TILTS]
     ds = tilt_series(
         tmp_path / "a.st",
@@ -122,14 +123,14 @@ def test_nint_of_128_is_none_in_files_of_fei(tmp_path, nsymbt, labels, exttyp):
     assert_tilted(ds)
 
 
-def test_nint_of_128_counts_integers_elsewhere(tmp_path):
+def test_nint_of_128_counts_integers_in_files_of_other_programs(tmp_path):
     records = [record(tilt, nint=128) for tilt in TILTS]
     ds = tilt_series(tmp_path / "a.st", records, labels=(b"not Fei ",), nint=128, nreal=32)
     assert_tilted(ds)
 
 
-def test_serialems_reading_comes_before_that_of_numbers(tmp_path):
-    """NINT 2 and NREAL 1: two bytes a section, the tilt times 100."""
+def test_serialem_takes_precedence_over_plain_numbers(tmp_path):
+    """NINT 2 and NREAL 1: two bytes per section, the tilt angle times 100."""
     records = [struct.pack("<h", int(100 * tilt)) for tilt in TILTS]
     ds = tilt_series(tmp_path / "a.st", records, nsymbt=1024, nint=2, nreal=1)
     assert_tilted(ds, pixel=None)
@@ -138,20 +139,20 @@ def test_serialems_reading_comes_before_that_of_numbers(tmp_path):
 @pytest.mark.parametrize(
     "word",
     [
-        struct.pack("<f", 361.0),  # no angle
+        struct.pack("<f", 361.0),  # not an angle
         struct.pack("<f", float("nan")),
-        struct.pack("<2h", 3, 1),  # integers make tiny floats
+        struct.pack("<2h", 3, 1),  # integers look like tiny floats
         b"\xff\xff\xff\x7f",
         b"\0\0\0\0",
     ],
 )
-def test_other_bytes_are_no_tilts(tmp_path, word):
+def test_records_without_plausible_angles_are_of_unknown_kind(tmp_path, word):
     with pytest.warns(MrcdistWarning, match="of unknown kind"):
         ds = tilt_series(tmp_path / "a.st", [word * 7] * N, nint=3, nreal=4)
     assert ds["axes"][0]["name"] == "z"
 
 
-def test_agards_numbers_that_are_no_angles_are_kept_and_not_used(tmp_path):
+def test_agard_numbers_that_are_not_angles_are_only_in_original_metadata(tmp_path):
     records = [struct.pack("<4f", 1000.0 + i, 2, 3, 4) for i in range(N)]
     ds = tilt_series(tmp_path / "a.st", records, exttyp=b"AGAR", nreal=4)
     assert ds["axes"][0]["name"] == "z"
@@ -159,7 +160,7 @@ def test_agards_numbers_that_are_no_angles_are_kept_and_not_used(tmp_path):
     assert [row[0] for row in reals] == [1000.0 + i for i in range(N)]
 
 
-def test_agards_numbers_that_json_lacks_are_none(tmp_path):
+def test_agard_numbers_that_are_not_finite_become_none(tmp_path):
     records = [struct.pack("<3f", tilt, float("nan"), float("inf")) for tilt in TILTS]
     ds = tilt_series(tmp_path / "a.st", records, exttyp=b"AGAR", nreal=3)
     json.dumps(ds["original_metadata"], allow_nan=False)
@@ -172,13 +173,13 @@ SYMMETRY = (b"X,  Y,  Z", b"-X,  Y+1/2,  -Z")
 
 @pytest.mark.parametrize("exttyp", [b"CCP4", b"", b"    "])
 @pytest.mark.parametrize("pad", [b" ", b"\0"])
-def test_symmetry_is_text_with_and_without_a_type(tmp_path, exttyp, pad):
+def test_symmetry_is_decoded_to_text_with_and_without_exttyp(tmp_path, exttyp, pad):
     extended = b"".join(line.ljust(80, pad) for line in SYMMETRY)
     path = tmp_path / "a.map"
     numbers = counting((4, 5, 6), "float32")
     head = header_bytes(nx=6, ny=5, nz=4, mode=2, ispg=4, nsymbt=160, exttyp=exttyp)
     path.write_bytes(head + extended + numbers.tobytes())
-    [ds] = mrcdist.read_mrc(path)  # a warning would be an error here
+    [ds] = mrcdist.read_mrc(path)  # any warning fails the test
     np.testing.assert_array_equal(ds["data"].compute(), numbers)
     found = ds["original_metadata"]["extended_header"]
     assert found["type"] == "CCP4"
@@ -188,7 +189,7 @@ def test_symmetry_is_text_with_and_without_a_type(tmp_path, exttyp, pad):
 @pytest.mark.parametrize(
     "extended", [bytes(80), b" " * 80, b"\x01X,Y,Z".ljust(80), b"X,Y,Z".ljust(81)]
 )
-def test_bytes_that_are_no_text_are_no_symmetry(tmp_path, extended):
+def test_bytes_that_are_not_lines_of_text_are_not_symmetry(tmp_path, extended):
     path = tmp_path / "a.map"
     numbers = counting((4, 5, 6), "float32")
     head = header_bytes(nx=6, ny=5, nz=4, mode=2, ispg=1, nsymbt=len(extended))
@@ -198,8 +199,8 @@ def test_bytes_that_are_no_text_are_no_symmetry(tmp_path, extended):
     np.testing.assert_array_equal(ds["data"].compute(), numbers)
 
 
-class TestPixelSizeOfAPlaceholder:
-    """FEI's older software leaves 1 Å in the main header; the records have the pixel size."""
+class TestPlaceholderPixelSize:
+    """FEI's older software leaves 1 Å in the main header; the records have the real pixel size."""
 
     @staticmethod
     def load(path, spacing, *, pixel=3.2e-10, depth=1.0, **fields):
@@ -210,15 +211,15 @@ class TestPixelSizeOfAPlaceholder:
 
     @pytest.mark.parametrize("nsymbt", [131072, 128 * N])
     @pytest.mark.parametrize("fields", [{}, {"imod_flags": 0}, {"imod_flags": 4}])
-    def test_one_angstrom_yields_to_the_records(self, tmp_path, nsymbt, fields):
+    def test_pixel_size_of_the_records_replaces_1_angstrom(self, tmp_path, nsymbt, fields):
         assert_tilted(self.load(tmp_path, (1.0, 1.0), nsymbt=nsymbt, **fields))
 
-    def test_one_angstrom_yields_to_agards_records(self, tmp_path):
+    def test_pixel_size_of_agard_records_replaces_1_angstrom(self, tmp_path):
         assert_tilted(self.load(tmp_path, (1.0, 1.0), exttyp=b"AGAR", nsymbt=128 * N))
 
     @pytest.mark.parametrize("binning", [2, 3, 4])
-    def test_whole_angstroms_are_a_binning_with_a_warning(self, tmp_path, binning):
-        """As IMOD takes them, whose programs multiply the placeholder when they bin."""
+    def test_whole_number_of_angstroms_is_taken_as_binning_with_a_warning(self, tmp_path, binning):
+        """As in IMOD, whose programs multiply the placeholder when they bin."""
         with pytest.warns(MrcdistWarning, match=f"binning by {binning} of pixels of 0.32 nm"):
             ds = self.load(tmp_path, (binning, binning))
         assert_tilted(ds, pixel=0.32 * binning)
@@ -227,31 +228,31 @@ class TestPixelSizeOfAPlaceholder:
         ("spacing", "fields"),
         [
             ((3.1, 3.1), {}),
-            ((5.0, 5.0), {}),  # IMOD bins by no more than 4
+            ((5.0, 5.0), {}),  # IMOD bins by 4 at most
             ((1.5, 1.5), {}),
             ((1.01, 1.01), {}),
             ((0.5, 0.5), {}),
-            ((1.0, 1.0), {"imod_flags": 2}),  # IMOD says that it is right
+            ((1.0, 1.0), {"imod_flags": 2}),  # IMOD marks the pixel size as right
             ((2.0, 2.0), {"imod_flags": 2 | 4}),
         ],
     )
-    def test_other_sizes_are_the_headers(self, tmp_path, spacing, fields):
+    def test_other_pixel_sizes_are_taken_from_the_main_header(self, tmp_path, spacing, fields):
         assert_tilted(self.load(tmp_path, spacing, **fields), pixel=spacing[0] / 10)
 
-    def test_one_angstrom_in_one_direction_is_no_placeholder(self, tmp_path):
+    def test_1_angstrom_in_one_direction_is_not_a_placeholder(self, tmp_path):
         axes = self.load(tmp_path, (1.0, 2.0))["axes"]
         assert [axis["scale"] for axis in axes[1:]] == [0.2, 0.1]
 
     @pytest.mark.parametrize("spacing", [1.0, 2.0])
-    def test_records_that_agree_change_nothing(self, tmp_path, spacing):
+    def test_equal_pixel_size_in_records_and_header_causes_no_warning(self, tmp_path, spacing):
         ds = self.load(tmp_path, (spacing, spacing), pixel=spacing * 1.001e-10)
         assert_tilted(ds, pixel=spacing / 10)
 
-    def test_records_without_a_size_change_nothing(self, tmp_path):
+    def test_1_angstrom_is_kept_if_records_have_no_pixel_size(self, tmp_path):
         assert_tilted(self.load(tmp_path, (1.0, 1.0), pixel=0.0), pixel=0.1)
 
-    def test_sections_are_not_calibrated_by_a_placeholder(self, tmp_path):
-        records = [record(0.0)] * N  # no tilt series, a volume
+    def test_placeholder_does_not_calibrate_the_axis_of_sections(self, tmp_path):
+        records = [record(0.0)] * N  # a volume, not a tilt series
         ds = tilt_series(
             tmp_path / "a.mrc", records, cell=(8.0, 6.0, N), nreal=32, ispg=1, nsymbt=131072
         )

@@ -1,8 +1,8 @@
-"""Damaged headers by the thousand: each ends in the right array, a warning or an error of ours.
+"""Fuzzing of headers: each damaged file gives the right array, a warning or an `MrcdistError`.
 
-A case is a number: the same number always makes the same file, and a failure names it. The arrays
-are compared with numpy on the file's bytes, read as the plan says; what the plan says is compared
-with the header's own words.
+Cases are numbered: the same number always creates the same file, and failures state it. Arrays are
+compared with what numpy makes of the file's bytes according to the plan, and the plan with the
+fields of the header.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ BITS = {0: 8, 1: 16, 2: 32, 3: 32, 4: 64, 6: 16, 12: 16, 16: 24, 101: 4}
 INTS = (*range(0, 40, 4), 64, 68, 72, 88, 92, 108, 152, 156, 220)
 FLOATS = (*range(40, 64, 4), 76, 80, 84, 196, 200, 204, 216)
 SHORTS = (128, 130)
-# What says where the pixels are and what they mean: sizes, mode, extended header, IMOD's overlay.
+# Bytes that determine where the pixels are and what they mean: sizes, mode, NSYMBT, IMOD's flags.
 CRUCIAL = (*range(16), *range(92, 96), *range(152, 160))
 EXTREME_INTS = (0, 1, -1, 2, 3, 4, 5, 7, 16, 101, 127, 128, 255, 401, 630, 2002, 32767, 65535)
 EXTREME_INTS += (2**24, 2**31 - 1, -(2**31), 2**31 - 8, 1146047817)
 EXTREME_FLOATS = (0.0, -0.0, 1.0, -1.0, math.nan, math.inf, -math.inf, 3.4e38, 1e-45, 127.5)
 
-# A reader may hold a decoded copy (4-bit: twice the bytes) and the pieces that it came from; a
-# decompressor's pieces have 4 MiB.
+# A reader may hold a decoded copy (of 4-bit data: twice the bytes) and the pieces that it came
+# from; a decompressor's pieces have 4 MiB.
 ALLOWED_BYTES = 9 * 2**20
-# What a stream holds is only known by decompressing it, so its header is believed to a degree.
+# The contents of a stream are only known after decompression, so its header is trusted up to here.
 ALLOWED_BYTES_OF_STREAMS = 64 * 2**20
 ALLOWED_COPIES = 8
 
@@ -51,7 +51,7 @@ def payload_bytes(mode, nx, ny, nz):
 
 
 def records(kind, order):
-    """An extended header with as many records as any of the files needs."""
+    """Return an extended header with enough records for any of the files."""
     if kind == "CCP4":
         return b"X,Y,Z".ljust(80) * 2
     if kind in ("FEI1", "FEI2"):
@@ -61,8 +61,8 @@ def records(kind, order):
 
 
 @cache
-def sound_files():
-    """(name, byte order, bytes): modes and kinds of extended header in both byte orders."""
+def valid_files():
+    """Return (name, byte order, bytes) of all modes and extended headers in both byte orders."""
     files = []
     rng = np.random.default_rng(1)
     sizes = itertools.cycle([(5, 4, 3), (8, 1, 1), (1, 1, 6), (7, 9, 2), (16, 16, 4), (3, 2, 12)])
@@ -90,8 +90,8 @@ def sound_files():
 
 
 @cache
-def compressed_sections():
-    """Cases for MRCZ: sections are blosc chunks."""
+def mrcz_files():
+    """Return (name, byte order, bytes) of MRCZ files, whose sections are blosc chunks."""
     files = []
     for codec, name in ((1, "blosclz"), (2, "lz4"), (5, "zlib"), (6, "zstd")):
         for order, mode in itertools.product("<>", (0, 1, 2)):
@@ -103,60 +103,60 @@ def compressed_sections():
 
 
 def damage(rng, raw, order):
-    """One to three mutations, as words and as bytes."""
+    """Apply one to three mutations; return their description and the damaged bytes."""
     raw = bytearray(raw)
-    done = []
+    mutations = []
     for _ in range(rng.choice((1, 1, 2, 3))):
         kind = rng.randrange(8)
         if kind == 0:
             at, bit = rng.randrange(min(len(raw), 1024 + 64)), rng.randrange(8)
             raw[at] ^= 1 << bit
-            done.append(f"bit {bit} of byte {at}")
+            mutations.append(f"bit {bit} of byte {at}")
         elif kind == 1:
             at, value = rng.choice(CRUCIAL), rng.randrange(256)
             raw[at] = value
-            done.append(f"byte {at} = {value}")
+            mutations.append(f"byte {at} = {value}")
         elif kind in (2, 3):
             at, value = rng.choice(INTS), rng.choice(EXTREME_INTS)
             if rng.random() < 0.2:
                 value = len(raw) - rng.choice((0, 1, 1024, 1025))
             struct.pack_into(rng.choice((order, order, "<", ">")) + "i", raw, at, value)
-            done.append(f"integer at {at} = {value}")
+            mutations.append(f"integer at {at} = {value}")
         elif kind == 4:
             at, value = rng.choice(FLOATS), rng.choice(EXTREME_FLOATS)
             struct.pack_into(order + "f", raw, at, value)
-            done.append(f"float at {at} = {value}")
+            mutations.append(f"float at {at} = {value}")
         elif kind == 5:
             at, value = rng.choice(SHORTS), rng.choice((-1, 0, 1, 32767, -32768, 10))
             struct.pack_into(order + "h", raw, at, value)
-            done.append(f"short at {at} = {value}")
+            mutations.append(f"short at {at} = {value}")
         elif kind == 6:
             new = rng.choice((b"\x44\x44", b"\x11\x11", b"\x44\x41", b"\0\0", rng.randbytes(4)))
             at = rng.choice((104, 208, 212, 212))
             raw[at : at + len(new)] = new
-            done.append(f"bytes {new!r} at {at}")
+            mutations.append(f"bytes {new!r} at {at}")
         elif rng.random() < 0.7:
             size = rng.choice((0, 1, 1023, 1024, 1025, rng.randrange(len(raw))))
             del raw[size:]
             raw += bytes(max(1024 - size, 0) * (rng.random() < 0.5))
-            done.append(f"cut to {len(raw)} bytes")
+            mutations.append(f"cut to {len(raw)} bytes")
             if len(raw) < 1024:
                 break
         else:
             more = rng.choice((1, 100, 5000))
             raw += bytes(more)
-            done.append(f"{more} bytes more")
-    return "; ".join(done), bytes(raw)
+            mutations.append(f"{more} bytes more")
+    return "; ".join(mutations), bytes(raw)
 
 
-def as_planned(raw, plan):
-    """The array that the file's bytes are, by numpy alone, as the plan reads the header."""
+def expected_array(raw, plan):
+    """Decode the file's bytes with numpy alone, according to the plan."""
     header = plan.header
     words = struct.unpack(header.byteorder + "4i", raw[:16])
-    cut = header.ny < words[1] and header.nz == 1  # a single image, of which some rows are there
-    assert words == (header.nx, words[1] if cut else header.ny, header.nz, header.mode)
+    truncated = header.ny < words[1] and header.nz == 1  # a single image without its last rows
+    assert words == (header.nx, words[1] if truncated else header.ny, header.nz, header.mode)
     (nsymbt,) = struct.unpack(header.byteorder + "i", raw[92:96])
-    assert header.nsymbt in (nsymbt, 0)  # 0: it is not there
+    assert header.nsymbt in (nsymbt, 0)  # 0 if it does not exist
     mode, order, nx = header.mode % 1000, header.byteorder, header.nx
     if header.mode >= 1000:
         data, at = b"", header.data_offset
@@ -169,7 +169,7 @@ def as_planned(raw, plan):
     halved = mode == 0 and header.packing in ("flag", "label")
     packed = mode == 101 or halved
     row = (nx + 1) // 2 if mode == 101 else nx * (BITS | {7: 32, 8: 32})[mode] // 8
-    assert not cut or header.ny == len(data) // row
+    assert not truncated or header.ny == len(data) // row
     frames = math.prod(plan.layout.navigation_shape)
     pixels = np.frombuffer(data, "u1", frames * header.ny * row).reshape(-1, row)
     if packed:
@@ -184,28 +184,28 @@ def as_planned(raw, plan):
     return numbers.reshape(plan.shape)
 
 
-def accounted_for(raw, header):
-    """Whether header, extended header and data are all of the file."""
+def size_is_as_announced(raw, header):
+    """Return whether the file consists of header, extended header and data only."""
     row = (header.nx + 1) // 2 if header.mode == 101 else header.nx * BITS[header.mode] // 8
     return 1024 + header.nsymbt + row * header.ny * header.nz == len(raw)
 
 
-def put(path, raw):
-    path.unlink(missing_ok=True)  # some filesystems wait for the disk when a file is cut to 0
+def replace(path, raw):
+    path.unlink(missing_ok=True)  # truncating to 0 bytes is slow on some filesystems
     path.write_bytes(raw)
 
 
 def run_case(number, path):
-    """Make a case, read it every way, and say how it ended."""
+    """Create a case, read it in every way, and return the outcome."""
     rng = random.Random(number)
-    files = compressed_sections() if number % 16 == 15 else sound_files()
+    files = mrcz_files() if number % 16 == 15 else valid_files()
     name, order, raw = rng.choice(files)
-    what, raw = damage(rng, raw, order)
+    mutations, raw = damage(rng, raw, order)
     wrap = {13: gzip.compress, 14: bz2.compress}.get(number % 16)
-    put(path, wrap(raw) if wrap else raw)
+    replace(path, wrap(raw) if wrap else raw)
     options = {"allow_truncated": rng.random() < 0.3, "endianness": rng.choice((None, "<", ">"))}
     try:
-        tracemalloc.reset_peak()  # all of this does nothing where nothing is traced
+        tracemalloc.reset_peak()  # no effect unless allocations are traced
         before = tracemalloc.get_traced_memory()[0]
         outcome = check_outcome(raw, path, options, whole=number % 10 == 0, sized=wrap is None)
         peak = tracemalloc.get_traced_memory()[1] - before
@@ -213,7 +213,7 @@ def run_case(number, path):
         assert peak <= allowed + ALLOWED_COPIES * len(raw), f"{peak} bytes were allocated"
         check_file(raw[:1024], file_size=len(raw), read=lambda start, stop: raw[start:stop])
     except Exception as error:
-        error.add_note(f"case {number}: {name}; {what}; {options}")
+        error.add_note(f"case {number}: {name}; {mutations}; {options}")
         raise
     return outcome
 
@@ -232,7 +232,7 @@ def check_outcome(raw, path, options, *, whole, sized):
         except MrcdistError as error:
             return type(error).__name__
     assert {warning.category for warning in caught} <= {MrcdistWarning}
-    expected = as_planned(raw, plan)
+    expected = expected_array(raw, plan)
     np.testing.assert_array_equal(found, expected)
     assert found.dtype == plan.dtype
     assert found.dtype.isnative
@@ -242,16 +242,16 @@ def check_outcome(raw, path, options, *, whole, sized):
     if caught:
         return "warning"
     if sized and plan.header.mode < 1000:
-        assert accounted_for(raw, plan.header), "nothing was said about bytes too many or too few"
+        assert size_is_as_announced(raw, plan.header), "no warning about missing or trailing bytes"
     return "array"
 
 
 @pytest.fixture
 def traced(tmp_path):
-    """Trace allocations, once everything that is imported on first use is there."""
-    whole, compressed = sound_files()[0][2], compressed_sections()[0][2]
+    """Trace allocations, after importing everything that is imported on first use."""
+    whole, compressed = valid_files()[0][2], mrcz_files()[0][2]
     for raw in (whole, gzip.compress(whole), bz2.compress(whole), compressed):
-        put(tmp_path / "first.mrc", raw)
+        replace(tmp_path / "first.mrc", raw)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MrcdistWarning)
             [ds] = mrcdist.read_mrc(tmp_path / "first.mrc")
@@ -266,44 +266,44 @@ def run_cases(numbers, path):
     return {outcome: outcomes.count(outcome) for outcome in set(outcomes)}
 
 
-def test_damaged_headers_give_an_array_or_an_error_of_ours(tmp_path):
+def test_damaged_header_gives_the_right_array_or_an_mrcdist_error(tmp_path):
     counts = run_cases(range(600), tmp_path / "a.mrc")
-    # Every kind of end is reached: a fuzzer that only ever sees errors proves nothing.
+    # All kinds of outcome occur: a fuzzer that only ever sees errors proves nothing.
     assert {"array", "warning", "FormatError", "TruncatedFileError"} <= counts.keys(), counts
     assert min(counts["array"], counts["warning"]) > 100, counts
 
 
 @pytest.mark.usefixtures("traced")
-def test_damaged_headers_allocate_no_more_than_the_file_explains(tmp_path):
+def test_damaged_header_allocates_no_more_than_the_file_size_justifies(tmp_path):
     run_cases(range(2500, 2700), tmp_path / "a.mrc")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(4 * 3600)
 @pytest.mark.usefixtures("traced")
-def test_a_hundred_thousand_damaged_headers(tmp_path, request):
+def test_120_000_damaged_headers_give_the_right_array_or_an_mrcdist_error(tmp_path, request):
     if "slow" not in request.config.getoption("markexpr"):
         pytest.skip("takes minutes; run with -m slow")
     print(run_cases(range(3000, 123_000), tmp_path / "a.mrc"))
 
 
-def test_what_does_not_say_where_the_pixels_are_never_changes_them(tmp_path):
-    """Sizes, mode and NSYMBT right and the file whole: the rest of the header may be anything."""
+def test_damage_outside_crucial_header_fields_never_changes_the_pixels(tmp_path):
+    """If sizes, mode and NSYMBT are right and the file is complete, other bytes may be anything."""
     path = tmp_path / "a.mrc"
-    free = [at for at in range(1024) if at not in CRUCIAL]
+    noncrucial = [at for at in range(1024) if at not in CRUCIAL]
     for number in range(200):
         rng = random.Random(number)
-        name, order, raw = rng.choice(sound_files())
+        name, order, raw = rng.choice(valid_files())
         mutated = bytearray(raw)
-        for at in rng.sample(free, rng.choice((1, 10, 100, len(free)))):
+        for at in rng.sample(noncrucial, rng.choice((1, 10, 100, len(noncrucial)))):
             mutated[at] = rng.randrange(256)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MrcdistWarning)
-            put(path, raw)
-            sound = mrcdist.plan_mrc(path, mode0="int8")
-            pixels = sound.source[...].tobytes()
-            put(path, mutated)
+            replace(path, raw)
+            intact = mrcdist.plan_mrc(path, mode0="int8")
+            pixels = intact.source[...].tobytes()
+            replace(path, mutated)
             plan = mrcdist.plan_mrc(path, mode0="int8")
         assert plan.header.byteorder == order, f"{number}: {name}"
-        assert plan.dtype == sound.dtype
+        assert plan.dtype == intact.dtype
         assert plan.source[...].tobytes() == pixels, f"{number}: {name}"

@@ -1,4 +1,4 @@
-"""The main header: byte order, shape, damage. Every file is written byte by byte."""
+"""Main header: byte order, shape, calibration and damage. Every file is built byte by byte."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def load(path, **options):
 
 @pytest.mark.parametrize("byteorder", "<>")
 @pytest.mark.parametrize("dtype", sorted(MODES))
-def test_modes_are_read_in_both_byte_orders(tmp_path, dtype, byteorder):
+def test_every_mode_is_read_in_both_byte_orders(tmp_path, dtype, byteorder):
     numbers = counting(STACK, dtype)
     data = load(write_mrc(tmp_path / "a.mrc", numbers, byteorder=byteorder))["data"]
     assert data.dtype == numbers.dtype
@@ -36,7 +36,7 @@ def test_modes_are_read_in_both_byte_orders(tmp_path, dtype, byteorder):
     ["44440000", "44410000", "44000000", "44202020", "44110000", "00000000", "3f9e0651"],
 )
 @pytest.mark.parametrize("byteorder", "<>")
-def test_stamps_of_the_wild_do_not_decide(tmp_path, stamp, byteorder):
+def test_byte_order_is_right_for_any_machine_stamp_seen_in_practice(tmp_path, stamp, byteorder):
     numbers = counting(STACK, "int16")
     path = write_mrc(tmp_path / "a.mrc", numbers, byteorder=byteorder, stamp=bytes.fromhex(stamp))
     contradicts = byteorder == ">" and stamp[:4] in ("4444", "4441")
@@ -48,7 +48,7 @@ def test_stamps_of_the_wild_do_not_decide(tmp_path, stamp, byteorder):
     np.testing.assert_array_equal(data.compute(), numbers)
 
 
-def test_little_endian_data_under_a_big_endian_stamp(tmp_path):
+def test_little_endian_file_with_a_big_endian_stamp_is_read_with_a_warning(tmp_path):
     numbers = counting(STACK, "float32")
     path = write_mrc(tmp_path / "a.mrc", numbers, stamp=b"\x11\x11\0\0")
     with pytest.warns(MrcdistWarning, match="stamp"):
@@ -56,7 +56,7 @@ def test_little_endian_data_under_a_big_endian_stamp(tmp_path):
     np.testing.assert_array_equal(data.compute(), numbers)
 
 
-def test_the_callers_byte_order_yields_to_the_file(tmp_path):
+def test_endianness_that_contradicts_the_header_is_ignored_with_a_warning(tmp_path):
     path = write_mrc(tmp_path / "a.mrc", counting(STACK, "int16"))
     with pytest.warns(MrcdistWarning, match="endianness"):
         data = load(path, endianness=">")["data"]
@@ -70,13 +70,13 @@ def test_extended_header_is_skipped(tmp_path):
         np.testing.assert_array_equal(load(path)["data"].compute(), numbers)
 
 
-def test_one_image_has_two_axes(tmp_path):
+def test_file_with_one_image_has_two_signal_axes(tmp_path):
     ds = load(write_mrc(tmp_path / "a.mrc", counting((1, 4, 5), "int16")))
     assert ds["data"].shape == (4, 5)
     assert [axis["navigate"] for axis in ds["axes"]] == [False, False]
 
 
-def test_stack_of_images_is_not_calibrated_along_sections(tmp_path):
+def test_stack_of_images_is_calibrated_in_y_and_x_but_not_in_z(tmp_path):
     ds = load(
         write_mrc(
             tmp_path / "a.mrcs",
@@ -116,7 +116,7 @@ def test_stack_of_images_is_not_calibrated_along_sections(tmp_path):
     ]
 
 
-def test_volume_is_calibrated_in_nanometres_with_start_as_offset(tmp_path):
+def test_volume_is_calibrated_in_nm_with_offsets_from_nxstart(tmp_path):
     ds = load(
         write_mrc(
             tmp_path / "a.mrc",
@@ -131,7 +131,7 @@ def test_volume_is_calibrated_in_nanometres_with_start_as_offset(tmp_path):
     assert {axis["units"] for axis in ds["axes"]} == {"nm"}
 
 
-def test_origin_comes_before_start(tmp_path):
+def test_origin_takes_precedence_over_nxstart(tmp_path):
     ds = load(
         write_mrc(
             tmp_path / "a.mrc",
@@ -161,10 +161,10 @@ def test_origin_comes_before_start(tmp_path):
     ],
 )
 @pytest.mark.parametrize("byteorder", "<>")
-def test_origin_has_the_opposite_sign_in_imods_old_files_only(
+def test_sign_of_origin_is_reversed_only_in_old_imod_files(
     tmp_path, flags, nversion, sign, byteorder
 ):
-    """Neither IMOD's flag 4 nor NVERSION says there that the sign is MRC2014's."""
+    """Old files have neither IMOD's flag 4 nor an NVERSION of MRC2014."""
     origin = (70.0, -40.0, -30.0)
     path = write_mrc(
         tmp_path / "a.mrc",
@@ -183,12 +183,12 @@ def test_origin_has_the_opposite_sign_in_imods_old_files_only(
 
 
 @pytest.mark.parametrize("cell", [(-80.0, -40.0, 0.0), (float("nan"), float("inf"), 0.0)])
-def test_cells_that_mean_nothing_are_no_calibration(tmp_path, cell):
+def test_axes_are_uncalibrated_if_the_cell_is_negative_or_not_finite(tmp_path, cell):
     ds = load(write_mrc(tmp_path / "a.mrc", counting(STACK, "int16"), cell=cell))
     assert {(axis["scale"], axis["units"]) for axis in ds["axes"]} == {(1.0, None)}
 
 
-def test_axes_are_named_by_mapcrs_and_data_stay_in_file_order(tmp_path):
+def test_mapc_mapr_maps_name_the_axes_without_transposing_the_data(tmp_path):
     numbers = counting(STACK, "int16")
     ds = load(
         write_mrc(
@@ -205,13 +205,13 @@ def test_axes_are_named_by_mapcrs_and_data_stay_in_file_order(tmp_path):
     np.testing.assert_array_equal(ds["data"].compute(), numbers)
 
 
-def test_mapcrs_that_is_no_permutation_is_read_as_1_2_3(tmp_path):
+def test_mapc_mapr_maps_that_are_not_a_permutation_are_read_as_1_2_3(tmp_path):
     path = write_mrc(tmp_path / "a.mrc", counting(STACK, "int16"), mapcrs=(1, 1, 3))
     with pytest.warns(MrcdistWarning, match="not a permutation"):
         assert [axis["name"] for axis in load(path)["axes"]] == ["z", "y", "x"]
 
 
-def test_mapcrs_of_zeros_is_usual(tmp_path):
+def test_mapc_mapr_maps_of_zeros_cause_no_warning(tmp_path):
     path = write_mrc(tmp_path / "a.mrc", counting(STACK, "int16"), mapcrs=(0, 0, 0))
     assert [axis["name"] for axis in load(path)["axes"]] == ["z", "y", "x"]
 
@@ -219,7 +219,7 @@ def test_mapcrs_of_zeros_is_usual(tmp_path):
 @pytest.mark.parametrize(
     ("nz", "mz", "shape"), [(6, 3, (2, 3, 4, 5)), (6, 0, (6, 4, 5)), (7, 2, (7, 4, 5))]
 )
-def test_volume_stacks_have_an_axis_of_volumes(tmp_path, nz, mz, shape):
+def test_volume_stack_has_an_axis_of_volumes_if_mz_divides_nz(tmp_path, nz, mz, shape):
     numbers = counting((nz, 4, 5), "int16")
     path = write_mrc(tmp_path / "a.mrc", numbers, ispg=401, intervals=(5, 4, mz))
     if len(shape) == 4:
@@ -232,7 +232,7 @@ def test_volume_stacks_have_an_axis_of_volumes(tmp_path, nz, mz, shape):
     np.testing.assert_array_equal(ds["data"].compute(), numbers.reshape(shape))
 
 
-def test_no_sections_are_an_empty_array(tmp_path):
+def test_file_without_sections_is_an_empty_array(tmp_path):
     path = tmp_path / "a.mrc"
     path.write_bytes(header_bytes(nx=5, ny=4, nz=0, mode=2))
     ds = load(path)
@@ -240,18 +240,18 @@ def test_no_sections_are_an_empty_array(tmp_path):
     assert ds["data"].compute().shape == (0, 4, 5)
 
 
-def test_map_word_missing_is_a_warning(tmp_path):
+def test_missing_map_word_causes_a_warning(tmp_path):
     numbers = counting(STACK, "float32")
     path = write_mrc(tmp_path / "a.mrc", numbers, map_word=b"\0\0\0\0")
     with pytest.warns(MrcdistWarning, match="MAP"):
         np.testing.assert_array_equal(load(path)["data"].compute(), numbers)
 
 
-def test_map_word_padded_with_nul_is_usual(tmp_path):
+def test_map_word_padded_with_nul_causes_no_warning(tmp_path):
     load(write_mrc(tmp_path / "a.mrc", counting(STACK, "float32"), map_word=b"MAP\0"))
 
 
-def test_more_than_2_to_the_31_voxels_in_a_sparse_file(tmp_path):
+def test_file_with_more_than_2_to_the_31_voxels_is_read(tmp_path):
     path = tmp_path / "big.mrc"
     with path.open("wb") as file:
         file.write(header_bytes(nx=2048, ny=2048, nz=600, mode=6))
@@ -264,7 +264,7 @@ def test_more_than_2_to_the_31_voxels_in_a_sparse_file(tmp_path):
     assert data[598].max().compute() == 0
 
 
-def test_trailing_bytes_are_a_warning(tmp_path):
+def test_trailing_bytes_cause_a_warning(tmp_path):
     numbers = counting(STACK, "int16")
     path = tmp_path / "a.mrc"
     path.write_bytes(mrc_bytes(numbers) + bytes(100))
@@ -272,7 +272,7 @@ def test_trailing_bytes_are_a_warning(tmp_path):
         np.testing.assert_array_equal(load(path)["data"].compute(), numbers)
 
 
-def test_extended_header_that_is_announced_and_missing_is_a_warning(tmp_path):
+def test_missing_extended_header_causes_a_warning(tmp_path):
     numbers = counting(STACK, "int16")
     raw = bytearray(mrc_bytes(numbers))
     struct.pack_into("<i", raw, 92, 1024)
@@ -288,7 +288,7 @@ class TestTruncated:
         path.write_bytes(mrc_bytes(counting(STACK, "int16"))[:-10])
         return path
 
-    def test_truncated_file_is_an_error_with_both_sizes_and_the_remedy(self, path):
+    def test_error_for_a_truncated_file_states_both_sizes_and_the_remedy(self, path):
         with pytest.raises(TruncatedFileError) as caught:
             mrcdist.read_mrc(path)
         text = str(caught.value)
@@ -297,73 +297,73 @@ class TestTruncated:
         assert "allow_truncated=True" in caught.value.remedy
         assert str(path) in text
 
-    def test_truncated_file_loads_its_whole_frames_when_asked(self, path):
+    def test_allow_truncated_reads_the_complete_frames(self, path):
         with pytest.warns(MrcdistWarning, match="2 of 3 frames are complete, 1 missing"):
             ds = load(path, allow_truncated=True)
         assert ds["data"].shape == (2, 4, 5)
         assert ds["axes"][0]["size"] == 2
         np.testing.assert_array_equal(ds["data"].compute(), counting(STACK, "int16")[:2])
 
-    def test_truncated_scan_reads_missing_frames_as_zero_when_asked(self, path):
+    def test_allow_truncated_reads_missing_frames_of_a_scan_as_0(self, path):
         with pytest.warns(MrcdistWarning, match="missing"):
             ds = load(path, allow_truncated=True, navigation_shape=(2, 2))
         expected = np.zeros((4, 4, 5), "int16")
         expected[:2] = counting(STACK, "int16")[:2]
         np.testing.assert_array_equal(ds["data"].compute(), expected.reshape(2, 2, 4, 5))
 
-    def test_file_without_one_whole_frame_is_always_an_error(self, tmp_path):
+    def test_file_without_a_complete_frame_is_an_error_even_with_allow_truncated(self, tmp_path):
         path = tmp_path / "a.mrc"
         path.write_bytes(mrc_bytes(counting(STACK, "int16"))[:1030])
         with pytest.raises(TruncatedFileError, match="less than one frame"):
             mrcdist.read_mrc(path, allow_truncated=True)
 
 
-def sound(**fields):
+def file_with(**fields):
     return header_bytes(**{"nx": 5, "ny": 4, "nz": 3, "mode": 1, **fields}) + bytes(120)
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "message"),
     [
         (b"", "the file is empty"),
         (b"abc", "61 62 63"),
         (bytes(4096), "00 00 00 00"),
         (b"# frames\n" * 500, "# frames"),
-        (sound(nx=0), "NX, NY, NZ = 0"),
-        (sound(ny=-4), "-4"),
-        (sound(nz=-1), "-1"),
-        (sound(nsymbt=-1), "NSYMBT = -1"),
-        (sound(nsymbt=2**30) + b"more", "NSYMBT = 1073741824"),
-        (sound(mode=7), "MODE = 7 is not a known mode"),
-        (sound(mode=5, map_word=b"abcd"), "no word MAP"),
-        (sound(nx=5000, map_word=b"abcd"), "do not fit"),
+        (file_with(nx=0), "NX, NY, NZ = 0"),
+        (file_with(ny=-4), "-4"),
+        (file_with(nz=-1), "-1"),
+        (file_with(nsymbt=-1), "NSYMBT = -1"),
+        (file_with(nsymbt=2**30) + b"more", "NSYMBT = 1073741824"),
+        (file_with(mode=7), "MODE = 7 is not a known mode"),
+        (file_with(mode=5, map_word=b"abcd"), "no word MAP"),
+        (file_with(nx=5000, map_word=b"abcd"), "do not fit"),
     ],
 )
-def test_what_is_no_mrc_file_shows_the_bytes_found(tmp_path, raw, said):
+def test_error_for_an_invalid_header_shows_the_offending_bytes_or_values(tmp_path, raw, message):
     path = tmp_path / "a.mrc"
     path.write_bytes(raw)
     with pytest.raises(FormatError) as caught:
         mrcdist.read_mrc(path)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert caught.value.cause
     assert caught.value.remedy
 
 
-def test_unknown_mode_is_an_error_that_lists_the_known_ones(tmp_path):
-    (tmp_path / "a.mrc").write_bytes(sound(mode=7))
+def test_error_for_an_unknown_mode_lists_the_known_modes(tmp_path):
+    (tmp_path / "a.mrc").write_bytes(file_with(mode=7))
     with pytest.raises(FormatError) as caught:
         mrcdist.read_mrc(tmp_path / "a.mrc")
     for mode in (0, 1, 2, 3, 4, 6, 12, 16, 101):
         assert f"{mode} (" in caught.value.remedy
 
 
-def test_absurd_sizes_allocate_nothing(tmp_path):
-    (tmp_path / "a.mrc").write_bytes(sound(nx=2**31 - 1, ny=2**31 - 1, nz=2**31 - 1))
+def test_huge_sizes_in_the_header_are_a_truncation_error(tmp_path):
+    (tmp_path / "a.mrc").write_bytes(file_with(nx=2**31 - 1, ny=2**31 - 1, nz=2**31 - 1))
     with pytest.raises(TruncatedFileError):
         mrcdist.read_mrc(tmp_path / "a.mrc")
 
 
-def test_original_metadata_is_the_header_in_words(tmp_path):
+def test_original_metadata_contain_the_header_fields_as_json(tmp_path):
     path = write_mrc(
         tmp_path / "a.mrc",
         counting(STACK, "int16"),
@@ -380,7 +380,7 @@ def test_original_metadata_is_the_header_in_words(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(4,), (2, 2)])
-def test_truncated_files_take_the_navigation_shape_of_their_complete_frames(tmp_path, shape):
+def test_navigation_shape_may_cover_only_the_complete_frames_of_a_truncated_file(tmp_path, shape):
     data = counting((6, 4, 5), "int16")
     path = write_mrc(tmp_path / "a.mrc", data)
     path.write_bytes(path.read_bytes()[:-41])

@@ -1,7 +1,7 @@
-"""A file that is shorter than announced by just NSYMBT bytes, and others of doubtful NSYMBT.
+"""Files that are exactly NSYMBT bytes too short, and other files with a doubtful NSYMBT.
 
-Either a program dropped the extended header and kept its size, or the file was cut short: the bytes
-behind the main header decide, or it is an error. Read the wrong way, every pixel would be shifted.
+Either a program dropped the extended header but kept NSYMBT, or the file was truncated. The bytes
+after the main header decide; if they cannot, it is an error: all pixels might be shifted.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ NUMBERS = np.random.default_rng(7).integers(100, 3000, (N, NY, NX), "int16")
 
 
 def fei1():
-    """Five records in a block of as many bytes as 15 frames have."""
+    """Five records, as many bytes as 15 frames."""
     record = struct.pack("<i", 768).ljust(768, b"\0")
     return b"FEI1", 5 * record, {}
 
 
-def fei2_of_another_size():
+def fei2_with_longer_records():
     record = struct.pack("<i", 1024).ljust(1024, b"\0")
     return b"FEI2", 4 * record, {}
 
@@ -40,7 +40,7 @@ def old_fei():
     return b"", records.tobytes(), {}
 
 
-def old_fei_behind_imod():
+def old_fei_shortened_by_imod():
     return b"", old_fei()[1][: 128 * N], {"nreal": 32}
 
 
@@ -64,11 +64,11 @@ def zeros():
     return b"", bytes(1024), {}
 
 
-def zeros_of_fei1():
+def zeros_in_fei1():
     return b"FEI1", bytes(768 * 2), {}
 
 
-def zeros_of_serialem():
+def zeros_in_serialem():
     return b"SERI", bytes(1024), {"nint": 2, "nreal": 1}
 
 
@@ -88,7 +88,7 @@ def agard():
     return b"AGAR", struct.pack("<f", 45.0) * 256, {"nint": 0, "nreal": 4}
 
 
-def agard_of_integers():
+def agard_with_integers_only():
     return b"AGAR", b"\1\2\3\4" * 256, {"nint": 4, "nreal": 0}
 
 
@@ -104,35 +104,38 @@ def serialem_for_fewer_sections():
     return b"SERI", b"\1\2\3\4" * 16, {"nint": 2, "nreal": 1}
 
 
-KNOWN = [
-    fei1, fei2_of_another_size, old_fei, old_fei_behind_imod, symmetry, untyped_symmetry, json,
-    hdf5, zeros, zeros_of_fei1, zeros_of_serialem,
+# Kinds that are recognised by the bytes after the main header.
+RECOGNISABLE = [
+    fei1, fei2_with_longer_records, old_fei, old_fei_shortened_by_imod, symmetry,
+    untyped_symmetry, json, hdf5, zeros, zeros_in_fei1, zeros_in_serialem,
 ]  # fmt: skip
-OPEN = [
-    unknown, mrco, serialem, agard, agard_of_integers, agard_without_numbers,
+# Kinds whose bytes may also be pixels.
+AMBIGUOUS = [
+    unknown, mrco, serialem, agard, agard_with_integers_only, agard_without_numbers,
     serialem_that_does_not_add_up, serialem_for_fewer_sections,
 ]  # fmt: skip
-# Kinds that other bytes contradict.
-TOLD = [fei1, old_fei, symmetry, json, hdf5, agard]
+# Kinds that can be ruled out by the bytes after the main header.
+REFUTABLE = [fei1, old_fei, symmetry, json, hdf5, agard]
 
 
-def read(path, said, **options):
-    """The array, and that a warning says so; there may be others about the records."""
+def read(path, warning, **options):
+    """Return the array after checking for the warning; records may cause further ones."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         [ds] = mrcdist.read_mrc(path, **options)
-    assert any(said in str(one.message) for one in caught), [str(one.message) for one in caught]
+    messages = [str(one.message) for one in caught]
+    assert any(warning in message for message in messages), messages
     return ds["data"].compute()
 
 
 def pixels(nsymbt):
-    """Enough frames that some are left where NSYMBT bytes are missing."""
+    """Return enough frames for some to remain if `nsymbt` bytes are missing."""
     repeats = -(-(nsymbt + 4 * FRAME) // NUMBERS.nbytes)
     return np.concatenate([NUMBERS] * repeats)
 
 
 def head_of(kind, data, **fields):
-    exttyp, extended, more = kind()
+    exttyp, extended, counts = kind()
     return header_bytes(
         nx=NX,
         ny=NY,
@@ -140,12 +143,12 @@ def head_of(kind, data, **fields):
         mode=1,
         nsymbt=len(extended),
         exttyp=exttyp,
-        **{**more, **fields},
+        **{**counts, **fields},
     )
 
 
-def cut_short(kind, **fields):
-    """The file without its last NSYMBT bytes, and the frames that are left."""
+def truncated(kind, **fields):
+    """Return a file without its last NSYMBT bytes, and the frames that remain."""
     _, extended, _ = kind()
     data = pixels(len(extended))
     raw = head_of(kind, data, **fields) + extended + data.tobytes()
@@ -153,8 +156,8 @@ def cut_short(kind, **fields):
     return raw, data[: (data.nbytes - len(extended)) // FRAME]
 
 
-def dropped(kind, data=None):
-    """The file without its extended header."""
+def without_extended_header(kind, data=None):
+    """Return a file without its extended header, and its frames."""
     data = pixels(len(kind()[1])) if data is None else data
     return head_of(kind, data) + data.tobytes(), data
 
@@ -169,33 +172,31 @@ def errors_of(path):
     return {finding.check for finding in validate(path).findings if finding.severity == "error"}
 
 
-@pytest.mark.parametrize("kind", KNOWN, ids=lambda kind: kind.__name__)
-class TestCutShortByItsLength:
-    def test_a_dropped_header_that_cuts_a_file_short_is_an_error_with_the_remedy(
-        self, tmp_path, kind
-    ):
-        path = write(tmp_path, cut_short(kind)[0])
+@pytest.mark.parametrize("kind", RECOGNISABLE, ids=lambda kind: kind.__name__)
+class TestTruncatedByNsymbt:
+    def test_error_for_nsymbt_missing_bytes_suggests_both_remedies(self, tmp_path, kind):
+        path = write(tmp_path, truncated(kind)[0])
         with pytest.raises(TruncatedFileError) as caught:
             mrcdist.read_mrc(path)
         assert "allow_truncated=True" in caught.value.remedy
         assert "NSYMBT = 0" in caught.value.remedy
 
-    def test_the_whole_frames_of_a_file_cut_short_are_read_when_allowed(self, tmp_path, kind):
-        raw, frames = cut_short(kind)
+    def test_allow_truncated_reads_frames_if_nsymbt_bytes_are_missing(self, tmp_path, kind):
+        raw, frames = truncated(kind)
         found = read(write(tmp_path, raw), "is truncated", allow_truncated=True)
         np.testing.assert_array_equal(found, frames)
 
     @pytest.mark.parametrize("allow_truncated", [False, True])
-    def test_a_file_cut_short_without_the_word_map_is_no_mrc_file(
+    def test_file_without_map_and_nsymbt_missing_bytes_is_not_taken_for_mrc(
         self, tmp_path, kind, allow_truncated
     ):
-        path = write(tmp_path, cut_short(kind, map_word=b"")[0])
+        path = write(tmp_path, truncated(kind, map_word=b"")[0])
         with pytest.raises(FormatError) as caught:
             mrcdist.read_mrc(path, allow_truncated=allow_truncated)
         assert caught.value.code == "not-mrc"
 
-    def test_a_dropped_header_is_missing_data_for_validation(self, tmp_path, kind):
-        path = write(tmp_path, cut_short(kind)[0])
+    def test_validation_reports_the_file_size_if_nsymbt_bytes_are_missing(self, tmp_path, kind):
+        path = write(tmp_path, truncated(kind)[0])
         assert "file size" in errors_of(path)
 
 
@@ -208,22 +209,22 @@ def assert_refused(path, options):
     assert "file size" not in errors_of(path)
 
 
-@pytest.mark.parametrize("kind", OPEN, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", AMBIGUOUS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("options", [{}, {"allow_truncated": True}])
-def test_file_cut_short_is_refused_where_its_bytes_may_be_pixels(tmp_path, kind, options):
-    assert_refused(write(tmp_path, cut_short(kind)[0]), options)
+def test_truncated_file_is_refused_if_its_extended_header_may_be_pixels(tmp_path, kind, options):
+    assert_refused(write(tmp_path, truncated(kind)[0]), options)
 
 
 @pytest.mark.parametrize("kind", [unknown, mrco, serialem], ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("options", [{}, {"allow_truncated": True}])
-def test_file_without_extended_header_is_refused_where_pixels_may_be_it(tmp_path, kind, options):
-    assert_refused(write(tmp_path, dropped(kind)[0]), options)
+def test_file_without_extended_header_is_refused_if_its_pixels_may_be_one(tmp_path, kind, options):
+    assert_refused(write(tmp_path, without_extended_header(kind)[0]), options)
 
 
-@pytest.mark.parametrize("kind", TOLD, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", REFUTABLE, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("options", [{}, {"allow_truncated": True}])
-def test_extended_header_that_was_dropped_is_known_by_other_bytes(tmp_path, kind, options):
-    raw, data = dropped(kind)
+def test_dropped_extended_header_is_recognised_by_the_bytes_in_its_place(tmp_path, kind, options):
+    raw, data = without_extended_header(kind)
     path = write(tmp_path, raw)
     found = read(path, "no extended header: data begin at byte 1024", **options)
     np.testing.assert_array_equal(found, data)
@@ -232,14 +233,14 @@ def test_extended_header_that_was_dropped_is_known_by_other_bytes(tmp_path, kind
 
 
 @pytest.mark.parametrize("kind", [unknown, mrco, fei1, old_fei], ids=lambda kind: kind.__name__)
-def test_no_pixel_would_be_left_if_it_were_cut_short(tmp_path, kind):
-    """NSYMBT is more than all data: what is there are the data."""
-    raw, data = dropped(kind, NUMBERS[:1])
+def test_file_shorter_than_nsymbt_is_read_without_an_extended_header(tmp_path, kind):
+    """NSYMBT exceeds the size of the data, so the bytes present must be the data."""
+    raw, data = without_extended_header(kind, NUMBERS[:1])
     found = read(write(tmp_path, raw), "no extended header: data begin at byte 1024")
     np.testing.assert_array_equal(found, data[0])
 
 
-def test_one_image_cut_short_by_its_extended_header_is_no_image(tmp_path):
+def test_single_image_with_nsymbt_missing_bytes_is_an_error(tmp_path):
     _, extended, _ = fei1()
     data = np.tile(NUMBERS[:30].reshape(1, -1, NX), 1)
     head = header_bytes(nx=NX, ny=240, nz=1, mode=1, nsymbt=len(extended), exttyp=b"FEI1")
@@ -251,18 +252,18 @@ def test_one_image_cut_short_by_its_extended_header_is_no_image(tmp_path):
 
 @pytest.mark.parametrize("kind", [fei1, symmetry, json, hdf5], ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("missing", [FRAME, 3 * FRAME + 7])
-def test_extended_header_dropped_and_the_file_cut_short_is_an_error(tmp_path, kind, missing):
-    """The frames would be looked for behind an extended header that is not there."""
-    raw, _ = dropped(kind)
+def test_truncated_file_without_its_extended_header_is_an_error(tmp_path, kind, missing):
+    """Frames would be read from after an extended header that does not exist."""
+    raw, _ = without_extended_header(kind)
     path = write(tmp_path, raw[:-missing])
     for options in ({}, {"allow_truncated": True}):
         with pytest.raises(FormatError, match="its bytes are not those of"):
             mrcdist.read_mrc(path, **options)
 
 
-@pytest.mark.parametrize("kind", [*KNOWN, *OPEN], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [*RECOGNISABLE, *AMBIGUOUS], ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("missing", [1, FRAME, 3 * FRAME + 7])
-def test_file_cut_short_by_another_length_is_as_ever(tmp_path, kind, missing):
+def test_allow_truncated_reads_frames_if_other_lengths_are_missing(tmp_path, kind, missing):
     _, extended, _ = kind()
     data = pixels(len(extended))
     raw = head_of(kind, data) + extended + data.tobytes()
@@ -271,7 +272,7 @@ def test_file_cut_short_by_another_length_is_as_ever(tmp_path, kind, missing):
 
 
 @pytest.mark.parametrize("kind", [fei1, symmetry, json, hdf5], ids=lambda kind: kind.__name__)
-def test_extended_header_that_nsymbt_does_not_announce(tmp_path, kind):
+def test_extended_header_is_skipped_with_a_warning_if_nsymbt_is_0(tmp_path, kind):
     _, extended, _ = kind()
     raw = bytearray(head_of(kind, NUMBERS) + extended + NUMBERS.tobytes())
     struct.pack_into("<i", raw, 92, 0)
@@ -282,7 +283,7 @@ def test_extended_header_that_nsymbt_does_not_announce(tmp_path, kind):
 
 
 @pytest.mark.parametrize("exttyp", [b"FEI1", b"CCP4", b"json", b"HDF5", b"MRCO", b"ABCD"])
-def test_type_of_an_extended_header_that_is_not_there(tmp_path, exttyp):
+def test_exttyp_without_an_extended_header_is_ignored(tmp_path, exttyp):
     head = header_bytes(nx=NX, ny=NY, nz=N, mode=1, exttyp=exttyp)
     raw = head + NUMBERS.tobytes()
     [ds] = mrcdist.read_mrc(write(tmp_path, raw))

@@ -1,4 +1,4 @@
-"""What the bytes of a pixel mean in each mode. Every file is written byte by byte."""
+"""Pixel types of all modes: signedness, packing, colours. Every file is built byte by byte."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def load(path, raw, **options):
     return ds
 
 
-def in_memory(raw, numbers=itertools.count()):  # noqa: B008 one count for all files
+def in_memory(raw, numbers=itertools.count()):  # noqa: B008 one counter for all files
     url = f"memory://modes/{next(numbers)}/any.mrc"
     fsspec.filesystem("memory").pipe_file(url, raw)
     return url
 
 
 def assert_reads(path, raw, expected, **options):
-    """Lazily and at once, the array is the expected one in values, shape and dtype."""
+    """Check values, shape and dtype of the array, read lazily and eagerly."""
     for lazy in (True, False):
         ds = load(path, raw, distributed=False, lazy=lazy, **options)
         found = np.asarray(ds["data"])
@@ -53,28 +53,28 @@ def assert_reads(path, raw, expected, **options):
         assert [axis["size"] for axis in ds["axes"]] == list(expected.shape)
 
 
-class TestSignOfMode0:
-    """The caller, else IMOD's stamp, else a sidecar, else the statistics, else signed."""
+class TestSignednessOfMode0:
+    """In order of precedence: `mode0`, IMOD's flags, the sidecar, the statistics; else signed."""
 
     @staticmethod
     def raw(**fields):
         return header_bytes(nx=16, ny=8, nz=2, mode=0, **fields) + ALL_BYTES
 
     @staticmethod
-    def sidecar(*words):
-        return io.StringIO("\n".join(["Scan - Enable = Disable", *words]))
+    def sidecar(*lines):
+        return io.StringIO("\n".join(["Scan - Enable = Disable", *lines]))
 
     @pytest.mark.parametrize("flags", [None, 0, 1])
     @pytest.mark.parametrize("statistics", [UNDETERMINED, (0.0, 255.0, 127.0, 70.0)])
-    def test_the_callers_mode0_wins(self, tmp_path, flags, statistics):
+    def test_mode0_argument_takes_precedence(self, tmp_path, flags, statistics):
         raw = self.raw(imod_flags=flags, statistics=statistics)
         assert_reads(tmp_path, raw, SIGNED, mode0="int8")
         assert_reads(tmp_path, raw, UNSIGNED, mode0="uint8")
-        words = "Autosave Counted Movie Pixel Format = uint8"
-        data = load(tmp_path, raw, mode0="int8", metadata_file=self.sidecar(words))["data"]
+        pixel_format = "Autosave Counted Movie Pixel Format = uint8"
+        data = load(tmp_path, raw, mode0="int8", metadata_file=self.sidecar(pixel_format))["data"]
         assert data.dtype == "int8"
 
-    def test_mode0_has_to_be_a_type_of_8_bits(self, tmp_path):
+    def test_mode0_of_another_dtype_is_an_error(self, tmp_path):
         with pytest.raises(ArgumentError, match="int16"):
             load(tmp_path, self.raw(), mode0="int16")
 
@@ -82,39 +82,43 @@ class TestSignOfMode0:
     @pytest.mark.parametrize(
         ("flags", "expected"), [(1, SIGNED), (0, UNSIGNED), (4 | 1, SIGNED), (4 | 8, UNSIGNED)]
     )
-    def test_imods_stamp_decides_by_its_flag_1(self, tmp_path, byteorder, flags, expected):
-        # The statistics say the opposite.
+    def test_flag_1_of_imod_takes_precedence_over_the_statistics(
+        self, tmp_path, byteorder, flags, expected
+    ):
+        # The statistics suggest the opposite.
         statistics = (0.0, 255.0, 127.0, 70.0) if flags & 1 else (-128.0, 127.0, -0.5, 70.0)
         raw = self.raw(imod_flags=flags, statistics=statistics, byteorder=byteorder)
         assert_reads(tmp_path, raw, expected)
 
-    def test_imods_flags_mean_nothing_without_its_stamp(self, tmp_path):
+    def test_flags_are_ignored_without_the_imod_stamp(self, tmp_path):
         raw = bytearray(self.raw(imod_flags=0))
         struct.pack_into("<i", raw, 152, 0)
         assert_reads(tmp_path, bytes(raw), SIGNED)
 
-    def test_imods_stamp_comes_before_the_sidecar(self, tmp_path):
-        words = "Autosave Counted Movie Pixel Format = uint8"
+    def test_flags_of_imod_take_precedence_over_the_sidecar(self, tmp_path):
+        pixel_format = "Autosave Counted Movie Pixel Format = uint8"
         raw = self.raw(imod_flags=1)
-        assert load(tmp_path, raw, metadata_file=self.sidecar(words))["data"].dtype == "int8"
+        assert load(tmp_path, raw, metadata_file=self.sidecar(pixel_format))["data"].dtype == "int8"
 
-    @pytest.mark.parametrize("word", ["int8", "uint8"])
+    @pytest.mark.parametrize("dtype", ["int8", "uint8"])
     @pytest.mark.parametrize("mode", ["Counting", "Integrating"])
-    def test_the_sidecars_word_comes_before_the_statistics(self, tmp_path, word, mode):
-        saved = "Counted" if mode == "Counting" else "Integrated"
-        words = self.sidecar(
-            f"Autosave {saved} Movie Pixel Format = {word}", f"Image Processing - Mode = {mode}"
+    def test_pixel_format_of_the_sidecar_takes_precedence_over_the_statistics(
+        self, tmp_path, dtype, mode
+    ):
+        movie = "Counted" if mode == "Counting" else "Integrated"
+        sidecar = self.sidecar(
+            f"Autosave {movie} Movie Pixel Format = {dtype}", f"Image Processing - Mode = {mode}"
         )
-        statistics = (0.0, 255.0, 127.0, 70.0) if word == "int8" else (-128.0, 127.0, -0.5, 70.0)
-        ds = load(tmp_path, self.raw(statistics=statistics), metadata_file=words)
-        expected = SIGNED if word == "int8" else UNSIGNED
+        statistics = (0.0, 255.0, 127.0, 70.0) if dtype == "int8" else (-128.0, 127.0, -0.5, 70.0)
+        ds = load(tmp_path, self.raw(statistics=statistics), metadata_file=sidecar)
+        expected = SIGNED if dtype == "int8" else UNSIGNED
         assert ds["data"].dtype == expected.dtype
         np.testing.assert_array_equal(ds["data"].compute(), expected)
 
-    def test_a_sidecar_that_says_nothing_leaves_it_to_the_statistics(self, tmp_path):
+    def test_statistics_decide_if_the_sidecar_has_no_8_bit_pixel_format(self, tmp_path):
         raw = self.raw(statistics=(0.0, 255.0, 127.0, 70.0))
-        words = self.sidecar("Autosave Counted Movie Pixel Format = uint16")
-        assert load(tmp_path, raw, metadata_file=words)["data"].dtype == "uint8"
+        sidecar = self.sidecar("Autosave Counted Movie Pixel Format = uint16")
+        assert load(tmp_path, raw, metadata_file=sidecar)["data"].dtype == "uint8"
 
     @pytest.mark.parametrize(
         ("dmin", "dmax", "expected"),
@@ -125,14 +129,14 @@ class TestSignOfMode0:
             (0, 128, UNSIGNED),
             (0, 255, UNSIGNED),
             (200, 255, UNSIGNED),
-            (-10, 137, SIGNED),  # further outside below than above
-            (-9, 137, UNSIGNED),  # as far
+            (-10, 137, SIGNED),  # further below the range than above
+            (-9, 137, UNSIGNED),  # equally far
             (-8, 137, UNSIGNED),
-            (0, 127, SIGNED),  # the same numbers either way
+            (0, 127, SIGNED),  # the same numbers in both cases
             (5, 5, SIGNED),
         ],
     )
-    def test_statistics_decide_by_imods_rule(self, tmp_path, dmin, dmax, expected):
+    def test_signedness_follows_imods_rule_for_the_statistics(self, tmp_path, dmin, dmax, expected):
         raw = self.raw(statistics=(dmin, dmax, (dmin + dmax) / 2, 1.0))
         assert_reads(tmp_path, raw, expected)
 
@@ -145,19 +149,19 @@ class TestSignOfMode0:
             (0.0, 0.0, 0.0, 0.0),
         ],
     )
-    def test_pixels_are_signed_where_the_statistics_are_undefined(self, tmp_path, statistics):
+    def test_pixels_are_signed_if_the_statistics_are_undetermined(self, tmp_path, statistics):
         assert_reads(tmp_path, self.raw(statistics=statistics), SIGNED)
 
     @pytest.mark.parametrize("dmean", [127.0, -1.0, -2.0, float("nan")])
     @pytest.mark.parametrize("rms", [70.0, -1.0, float("nan")])
-    def test_minimum_and_maximum_hold_whatever_mean_and_rms_are(self, tmp_path, dmean, rms):
-        """MRC2014 marks each as undefined for itself: a file with RMS -1 has its extremes."""
+    def test_minimum_and_maximum_decide_even_without_mean_and_rms(self, tmp_path, dmean, rms):
+        """In MRC2014 each is undetermined separately: a file with RMS -1 may have DMIN and DMAX."""
         assert_reads(tmp_path, self.raw(statistics=(0.0, 255.0, dmean, rms)), UNSIGNED)
         assert_reads(tmp_path, self.raw(statistics=(-128.0, 127.0, dmean, rms)), SIGNED)
 
 
 @pytest.mark.parametrize("byteorder", "<>")
-def test_mode_3_is_complex_and_exact(tmp_path, byteorder):
+def test_mode_3_is_read_as_exact_complex_numbers(tmp_path, byteorder):
     pairs = [(0, 0), (1, -1), (-32768, 32767), (32767, -32768), (258, 3), (0, 513)]
     raw = header_bytes(nx=3, ny=2, nz=1, mode=3, byteorder=byteorder)
     raw += b"".join(struct.pack(byteorder + "hh", *pair) for pair in pairs)
@@ -175,12 +179,12 @@ def test_mode_16_has_a_last_axis_of_red_green_blue(tmp_path, byteorder):
 
 @pytest.mark.parametrize("byteorder", "<>")
 class TestMode101:
-    """Unsigned 4-bit numbers, low nibble first, each row padded to a whole byte."""
+    """Unsigned 4-bit numbers, low nibble first, with each row padded to a whole byte."""
 
     def odd(self, byteorder):
         return header_bytes(nx=5, ny=2, nz=3, mode=101, byteorder=byteorder) + bytes(range(18))
 
-    def test_rows_of_odd_width_are_padded(self, tmp_path, byteorder):
+    def test_padding_of_rows_of_odd_width_is_skipped(self, tmp_path, byteorder):
         rows = [
             [[0, 0, 1, 0, 2], [3, 0, 4, 0, 5]],
             [[6, 0, 7, 0, 8], [9, 0, 10, 0, 11]],
@@ -188,17 +192,17 @@ class TestMode101:
         ]
         assert_reads(tmp_path, self.odd(byteorder), np.array(rows, "uint8"))
 
-    def test_rows_of_even_width_are_not_padded(self, tmp_path, byteorder):
+    def test_rows_of_even_width_have_no_padding(self, tmp_path, byteorder):
         raw = header_bytes(nx=4, ny=2, nz=1, mode=101, byteorder=byteorder)
         raw += bytes.fromhex("10 32 54 f6")
         assert_reads(tmp_path, raw, np.array([[0, 1, 2, 3], [4, 5, 6, 15]], "uint8"))
 
-    def test_rows_of_one_pixel_are_padded(self, tmp_path, byteorder):
+    def test_padding_of_rows_of_one_pixel_is_skipped(self, tmp_path, byteorder):
         raw = header_bytes(nx=1, ny=3, nz=1, mode=101, byteorder=byteorder)
         raw += bytes.fromhex("fa fb fc")  # the high nibbles are padding
         assert_reads(tmp_path, raw, np.array([[10], [11], [12]], "uint8"))
 
-    def test_crops_of_mode_101_begin_and_step_anywhere(self, tmp_path, byteorder):
+    def test_mode_101_can_be_sliced_with_any_start_stop_and_step(self, tmp_path, byteorder):
         raw = self.odd(byteorder)
         data = load(tmp_path, raw)["data"]
         whole = data.compute()
@@ -209,7 +213,7 @@ class TestMode101:
                     np.testing.assert_array_equal(data[index].compute(), whole[index])
         np.testing.assert_array_equal(data[..., ::-2].compute(), whole[..., ::-2])
 
-    def test_frames_are_counted_in_padded_rows(self, tmp_path, byteorder):
+    def test_complete_frames_of_a_truncated_mode_101_file_are_read(self, tmp_path, byteorder):
         raw = self.odd(byteorder)[:-1]
         with pytest.raises(TruncatedFileError, match="2 of 3 frames are complete"):
             load(tmp_path, raw)
@@ -221,15 +225,15 @@ class TestMode101:
 
 @pytest.mark.parametrize("flags", [16, 16 | 1])
 @pytest.mark.parametrize("byteorder", "<>")
-def test_imods_flag_16_packs_two_pixels_a_byte_in_mode_0(tmp_path, byteorder, flags):
+def test_flag_16_of_imod_means_two_pixels_per_byte_in_mode_0(tmp_path, byteorder, flags):
     raw = header_bytes(nx=2, ny=2, nz=2, mode=0, byteorder=byteorder, imod_flags=flags)
     raw += bytes.fromhex("10 32 54 76 98 ba dc fe")
     assert_reads(tmp_path, raw, np.arange(16, dtype="uint8").reshape(2, 2, 4))
 
 
 @pytest.mark.parametrize(("cell", "intervals"), [((12.0, 8.0, 1.0), (2, 2, 1))])
-def test_flag_16_leaves_the_pixel_size_as_it_stands(tmp_path, cell, intervals):
-    """IMOD halves NX, MX and the cell's edge together: the edge over MX is the pixel size."""
+def test_flag_16_does_not_change_the_pixel_size(tmp_path, cell, intervals):
+    """IMOD halves NX, MX and the cell's edge together, so the pixel size is still edge / MX."""
     raw = header_bytes(nx=2, ny=2, nz=1, mode=0, imod_flags=16, cell=cell, intervals=intervals)
     axes = load(tmp_path, raw + bytes(4))["axes"]
     assert [(axis["size"], axis["scale"], axis["units"]) for axis in axes] == [
@@ -238,21 +242,21 @@ def test_flag_16_leaves_the_pixel_size_as_it_stands(tmp_path, cell, intervals):
     ]
 
 
-def test_flag_16_comes_before_the_callers_word(tmp_path):
+def test_flag_16_takes_precedence_over_the_mode0_argument(tmp_path):
     raw = header_bytes(nx=2, ny=2, nz=1, mode=0, imod_flags=16) + bytes.fromhex("10 32 54 76")
     expected = np.arange(8, dtype="uint8").reshape(2, 4)
-    for word in ("int8", "uint8", "uint4"):
-        assert_reads(tmp_path, raw, expected, mode0=word)
+    for mode0 in ("int8", "uint8", "uint4"):
+        assert_reads(tmp_path, raw, expected, mode0=mode0)
 
 
-def test_flag_16_means_nothing_in_other_modes(tmp_path):
+def test_flag_16_is_ignored_in_other_modes(tmp_path):
     numbers = counting((3, 4, 5), "int16")
     assert_reads(tmp_path, mrc_bytes(numbers, imod_flags=16), numbers)
 
 
 @dataclass(frozen=True)
-class Form:
-    """A mode whose bytes are not numpy's numbers: how to write it, and what it then holds."""
+class Encoding:
+    """A mode whose bytes are not a numpy dtype: its encoder, and the header fields that mark it."""
 
     mode: int
     encode: object
@@ -279,33 +283,33 @@ def encode_nibbles(numbers, byteorder):
     return (padded[..., 0::2] + 16 * padded[..., 1::2]).astype("uint8").tobytes(), nibbles
 
 
-FORMS = {
-    "mode 3": Form(3, encode_complex),
-    "mode 16": Form(16, encode_colours),
-    "mode 101": Form(101, encode_nibbles),
-    "4-bit in mode 0": Form(0, encode_nibbles, even=True, header=(("imod_flags", 16),)),
+ENCODINGS = {
+    "mode 3": Encoding(3, encode_complex),
+    "mode 16": Encoding(16, encode_colours),
+    "mode 101": Encoding(101, encode_nibbles),
+    "4-bit in mode 0": Encoding(0, encode_nibbles, even=True, header=(("imod_flags", 16),)),
 }
 
 
 @st.composite
 def cases(draw):
-    form = FORMS[draw(st.sampled_from(sorted(FORMS)))]
+    encoding = ENCODINGS[draw(st.sampled_from(sorted(ENCODINGS)))]
     navigation = tuple(draw(st.lists(st.integers(2, 5), min_size=1, max_size=3)))
     rows, columns = draw(st.integers(1, 7)), draw(st.integers(1, 9))
-    columns += form.even and columns % 2
+    columns += encoding.even and columns % 2
     numbers = counting((int(np.prod(navigation)), rows, columns), "int16")
     byteorder = draw(st.sampled_from("<>"))
-    payload, expected = form.encode(numbers, byteorder)
+    payload, expected = encoding.encode(numbers, byteorder)
     extended = bytes(draw(st.sampled_from([0, 3, 160, 4096])))
     raw = header_bytes(
-        nx=columns // 2 if form.even else columns,
+        nx=columns // 2 if encoding.even else columns,
         ny=rows,
         nz=len(numbers),
-        mode=form.mode,
+        mode=encoding.mode,
         byteorder=byteorder,
         nsymbt=len(extended),
         exttyp=b"CCP4",
-        **dict(form.header),
+        **dict(encoding.header),
     )
     expected = expected.reshape(*navigation, *expected.shape[1:])
     index = draw(hnp.basic_indices(expected.shape, allow_newaxis=False, allow_ellipsis=True))
@@ -313,8 +317,8 @@ def cases(draw):
     return raw + extended + payload, navigation, expected, index, chunks
 
 
-@pytest.mark.parametrize("chunks", ["auto", (2, -1, -1, -1)], ids=["one chunk", "two"])
-def test_colours_read_whole_may_be_changed_without_changing_the_file(tmp_path, chunks):
+@pytest.mark.parametrize("chunks", ["auto", (2, -1, -1, -1)], ids=["one chunk", "two chunks"])
+def test_writing_to_eagerly_read_colours_does_not_change_the_file(tmp_path, chunks):
     raw, _ = encode_colours(counting((4, 3, 2), "int16"), "<")
     raw = header_bytes(nx=2, ny=3, nz=4, mode=16) + raw
     path = tmp_path / "colours.mrc"
@@ -324,11 +328,11 @@ def test_colours_read_whole_may_be_changed_without_changing_the_file(tmp_path, c
     assert path.read_bytes() == raw
 
 
-# The extended headers here are zeros: lines of text without text.
-quiet = pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
+# The extended headers here consist of zeros, which are not lines of text.
+ignore_warnings = pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
 
 
-@quiet
+@ignore_warnings
 @pytest.mark.parametrize("io", ["map", "read", "auto"])
 @given(case=cases())
 @examples(150)
@@ -344,7 +348,7 @@ def test_any_index_into_a_local_file_equals_numpy(case, io):
     np.testing.assert_array_equal(found, expected[index])
 
 
-@quiet
+@ignore_warnings
 @given(case=cases())
 @examples(40)
 def test_any_index_and_chunks_on_the_memory_filesystem_equal_numpy(case):
@@ -381,14 +385,14 @@ def bytes_read(source, index):
         (np.s_[...], 4 * 48),
     ],
 )
-def test_packed_rows_cost_only_the_bytes_asked_for(tmp_path, where, index, expected):
+def test_index_into_packed_rows_reads_only_the_bytes_needed(tmp_path, where, index, expected):
     raw = header_bytes(nx=15, ny=6, nz=4, mode=101) + bytes(4 * 6 * 8)
     (tmp_path / "a.mrc").write_bytes(raw)
     url = in_memory(raw) if where == "memory" else tmp_path / "a.mrc"
     io = "auto" if where == "memory" else where
     with dask.config.set({"mrcdist.io": io, "mrcdist.max-gap": 0}):
         found = bytes_read(mrcdist.plan_mrc(url).source, index)
-    if where != "map":  # a map spans its gaps: untouched pages cost nothing
+    if where != "map":  # a map spans gaps, whose pages are never loaded
         assert found == expected
     else:
         assert expected <= found <= 4 * 48

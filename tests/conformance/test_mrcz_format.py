@@ -1,4 +1,4 @@
-"""MRCZ: files of the mrcz package in every codec, and chunks written byte by byte."""
+"""MRCZ: files written by the mrcz package in every codec, and blosc chunks built byte by byte."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MODES = {"i1": 0, "i2": 1, "f4": 2, "c8": 4, "u2": 6, "i4": 7, "u4": 8}
 
 
 def counts(dtype="i2", shape=(5, 20, 24)):
-    """Sparse counts, each section different, with signs where the dtype has them."""
+    """Return sparse counts that differ between sections, with signs if the dtype has them."""
     rng = np.random.default_rng(7)
     counts = rng.poisson(1, shape) + np.arange(shape[0])[:, None, None]
     return (
@@ -43,7 +43,7 @@ def counts(dtype="i2", shape=(5, 20, 24)):
 
 
 def written(tmp_path, data, **options):
-    """The bytes of the file that the mrcz package writes."""
+    """Return the bytes of a file written by the mrcz package."""
     path = tmp_path / "movie.mrcz"
     peer.writeMRC(data, str(path), **options)
     return path.read_bytes()
@@ -62,13 +62,13 @@ def walk(raw, *, sections, section_nbytes, start=1024, step=16):
 
 
 def decoded(raw, *, dtype, shape):
-    """One section as pixels."""
+    """Decode one section to pixels."""
     section_nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
     return np.frombuffer(decode_section(raw, section_nbytes), dtype).reshape(shape)
 
 
-def sections_of(raw, dtype, shape, *, start=1024):
-    """Read a whole file, the way the reader does: walk, then each section alone, last first."""
+def read_sections(raw, dtype, shape, *, start=1024):
+    """Read a whole file as the reader does: locate all sections, then decode each, last first."""
     section_nbytes = int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
     table = walk(raw, sections=shape[0], section_nbytes=section_nbytes, start=start)
     assert table.offsets[-1] == len(raw)
@@ -80,17 +80,17 @@ def sections_of(raw, dtype, shape, *, start=1024):
 
 
 def chunk(payload, *, version=2, stream=1, flags=0x02, typesize=1, **changed):
-    """A chunk of stored bytes, byte by byte; `changed` header fields are lies."""
+    """Return a chunk of stored bytes; `changed` overrides sizes in its header with false ones."""
     sizes = {"nbytes": len(payload), "blocksize": len(payload), "ctbytes": 16 + len(payload)}
     sizes |= changed
     return struct.pack("<4B3i", version, stream, flags, typesize, *sizes.values()) + payload
 
 
-# What the mrcz package writes.
+# Files written by the mrcz package.
 
 
 @pytest.mark.parametrize(("codec", "clevel"), [*itertools.product(CODECS, range(10))])
-def test_every_codec_and_level_reads_back(tmp_path, codec, clevel):
+def test_every_codec_and_level_is_read(tmp_path, codec, clevel):
     data = counts()
     raw = written(tmp_path, data, compressor=codec, clevel=clevel)
     assert divmod(struct.unpack_from("<i", raw, 12)[0], 1000) == (CODECS[codec], 1)
@@ -98,72 +98,72 @@ def test_every_codec_and_level_reads_back(tmp_path, codec, clevel):
     assert header.stream == STREAMS.get(codec, codec)
     assert header.stored == (clevel == 0)
     assert header.nbytes == data[0].nbytes
-    np.testing.assert_array_equal(sections_of(raw, "<i2", data.shape), data)
+    np.testing.assert_array_equal(read_sections(raw, "<i2", data.shape), data)
 
 
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("dtype", MODES)
 @pytest.mark.parametrize("endian", ["le", "be"])
-def test_every_dtype_and_byte_order_reads_back(tmp_path, codec, dtype, endian):
+def test_every_dtype_and_byte_order_is_read(tmp_path, codec, dtype, endian):
     data = counts(dtype)
     order = "<" if endian == "le" else ">"
     raw = written(tmp_path, data, compressor=codec, endian=endian)
     mode = struct.unpack_from(order + "i", raw, 12)[0]
     assert divmod(mode, 1000) == (CODECS[codec], MODES[dtype])
-    # The chunk headers stay little-endian, the pixels follow the main header.
-    np.testing.assert_array_equal(sections_of(raw, order + dtype, data.shape), data)
+    # Chunk headers are always little-endian; pixels have the byte order of the main header.
+    np.testing.assert_array_equal(read_sections(raw, order + dtype, data.shape), data)
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_incompressible_sections_are_stored_and_read_back(tmp_path, codec):
+def test_incompressible_sections_are_stored_uncompressed_and_read(tmp_path, codec):
     data = np.random.default_rng(3).integers(0, 65536, (3, 64, 64)).astype("u2")
     raw = written(tmp_path, data, compressor=codec)
     header = parse_chunk_header(raw[1024:], "chunk")
     assert header.stored
     assert header.ctbytes == data[0].nbytes + 16
-    np.testing.assert_array_equal(sections_of(raw, "<u2", data.shape), data)
+    np.testing.assert_array_equal(read_sections(raw, "<u2", data.shape), data)
 
 
-def test_one_image_is_one_section(tmp_path):
+def test_single_image_is_one_section(tmp_path):
     data = counts()[0]
     raw = written(tmp_path, data, compressor="zstd")
-    np.testing.assert_array_equal(sections_of(raw, "<i2", (1, *data.shape)), data[None])
+    np.testing.assert_array_equal(read_sections(raw, "<i2", (1, *data.shape)), data[None])
 
 
-def test_a_list_of_volumes_is_one_chunk_a_section_and_mz_says_the_volume(tmp_path):
+def test_list_of_volumes_has_one_chunk_per_section_and_the_depth_in_mz(tmp_path):
     volumes = [counts(shape=(3, 8, 9)), counts(shape=(3, 8, 9)) + 1]
     raw = written(tmp_path, volumes, compressor="lz4")
     assert struct.unpack_from("<3i", raw, 0) == (9, 8, 6)
     assert struct.unpack_from("<3i", raw, 28) == (0, 0, 3)
     stacked = np.concatenate(volumes)
-    np.testing.assert_array_equal(sections_of(raw, "<i2", stacked.shape), stacked)
+    np.testing.assert_array_equal(read_sections(raw, "<i2", stacked.shape), stacked)
 
 
-def test_metadata_are_json_between_header_and_sections(tmp_path):
-    data, said = counts(), {"detector": "Celeritas", "gains": [1, 2.5]}
-    raw = written(tmp_path, data, compressor="zstd", meta=said)
+def test_metadata_are_stored_as_json_between_header_and_sections(tmp_path):
+    data, metadata = counts(), {"detector": "Celeritas", "gains": [1, 2.5]}
+    raw = written(tmp_path, data, compressor="zstd", meta=metadata)
     (nsymbt,) = struct.unpack_from("<i", raw, 92)
     assert raw[104:108] == b"json"
-    assert json.loads(raw[1024 : 1024 + nsymbt]) == said
-    np.testing.assert_array_equal(sections_of(raw, "<i2", data.shape, start=1024 + nsymbt), data)
+    assert json.loads(raw[1024 : 1024 + nsymbt]) == metadata
+    np.testing.assert_array_equal(read_sections(raw, "<i2", data.shape, start=1024 + nsymbt), data)
 
 
-def test_typesize_is_the_size_before_a_cast_and_is_not_the_pixels(tmp_path):
+def test_typesize_of_a_cast_array_is_that_before_the_cast(tmp_path):
     data = counts("i2")
     raw = written(tmp_path, data, compressor="zstd", dtype="f4")
     assert parse_chunk_header(raw[1024:], "chunk").typesize == 2
-    np.testing.assert_array_equal(sections_of(raw, "<f4", data.shape), data)
+    np.testing.assert_array_equal(read_sections(raw, "<f4", data.shape), data)
 
 
-def test_the_header_says_the_compressed_bytes_at_144(tmp_path):
+def test_byte_144_of_the_header_has_the_compressed_size(tmp_path):
     raw = written(tmp_path, counts(), compressor="zlib")
     assert struct.unpack_from("<q", raw, 144)[0] == len(raw) - 1024
 
 
-# Chunk headers, byte by byte.
+# Chunk headers.
 
 
-def test_header_layout_is_little_endian():
+def test_chunk_header_is_parsed_as_little_endian():
     raw = bytes([2, 1, 0x96, 4]) + bytes.fromhex("0001 0000 4000 0000 1001 0000")
     header = parse_chunk_header(raw, "chunk")
     assert header == BloscHeader(2, 0x96, 4, nbytes=256, blocksize=64, ctbytes=272)
@@ -188,7 +188,7 @@ def test_header_layout_is_little_endian():
         ({"flags": 0xA0}, "stream format 5"),
     ],
 )
-def test_absurd_headers_are_refused_with_the_bytes_found(changed, problem):
+def test_error_for_an_invalid_chunk_header_shows_its_bytes(changed, problem):
     raw = chunk(bytes(12), **changed)
     with pytest.raises(FormatError, match=problem) as caught:
         parse_chunk_header(raw, "chunk")
@@ -196,25 +196,25 @@ def test_absurd_headers_are_refused_with_the_bytes_found(changed, problem):
     assert parse_chunk_header(chunk(bytes(12)), "chunk").ctbytes == 28
 
 
-def test_an_empty_chunk_is_its_header_alone():
+def test_empty_chunk_consists_of_its_header():
     header = parse_chunk_header(blosc.compress(b"", 1), "chunk")
     assert (header.nbytes, header.ctbytes) == (0, 16)
 
 
 @pytest.mark.parametrize("length", [0, 1, 15])
-def test_a_header_cut_short_is_refused(length):
+def test_incomplete_chunk_header_is_an_error(length):
     with pytest.raises(FormatError, match=f"{length} bytes are too few"):
         parse_chunk_header(chunk(bytes(12))[:length], "chunk")
 
 
-# The walk from header to header.
+# Locating the sections by following chunk headers.
 
 
 def three_sections():
     return bytes(1024) + chunk(b"abcd") + blosc.compress(bytes(4), 1) + chunk(b"efgh")
 
 
-def test_the_table_says_where_each_section_is():
+def test_table_has_the_byte_range_of_each_section():
     raw = three_sections()
     table = walk(raw, sections=3, section_nbytes=4)
     assert (table.sections, table.notes) == (3, ())
@@ -227,14 +227,14 @@ def test_the_table_says_where_each_section_is():
 
 
 @given(step=st.integers(0, 100))
-def test_any_window_gives_the_same_table(step):
+def test_table_is_the_same_for_any_window_size(step):
     raw = three_sections()
     expected = walk(raw, sections=3, section_nbytes=4)
     assert walk(raw, sections=3, section_nbytes=4, step=step) == expected
 
 
 @pytest.mark.parametrize(("window", "sections_of_each"), [(0, [0, 1, 1, 1]), (1000, [0, 3])])
-def test_each_window_is_read_once_and_its_sections_are_counted(window, sections_of_each):
+def test_each_window_is_read_once_and_reports_its_sections_as_progress(window, sections_of_each):
     raw, reads, counts = three_sections(), [], []
 
     def read(first, stop):
@@ -255,12 +255,12 @@ def test_each_window_is_read_once_and_its_sections_are_counted(window, sections_
     assert reads == [(first, min(first + max(window, 16), len(raw))) for first in starts]
 
 
-def test_no_sections_are_an_empty_table():
+def test_file_without_sections_has_an_empty_table():
     assert walk(bytes(1024), sections=0, section_nbytes=4).offsets == (1024,)
 
 
 def frames_in(raw, *, sections, allowed):
-    """Sections that a walk over a file finds, and the notes about the others."""
+    """Return the table of complete sections, the missing frames, and the notes about them."""
     notes = Notes()
     table = walk(raw, sections=sections, section_nbytes=4)
     frames = MissingFrames.in_sections(
@@ -270,7 +270,7 @@ def frames_in(raw, *, sections, allowed):
 
 
 @pytest.mark.parametrize("missing", [1, 4, 5, 19])
-def test_a_file_cut_in_its_last_section_is_an_error_or_the_whole_sections(missing):
+def test_allow_truncated_keeps_the_complete_sections_of_a_truncated_file(missing):
     raw = three_sections()[:-missing]
     with pytest.raises(
         TruncatedFileError, match=rf"3 compressed sections.*{len(raw)} bytes .* contain 2"
@@ -285,34 +285,34 @@ def test_a_file_cut_in_its_last_section_is_an_error_or_the_whole_sections(missin
 @pytest.mark.parametrize(
     ("allowed", "found"), [(False, "contain 0 complete"), (True, "none of the sections")]
 )
-def test_a_file_of_nothing_but_its_header_is_truncated(allowed, found):
-    # What mrcz leaves behind when a section is larger than blosc's 2 GiB.
+def test_file_without_a_complete_section_is_a_truncation_error(allowed, found):
+    # Left behind by mrcz if a section exceeds blosc's limit of 2 GiB.
     with pytest.raises(TruncatedFileError, match=found):
         frames_in(bytes(1024)[:233], sections=1, allowed=allowed)
 
 
 @pytest.mark.parametrize("extra", [bytes(7), bytes(100), chunk(b"ijkl")])
-def test_trailing_bytes_are_noted(extra):
+def test_trailing_bytes_cause_a_note(extra):
     raw = three_sections()
     table = walk(raw + extra, sections=3, section_nbytes=4)
     assert table.offsets == walk(raw, sections=3, section_nbytes=4).offsets
     assert table.notes == (f"{len(extra)} bytes after the last section are ignored",)
 
 
-def test_a_damaged_header_in_the_middle_is_named_by_section_and_byte():
+def test_error_for_a_damaged_chunk_header_states_section_and_byte():
     raw = bytearray(three_sections())
     raw[1044:1060] = bytes(16)
     with pytest.raises(FormatError, match=r"section 1 of 3, at byte 1044: .*version 0"):
         walk(bytes(raw), sections=3, section_nbytes=4)
 
 
-def test_a_chunk_of_another_size_than_a_section_is_refused():
+def test_chunk_whose_size_is_not_that_of_a_section_is_an_error():
     with pytest.raises(FormatError, match="contains 4 bytes, but a section of this file has 8"):
         walk(three_sections(), sections=3, section_nbytes=8)
 
 
 @given(raw=st.binary(max_size=300), sections=st.integers(0, 20), section_nbytes=st.integers(0, 64))
-def test_a_walk_over_any_bytes_ends_in_a_table_or_a_format_error(raw, sections, section_nbytes):
+def test_arbitrary_bytes_give_a_table_or_a_format_error(raw, sections, section_nbytes):
     try:
         table = walk(raw, sections=sections, section_nbytes=section_nbytes, start=10)
     except FormatError:
@@ -324,7 +324,7 @@ def test_a_walk_over_any_bytes_ends_in_a_table_or_a_format_error(raw, sections, 
 # Sections.
 
 
-def test_a_stored_chunk_by_hand_is_its_bytes_in_the_files_order():
+def test_stored_chunk_is_decoded_in_the_byte_order_of_the_file():
     raw = chunk(bytes([0, 1, 0, 2, 1, 0]))
     section = decoded(raw, dtype=">u2", shape=(1, 3))
     assert section.tolist() == [[1, 2, 256]]
@@ -332,8 +332,10 @@ def test_a_stored_chunk_by_hand_is_its_bytes_in_the_files_order():
     assert decoded(raw, dtype="u1", shape=(3, 2)).tolist() == [[0, 1], [0, 2], [1, 0]]
 
 
-def test_a_lying_header_is_refused_before_anything_is_decompressed(monkeypatch):
-    monkeypatch.setattr(mrcz, "_first_installed", lambda *_: pytest.fail("it was decompressed"))
+def test_chunk_header_with_a_false_size_is_refused_before_decompression(monkeypatch):
+    monkeypatch.setattr(
+        mrcz, "_first_installed", lambda *_: pytest.fail("the chunk was decompressed")
+    )
     raw = chunk(bytes(12), flags=0, nbytes=2**31 - 1, blocksize=65536)
     with pytest.raises(
         FormatError, match="contains 2147483647 bytes, but a section of this file has 12"
@@ -341,13 +343,13 @@ def test_a_lying_header_is_refused_before_anything_is_decompressed(monkeypatch):
         decoded(raw, dtype="u1", shape=(3, 4))
 
 
-def test_a_decompressor_that_returns_too_little_is_an_error(monkeypatch):
+def test_too_few_decompressed_bytes_are_an_error(monkeypatch):
     monkeypatch.setattr(blosc, "decompress", lambda *_, **__: bytearray(11))
     with pytest.raises(FormatError, match="contained 11 bytes instead of 12"):
         decoded(chunk(bytes(12)), dtype="u1", shape=(3, 4))
 
 
-def test_running_out_of_memory_is_not_called_damage(monkeypatch):
+def test_memory_error_is_not_reported_as_a_damaged_file(monkeypatch):
     def decompress(*_, **__):
         raise MemoryError
 
@@ -357,13 +359,13 @@ def test_running_out_of_memory_is_not_called_damage(monkeypatch):
 
 
 @pytest.mark.parametrize("change", [lambda raw: raw[:-1], lambda raw: raw + b"\0"])
-def test_a_chunk_must_be_whole_and_alone(change):
+def test_section_must_be_exactly_one_chunk(change):
     raw = chunk(bytes(12))
     with pytest.raises(FormatError, match=r"were read for a compressed section of 28"):
         decoded(change(raw), dtype="u1", shape=(3, 4))
 
 
-def test_a_damaged_stream_is_a_format_error():
+def test_damaged_compressed_data_are_a_format_error():
     raw = blosc.compress(counts()[0].tobytes(), 2, clevel=1, cname="zstd")
     assert not parse_chunk_header(raw, "chunk").stored
     damaged = raw[:40] + bytes([255]) * (len(raw) - 40)
@@ -372,7 +374,7 @@ def test_a_damaged_stream_is_a_format_error():
 
 
 @pytest.mark.skipif("snappy" in blosc.compressor_list(), reason="this blosc has snappy")
-def test_snappy_says_that_the_library_lacks_it():
+def test_error_for_snappy_says_that_the_library_lacks_it():
     raw = bytearray(blosc.compress(bytes(4000), 1, clevel=1, cname="lz4"))
     raw[2] = (raw[2] & 0x1F) | 2 << 5
     with pytest.raises(FormatError, match=r"\(snappy\)") as caught:
@@ -385,7 +387,7 @@ SMALL = blosc.compress(np.arange(48, dtype="u2").tobytes(), 2, clevel=5, cname="
 
 
 @given(st.binary(max_size=40) | st.binary(min_size=11).map(lambda rest: b"\2\1\0\2" + rest))
-def test_arbitrary_bytes_are_a_chunk_header_or_a_format_error(raw):
+def test_arbitrary_bytes_give_a_chunk_header_or_a_format_error(raw):
     try:
         header = parse_chunk_header(raw, "chunk")
     except FormatError:
@@ -404,7 +406,7 @@ def test_arbitrary_bytes_are_a_chunk_header_or_a_format_error(raw):
         ),
     )
 )
-def test_arbitrary_bytes_are_a_section_or_a_format_error(raw):
+def test_arbitrary_bytes_give_a_section_or_a_format_error(raw):
     assume(raw[:1] != b"\x05")  # blosc2, which is optional
     for shape in [(6, 8), (len(raw) // 2,)]:
         try:
@@ -418,12 +420,12 @@ def test_arbitrary_bytes_are_a_section_or_a_format_error(raw):
 # The optional libraries.
 
 
-def test_tasks_not_the_librarys_threads_run_in_parallel():
+def test_blosc_uses_one_thread_per_task_and_releases_the_gil():
     threads, released = blosc.set_nthreads(2), blosc.set_releasegil(False)
     mrcz._library.cache_clear()
     try:
         decoded(chunk(bytes(12)), dtype="u1", shape=(3, 4))
-        # The setters return what was set before.
+        # The setters return the previous value.
         assert (blosc.set_nthreads(2), blosc.set_releasegil(False)) == (1, True)
     finally:
         blosc.set_nthreads(threads)
@@ -431,8 +433,8 @@ def test_tasks_not_the_librarys_threads_run_in_parallel():
 
 
 @pytest.fixture
-def without(monkeypatch):
-    """Hide packages as if they were not installed."""
+def hide_packages(monkeypatch):
+    """Return a function that hides packages as if they were not installed."""
 
     def hide(*names):
         for name in names:
@@ -443,8 +445,8 @@ def without(monkeypatch):
     mrcz._library.cache_clear()
 
 
-def test_a_missing_library_says_what_to_install(without):
-    without("blosc", "blosc2")
+def test_error_for_a_missing_library_says_what_to_install(hide_packages):
+    hide_packages("blosc", "blosc2")
     with pytest.raises(MissingExtraError, match="package blosc,") as caught:
         decoded(chunk(bytes(4)), dtype="u1", shape=(2, 2))
     assert 'pip install ".[mrcz]"' in caught.value.remedy
@@ -453,14 +455,14 @@ def test_a_missing_library_says_what_to_install(without):
     assert (type(copy), str(copy)) == (MissingExtraError, str(caught.value))
 
 
-def test_headers_are_read_without_the_library(without):
-    without("blosc", "blosc2")
+def test_sections_are_located_without_the_library(hide_packages):
+    hide_packages("blosc", "blosc2")
     raw = bytes(1024) + chunk(b"abcd") + chunk(b"efgh")
     assert walk(raw, sections=2, section_nbytes=4).offsets == (1024, 1044, 1064)
 
 
 def blosc2_chunk(payload):
-    """A stored chunk of blosc2: 16 bytes more of header, marked by flags 0 and 2 together."""
+    """Return a stored chunk of blosc2: flags 0 and 2 mark its header as 16 bytes longer."""
     plain = chunk(
         b"",
         version=5,
@@ -472,8 +474,8 @@ def blosc2_chunk(payload):
     return plain + bytes([0, 0, 0, 0, 0, 0, 2, 0]) + bytes(8) + payload
 
 
-def test_a_chunk_of_blosc2_asks_for_blosc2(without):
-    without("blosc2")
+def test_error_for_a_blosc2_chunk_asks_to_install_blosc2(hide_packages):
+    hide_packages("blosc2")
     header = parse_chunk_header(blosc2_chunk(bytes(4)), "chunk")
     assert (header.version, header.nbytes, header.ctbytes) == (5, 4, 36)
     with pytest.raises(MissingExtraError, match="package blosc2,") as caught:
@@ -481,22 +483,22 @@ def test_a_chunk_of_blosc2_asks_for_blosc2(without):
     assert "pip install blosc2" in caught.value.remedy
 
 
-def test_a_chunk_of_blosc2_is_read_by_blosc2():
+def test_blosc2_chunk_is_decoded():
     pytest.importorskip("blosc2")
     section = decoded(blosc2_chunk(b"\0\1\2\3"), dtype="u1", shape=(2, 2))
     assert section.tolist() == [[0, 1], [2, 3]]
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_files_of_blosc2_read_back(tmp_path, codec):
+def test_files_compressed_with_blosc2_are_read(tmp_path, codec):
     pytest.importorskip("blosc2")
     for data in (counts(), np.zeros((2, 20, 24), "i2")):
         raw = written(tmp_path, data, compressor=codec, backend="blosc2")
         assert parse_chunk_header(raw[1024:], "chunk").version == 5
-        np.testing.assert_array_equal(sections_of(raw, "<i2", data.shape), data)
+        np.testing.assert_array_equal(read_sections(raw, "<i2", data.shape), data)
 
 
-def test_blosc2_alone_reads_both_kinds(without):
+def test_blosc2_also_decodes_chunks_of_blosc(hide_packages):
     pytest.importorskip("blosc2")
-    without("blosc")
+    hide_packages("blosc")
     assert decoded(chunk(b"\0\1\2\3"), dtype="u1", shape=(4,)).tolist() == [0, 1, 2, 3]

@@ -1,4 +1,7 @@
-"""Files of the mrcz package, and so HyperSpy's: calibration, voltage and JSON. Byte by byte."""
+"""Calibration, voltage and JSON of files by the mrcz package, which HyperSpy uses too.
+
+Most files are built byte by byte.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +32,15 @@ def mrcz_bytes(
     codec=0,
     byteorder="<",
     document=None,
-    words=(0.0, 0.0, 1.0),
+    instrument=(0.0, 0.0, 1.0),
     slices=0,
     text=None,
     **fields,
 ):
-    """What mrcz writes: MX and MY are 0, MZ the slices of a frame, the cell is sizes × pixels."""
+    """Build a file as mrcz does: MX = MY = 0, MZ is the slices per frame, cell is sizes × pixels.
+
+    `instrument` is voltage, C3 and gain.
+    """
     nz, ny, nx = numbers.shape
     extended = text if text is not None else b""
     if document is not None:
@@ -53,7 +59,7 @@ def mrcz_bytes(
             **fields,
         )
     )
-    struct.pack_into(byteorder + "3f", raw, 132, *words)
+    struct.pack_into(byteorder + "3f", raw, 132, *instrument)
     stored = numbers.astype(byteorder + "i2")
     if codec:
         sections = (blosc.compress(section.tobytes(), 2, cname="zstd") for section in stored)
@@ -82,29 +88,33 @@ UNCALIBRATED = [("z", 1.0, None), ("y", 1.0, None), ("x", 1.0, None)]
 @pytest.mark.parametrize("codec", [0, 6])
 @pytest.mark.parametrize("byteorder", "<>")
 @pytest.mark.parametrize("slices", [0, 1, 3])
-def test_pixel_size_is_the_cells_edge_by_the_pixels(tmp_path, codec, byteorder, slices):
+def test_pixel_size_is_the_edge_of_the_cell_divided_by_the_pixels(
+    tmp_path, codec, byteorder, slices
+):
     ds = load(tmp_path, mrcz_bytes(codec=codec, byteorder=byteorder, slices=slices))
     assert calibration(ds) == CALIBRATED
     std = ds["original_metadata"]["std_header"]
-    assert (std["MX"], std["MY"], std["MZ"]) == (0, 0, slices)  # as the file has them
+    assert (std["MX"], std["MY"], std["MZ"]) == (0, 0, slices)  # as stored
 
 
 @pytest.mark.parametrize(
     ("codec", "fields", "expected"),
     [
-        (6, {"labels": ()}, CALIBRATED),  # MODE alone says what it is
-        (0, {"labels": (), "document": {}}, CALIBRATED),  # and so does EXTTYP
-        (0, {"labels": (b"other", LABEL)}, UNCALIBRATED),  # the label is not the file's own
+        (6, {"labels": ()}, CALIBRATED),  # MODE alone identifies mrcz
+        (0, {"labels": (), "document": {}}, CALIBRATED),  # so does EXTTYP
+        (0, {"labels": (b"other", LABEL)}, UNCALIBRATED),  # the label was copied from another file
         (0, {"labels": ()}, UNCALIBRATED),  # any program may leave MX at 0
         (0, {"cell": (-20.0, -30.0, 0.0)}, UNCALIBRATED),
         (0, {"cell": (0.0, 0.0, 0.0)}, UNCALIBRATED),
     ],
 )
-def test_pixel_size_of_other_files_is_not_guessed(tmp_path, codec, fields, expected):
+def test_pixel_size_is_read_only_if_the_file_is_identified_as_by_mrcz(
+    tmp_path, codec, fields, expected
+):
     assert calibration(load(tmp_path, mrcz_bytes(codec=codec, **fields))) == expected
 
 
-def test_stack_of_volumes_keeps_their_number_of_sections(tmp_path):
+def test_stack_of_volumes_has_an_axis_of_volumes(tmp_path):
     numbers = counting((4, 6, 8), "int16")
     path = tmp_path / "volumes.mrcz"
     path.write_bytes(mrcz_bytes(numbers, codec=6, slices=2, ispg=401))
@@ -112,8 +122,8 @@ def test_stack_of_volumes_keeps_their_number_of_sections(tmp_path):
     np.testing.assert_array_equal(data["data"], numbers.reshape(2, 2, 6, 8))
 
 
-def test_depth_of_a_volume_is_no_sampling_of_rows_and_columns(tmp_path):
-    """MZ, which says how many sections a volume has, is no number of columns along Z."""
+def test_depth_of_a_volume_does_not_change_the_sampling_of_rows_and_columns(tmp_path):
+    """If columns are along Z, MZ is still the number of sections, not of columns."""
     raw = bytearray(mrcz_bytes(counting((4, 6, 8), "int16"), slices=2, ispg=401))
     struct.pack_into("<3i", raw, 64, 3, 1, 2)
     struct.pack_into("<3f", raw, 40, 30.0, 40.0, 160.0)
@@ -123,17 +133,17 @@ def test_depth_of_a_volume_is_no_sampling_of_rows_and_columns(tmp_path):
     assert calibration(ds)[2:] == [("x", 0.5, "nm"), ("z", 2.0, "nm")]
 
 
-def test_older_versions_that_wrote_the_sampling_are_read_by_it(tmp_path):
+def test_pixel_size_follows_the_sampling_that_older_versions_wrote(tmp_path):
     raw = bytearray(mrcz_bytes(labels=(b"MRCZ0.4.1",)))
     struct.pack_into("<3i", raw, 28, 16, 12, 6)
-    expected = [("z", 1.0, None), ("y", 0.25, "nm"), ("x", 0.125, "nm")]  # MZ is not NZ: images
+    expected = [("z", 1.0, None), ("y", 0.25, "nm"), ("x", 0.125, "nm")]  # images: MZ ≠ NZ
     assert calibration(load(tmp_path, bytes(raw))) == expected
 
 
 @pytest.mark.parametrize("codec", [0, 6])
 @pytest.mark.parametrize("byteorder", "<>")
-def test_voltage_and_gain_are_metadata(tmp_path, codec, byteorder):
-    ds = load(tmp_path, mrcz_bytes(codec=codec, byteorder=byteorder, words=(200.0, 2.5, 4.0)))
+def test_voltage_and_gain_are_read_into_the_metadata(tmp_path, codec, byteorder):
+    ds = load(tmp_path, mrcz_bytes(codec=codec, byteorder=byteorder, instrument=(200.0, 2.5, 4.0)))
     metadata = ds["metadata"]
     assert metadata["Acquisition_instrument"]["TEM"] == {"beam_energy": 200.0}
     model = metadata["Signal"]["Noise_properties"]["Variance_linear_model"]
@@ -142,16 +152,16 @@ def test_voltage_and_gain_are_metadata(tmp_path, codec, byteorder):
 
 
 @pytest.mark.parametrize(
-    "words", [(0.0, 0.0, 0.0), (-1.0, 0.0, -1.0), (float("nan"), float("inf"), float("nan"))]
+    "instrument", [(0.0, 0.0, 0.0), (-1.0, 0.0, -1.0), (float("nan"), float("inf"), float("nan"))]
 )
-def test_words_that_were_never_set_are_left_out(tmp_path, words):
-    metadata = load(tmp_path, mrcz_bytes(words=words))["metadata"]
+def test_voltage_and_gain_that_were_never_set_are_left_out(tmp_path, instrument):
+    metadata = load(tmp_path, mrcz_bytes(instrument=instrument))["metadata"]
     assert "Acquisition_instrument" not in metadata
     assert metadata["Signal"] == {"signal_type": ""}
 
 
-def test_words_of_other_files_mean_something_else(tmp_path):
-    ds = load(tmp_path, mrcz_bytes(labels=(), words=(200.0, 2.5, 4.0)))
+def test_voltage_and_gain_are_not_read_from_files_of_other_programs(tmp_path):
+    ds = load(tmp_path, mrcz_bytes(labels=(), instrument=(200.0, 2.5, 4.0)))
     assert "Acquisition_instrument" not in ds["metadata"]
     assert "mrcz_header" not in ds["original_metadata"]
 
@@ -172,10 +182,11 @@ DOCUMENT = {
 
 @pytest.mark.parametrize("codec", [0, 6])
 @pytest.mark.parametrize("byteorder", "<>")
-def test_json_is_hyperspys_metadata(tmp_path, codec, byteorder):
-    words = (300.1, 0.0, 1.0)
+def test_json_is_merged_into_the_metadata(tmp_path, codec, byteorder):
+    instrument = (300.1, 0.0, 1.0)
     ds = load(
-        tmp_path, mrcz_bytes(codec=codec, byteorder=byteorder, document=DOCUMENT, words=words)
+        tmp_path,
+        mrcz_bytes(codec=codec, byteorder=byteorder, document=DOCUMENT, instrument=instrument),
     )
     metadata = ds["metadata"]
     assert metadata["General"] == {
@@ -184,7 +195,7 @@ def test_json_is_hyperspys_metadata(tmp_path, codec, byteorder):
         "authors": "someone",
     }
     assert metadata["Signal"]["signal_type"] == "electron_diffraction"
-    # 300.1 of the JSON, not 300.1000061 of the header's float32.
+    # 300.1 from the JSON, not 300.1000061 from the float32 in the header.
     assert metadata["Acquisition_instrument"]["TEM"] == {
         "beam_energy": 300.1,
         "microscope": "Titan",
@@ -196,14 +207,14 @@ def test_json_is_hyperspys_metadata(tmp_path, codec, byteorder):
 
 
 @pytest.mark.parametrize("document", [{}, {"General": "text", "Signal": 3}, {"a": {"b": 1}}])
-def test_json_without_hyperspys_branches_is_kept_apart(tmp_path, document):
+def test_json_without_the_branches_of_hyperspy_is_only_in_original_metadata(tmp_path, document):
     ds = load(tmp_path, mrcz_bytes(document=document))
     assert ds["metadata"]["General"] == {"title": "a", "original_filename": "a.mrcz"}
     assert ds["metadata"]["Signal"]["signal_type"] == ""
     assert ds["original_metadata"]["extended_header"]["json"] == document
 
 
-def test_json_branches_with_wrong_types_do_not_replace_texts(tmp_path):
+def test_json_entries_of_wrong_type_do_not_replace_metadata(tmp_path):
     document = {"General": {"title": 5, "notes": "n"}, "Signal": {"signal_type": None}}
     metadata = load(tmp_path, mrcz_bytes(document=document))["metadata"]
     assert metadata["General"]["title"] == "a"
@@ -211,7 +222,7 @@ def test_json_branches_with_wrong_types_do_not_replace_texts(tmp_path):
     assert metadata["Signal"]["signal_type"] == ""
 
 
-def test_numbers_that_json_does_not_have_are_none(tmp_path):
+def test_numbers_in_json_that_are_not_finite_become_none(tmp_path):
     text = b'{"a": NaN, "b": [Infinity, -Infinity, 1e999], "c": 1e3}  \0\0'
     found = load(tmp_path, mrcz_bytes(text=text))["original_metadata"]["extended_header"]
     assert found["json"] == {"a": None, "b": [None, None, None], "c": 1000.0}
@@ -230,14 +241,14 @@ def test_numbers_that_json_does_not_have_are_none(tmp_path):
         b'{"a": ' + b"9" * 5000 + b"}",
     ],
 )
-def test_json_that_cannot_be_read_is_a_warning(tmp_path, text):
+def test_invalid_json_causes_a_warning(tmp_path, text):
     with pytest.warns(MrcdistWarning, match="json\\) is not decoded"):
         ds = load(tmp_path, mrcz_bytes(text=text))
     assert ds["metadata"]["General"]["title"] == "a"
     assert calibration(ds) == CALIBRATED
 
 
-def test_big_documents_are_not_read(tmp_path):
+def test_json_larger_than_16_mib_is_not_read(tmp_path):
     path = tmp_path / "a.mrcz"
     size = 17 * 2**20
     raw = mrcz_bytes(text=b"{}")
@@ -255,7 +266,7 @@ def test_big_documents_are_not_read(tmp_path):
 @pytest.mark.parametrize(
     ("units", "factor"), [("nm", 1.0), ("\\AA", 0.1), ("\\mum", 1000.0), ("pm", 1e-3)]
 )
-def test_the_package_itself_agrees(tmp_path, compressor, units, factor):
+def test_calibration_and_metadata_agree_with_the_mrcz_package(tmp_path, compressor, units, factor):
     path = tmp_path / "a.mrcz"
     mrcz.writeMRC(
         NUMBERS,
@@ -274,7 +285,7 @@ def test_the_package_itself_agrees(tmp_path, compressor, units, factor):
     assert ds["original_metadata"]["extended_header"]["json"] == {"key": "value"}
 
 
-def test_validation_says_where_the_pixel_size_is(tmp_path):
+def test_validation_says_that_the_pixel_size_is_stored_as_by_mrcz(tmp_path):
     path = tmp_path / "a.mrc"
     path.write_bytes(mrcz_bytes())
     [found] = [finding for finding in validate(path).findings if finding.check == "sampling"]
@@ -282,9 +293,9 @@ def test_validation_says_where_the_pixel_size_is(tmp_path):
     assert "mrcz package" in found.found
 
 
-def test_info_shows_voltage_and_pixel_size(tmp_path):
+def test_command_info_shows_voltage_and_pixel_size(tmp_path):
     path = tmp_path / "a.mrcz"
-    path.write_bytes(mrcz_bytes(words=(200.0, 0.0, 1.0)))
+    path.write_bytes(mrcz_bytes(instrument=(200.0, 0.0, 1.0)))
     result = CliRunner().invoke(main, ["info", "--json", str(path)])
     report = json.loads(result.output)
     assert report["metadata"]["Acquisition_instrument"]["TEM"]["beam_energy"] == 200.0

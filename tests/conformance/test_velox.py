@@ -1,4 +1,7 @@
-"""Velox 4D-STEM: a plain stack with FEI2 records, whose scan counts only where it fits."""
+"""Velox 4D-STEM: a plain stack whose FEI2 records describe the scan.
+
+The scan is used only if its points match the number of sections.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from mrcdist import MrcdistWarning, read_mrc
 from tests.support.acquisitions import axis_names, url_of
 from tests.support.mrc_files import counting, mrc_bytes
 
-# Of an FEI2 record after the EPU manual: offset, struct format, offset of the mask, its bit.
+# Fields of an FEI2 record in the EPU manual: offset, struct format, offset of the mask, its bit.
 FIELDS = {
     "volts": (84, "d", 8, 5),
     "alpha": (100, "d", 8, 7),
@@ -64,7 +67,7 @@ def calibration(dataset):
 
 class TestShape:
     @pytest.mark.parametrize("chunks", ["auto", (2, 3, 2, -1)])
-    def test_a_scan_that_fits_the_sections_gives_the_shape(self, tmp_path, keep, chunks):
+    def test_scan_that_matches_the_sections_sets_the_shape(self, tmp_path, keep, chunks):
         dataset = read(tmp_path, keep, chunks=chunks)
         assert axis_names(dataset) == ["y", "x", "ky", "kx"]
         np.testing.assert_array_equal(dataset["data"].compute(), FRAMES.reshape(3, 4, 5, 7))
@@ -73,11 +76,11 @@ class TestShape:
         ("frames", "records"),
         [
             (FRAMES[:11], [record(**SCAN)] * 11),
-            (FRAMES, [record(**SCAN, scan_mode=2)] * 12),  # serpentine: the order is not settled
+            (FRAMES, [record(**SCAN, scan_mode=2)] * 12),  # serpentine: its order is not documented
         ],
         ids=["another number of frames", "serpentine"],
     )
-    def test_a_scan_that_does_not_fit_the_sections_is_left_3d_and_logged(
+    def test_stack_stays_3d_with_a_log_message_if_the_scan_does_not_match(
         self, tmp_path, keep, frames, records, caplog
     ):
         with caplog.at_level(logging.INFO, logger="mrcdist"):
@@ -85,35 +88,37 @@ class TestShape:
         assert dataset["data"].shape == frames.shape
         axis_names(dataset)
         np.testing.assert_array_equal(dataset["data"].compute(), frames)
-        [said] = [message for message in caplog.messages if "scan" in message]
-        assert "navigation_shape" in said
+        [logged] = [message for message in caplog.messages if "scan" in message]
+        assert "navigation_shape" in logged
 
-    def test_navigation_shape_wins_and_is_not_talked_about(self, tmp_path, keep, caplog):
+    def test_navigation_shape_overrides_the_scan_without_a_log_message(
+        self, tmp_path, keep, caplog
+    ):
         with caplog.at_level(logging.INFO, logger="mrcdist"):
             dataset = read(tmp_path, keep, navigation_shape=(6, 2))
         np.testing.assert_array_equal(dataset["data"].compute(), FRAMES.reshape(2, 6, 5, 7))
         assert axis_names(dataset)[2:] == ["ky", "kx"]
         assert not caplog.messages
 
-    def test_an_aborted_scan_is_a_partial_one(self, tmp_path, keep):
+    def test_missing_frames_of_a_truncated_scan_read_as_0(self, tmp_path, keep):
         movie = tmp_path / "velox.mrc"
         raw = mrc_bytes(FRAMES, extended=record(**SCAN) * 12, exttyp=b"FEI2")
         movie.write_bytes(raw[: -3 * FRAMES[0].nbytes])
-        with pytest.warns(MrcdistWarning) as said:
+        with pytest.warns(MrcdistWarning) as caught:
             [dataset] = read_mrc(url_of(movie, keep), allow_truncated=True)
-        assert any("3 of 12 frames are missing" in str(warning.message) for warning in said)
+        assert any("3 of 12 frames are missing" in str(warning.message) for warning in caught)
         assert axis_names(dataset) == ["y", "x", "ky", "kx"]
         expected = FRAMES.copy()
         expected[9:] = 0
         np.testing.assert_array_equal(dataset["data"].compute(), expected.reshape(3, 4, 5, 7))
 
-    def test_records_without_a_scan_leave_the_stack_3d(self, tmp_path, keep):
+    def test_stack_stays_3d_if_the_records_have_no_scan(self, tmp_path, keep):
         dataset = read(tmp_path, keep, records=[record(volts=200e3)] * 12)
         assert dataset["data"].shape == FRAMES.shape
 
 
 class TestCalibration:
-    def test_step_of_a_scan_is_its_field_of_view_by_its_points(self, tmp_path, keep):
+    def test_scan_step_is_the_field_of_view_divided_by_the_points(self, tmp_path, keep):
         assert calibration(read(tmp_path, keep)) == [
             ("y", pytest.approx(2.0), "nm"),
             ("x", pytest.approx(1.5), "nm"),
@@ -121,20 +126,20 @@ class TestCalibration:
             ("kx", 1.0, None),
         ]
 
-    def test_navigation_shape_keeps_the_calibration_where_it_is_the_scans(self, tmp_path, keep):
+    def test_navigation_shape_equal_to_the_scan_keeps_the_calibration(self, tmp_path, keep):
         own = read(tmp_path, keep)["axes"]
         assert read(tmp_path, keep, navigation_shape=(4, 3))["axes"] == own
         other = calibration(read(tmp_path, keep, navigation_shape=(6, 2)))
         assert other[:2] == [("scan_y", 1.0, None), ("scan_x", 1.0, None)]
 
-    def test_the_step_of_a_scan_is_no_pixel_of_the_camera(self, tmp_path, keep):
-        """Velox states the step as pixel size; the scan not fitting does not make it right."""
+    def test_scan_step_is_not_used_as_pixel_size_of_the_camera(self, tmp_path, keep):
+        """Velox states the step as pixel size, which is wrong for patterns even without a scan."""
         step = {"pixel_y": 2e-9, "pixel_x": 1.5e-9}
         for fov in (SCAN, {key: SCAN[key] for key in ("top", "bottom", "left", "right")}):
             dataset = read(tmp_path, keep, FRAMES[:11], [record(**fov, **step)] * 11)
             assert [axis["units"] for axis in dataset["axes"]] == [None, None, None]
 
-    def test_the_step_of_a_scan_is_the_pixel_of_scanned_images(self, tmp_path, keep):
+    def test_scan_step_is_the_pixel_size_of_scanned_images(self, tmp_path, keep):
         frames = counting((5, 3, 4), "uint16")
         step = {"pixel_y": 2e-9, "pixel_x": 1.5e-9}
         dataset = read(tmp_path, keep, frames, [record(**SCAN, **step)] * 5)
@@ -143,14 +148,14 @@ class TestCalibration:
             ("x", pytest.approx(1.5), "nm"),
         ]
 
-    def test_pixel_size_of_images_in_nm(self, tmp_path, keep):
+    def test_pixel_size_of_images_without_a_scan_is_in_nm(self, tmp_path, keep):
         records = [record(pixel_y=3e-9, pixel_x=2e-9)] * 12
         assert calibration(read(tmp_path, keep, records=records))[1:] == [
             ("y", pytest.approx(3.0), "nm"),
             ("x", pytest.approx(2.0), "nm"),
         ]
 
-    def test_metadata_of_the_microscope(self, tmp_path, keep):
+    def test_microscope_settings_are_read_into_the_metadata(self, tmp_path, keep):
         stored = {
             "volts": 300e3,
             "camera_length": 0.115,
@@ -175,7 +180,7 @@ class TestCalibration:
             }
         )
 
-    def test_image_of_a_real_microscope(self, real_data):
+    def test_image_of_a_real_microscope_is_read_and_calibrated(self, real_data):
         [dataset] = read_mrc(real_data / "HAADFscan.mrc")
         assert axis_names(dataset) == ["y", "x"]
         raw = (real_data / "HAADFscan.mrc").read_bytes()
