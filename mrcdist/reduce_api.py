@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -137,7 +137,9 @@ def reduce_frames(
     folder = None if resume is None else Path(resume).expanduser().absolute()
     source, axes, chunks = _plan(data, options, folder)
     dataset = select_data(source, axes, chunks, region=region, frames=frames)
-    client = client or _current_client()
+    if client is None:
+        with suppress(ValueError):  # no current client
+            client = get_client()
     if client is None:
         threads = int(dask.config.get("num_workers", None) or CPU_COUNT)
         compute: Compute = partial(compute_in_threads, threads=threads)
@@ -237,10 +239,3 @@ def _plan(
             begun_chunks(folder) if folder else None,
         )
     return plan.source, plan.axes, plan.chunks
-
-
-def _current_client() -> Client | None:
-    try:
-        return get_client()
-    except ValueError:
-        return None

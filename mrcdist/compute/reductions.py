@@ -176,6 +176,7 @@ class FrameSum(Reduction):
 
     max_joined: ClassVar = 4  # the sum of large frames can take 128 MiB
     per_frame: ClassVar = False
+    _combine: ClassVar[np.ufunc] = np.add
 
     def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
         """Return zeros."""
@@ -192,10 +193,10 @@ class FrameSum(Reduction):
         return result
 
     def join(self, parts: Sequence[Array]) -> Array:
-        """Add in the given order, so that the result is reproducible."""
+        """Combine in the given order, so that the result is reproducible."""
         total = np.array(parts[0])
         for part in parts[1:]:
-            total += part
+            self._combine(total, part, out=total)
         return total
 
 
@@ -222,6 +223,8 @@ class FrameSquares(FrameSum):
 class FrameMaximum(FrameSum):
     """Maximum of each pixel, in the dtype of the pixels; NaN if one of the values is NaN."""
 
+    _combine = np.maximum
+
     def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
         """Return the smallest value of the dtype."""
         smallest = -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
@@ -233,11 +236,6 @@ class FrameMaximum(FrameSum):
         largest = pixels[0] if len(pixels) == 1 else pixels.max(axis=0)
         tile.module.maximum(part, largest, out=part)
         return result
-
-    def join(self, parts: Sequence[Array]) -> Array:
-        """Return the maximum of each pixel."""
-        largest: Array = np.maximum.reduce(parts)
-        return largest
 
 
 def _part(result: Array, tile: Tile) -> Array:

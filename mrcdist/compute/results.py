@@ -37,23 +37,18 @@ class Dataset:
 
     def __post_init__(self) -> None:
         layout = self.layout
-        fault = (
-            "they have no navigation axis: the file contains a single image"
-            if not layout.navigation_shape
-            else "they contain no frames"
-            if 0 in layout.shape
-            else "their pixels are colours"
-            if layout.pixels.components
-            else "their pixels are complex numbers"
-            if layout.dtype.kind == "c"
-            else ""
-        )
-        if fault:
+        faults = {
+            "they are a single image, without navigation axes": not layout.navigation_shape,
+            "they contain no frames": 0 in layout.shape,
+            "their pixels are colours": layout.pixels.components,
+            "their pixels are complex numbers": layout.dtype.kind == "c",
+        }
+        if any(faults.values()):
             raise ArgumentError(
                 f"data of shape {layout.shape} and dtype {layout.dtype} cannot be reduced",
                 code="data-not-reducible",
                 argument="data",
-                cause=fault,
+                cause=next(fault for fault, applies in faults.items() if applies),
                 remedy="use mrcdist.read_mrc and dask.array for other computations",
             )
         if any(len(axis) > 1 for axis in self.chunks[self.n_navigation :]):
