@@ -60,11 +60,13 @@ def rename_file(complete: Path, path: Path, *, overwrite: bool) -> None:
         if not path.samefile(complete):  # the same if an earlier attempt got this far
             raise
     except OSError:  # a filesystem without hard links
-        if os.path.lexists(path):
-            raise FileExistsError(path) from None
-        complete.rename(path)
-        return
-    complete.unlink()
+        path.open("xb").close()  # reserves the name, or raises FileExistsError
+        try:
+            complete.replace(path)
+        except BaseException:
+            path.unlink()
+            raise
+    complete.unlink(missing_ok=True)
 
 
 def replace_path(complete: Path, path: Path, aside: Path) -> None:

@@ -1,4 +1,4 @@
-"""What batch jobs write, and over what: one job at a time, its own parts, and never its input."""
+"""Outputs of batch jobs: written by one job at a time, from its own parts, never over an input."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def other(tmp_path: Path) -> Path:
 
 @contextmanager
 def interrupted_after(parts: int, output: Path) -> Iterator[None]:
-    """Let Ctrl-C end a job that has finished so many parts."""
+    """Interrupt a job as with Ctrl-C once it has finished this many parts."""
     save = PartialStore.save
 
     def interrupting(self: PartialStore, number: int, values: np.ndarray) -> None:
@@ -61,7 +61,7 @@ def interrupted_after(parts: int, output: Path) -> Iterator[None]:
 class TestTwoJobs:
     @pytest.fixture
     def running(self, cluster: Client, tmp_path: Path) -> Iterator[Callable[[], None]]:
-        """A job with two outputs in the middle of its work; calling it lets the job end."""
+        """A running job with two outputs; call the fixture to let the job finish."""
         with (
             file_server(MOVIE) as url,
             gate(("127.0.0.1", int(urlsplit(url).port or 0))) as door,
@@ -83,7 +83,7 @@ class TestTwoJobs:
 
             yield end
 
-    def test_second_one_is_refused_whichever_output_they_share(
+    def test_second_job_with_any_common_output_is_refused(
         self, running: Callable[[], None], cluster: Client, other: Path, tmp_path: Path
     ) -> None:
         for outputs in (["mean.npy"], ["mean.mrc"], ["else.npy", "mean.mrc"]):
@@ -99,8 +99,8 @@ class TestTwoJobs:
         assert sorted(path.name for path in tmp_path.glob("*mean*")) == ["mean.mrc", "mean.npy"]
 
 
-class TestVersionThatCannotTell:
-    """Another file of the same size takes the place of the first, and looks the same."""
+class TestUndetectableChanges:
+    """The input is replaced by another file with the same size and version."""
 
     @pytest.mark.parametrize(
         ("etag", "modified"),
@@ -112,7 +112,7 @@ class TestVersionThatCannotTell:
         ],
         ids=["nothing", "date", "weak ETag", "ETag of nginx"],
     )
-    def test_job_starts_anew_instead_of_mixing(
+    def test_job_starts_over_instead_of_mixing_parts(
         self, cluster: Client, tmp_path: Path, etag: str | None, modified: str | None
     ) -> None:
         content, out = bytearray(MOVIE), tmp_path / "mean.npy"
@@ -124,7 +124,7 @@ class TestVersionThatCannotTell:
             assert "--resume" not in told.splitlines()[-1]
             assert not out.with_name("mean.npy.partial").exists()
 
-            # As if it had been killed.
+            # As if the job had been killed.
             with interrupted_after(3, out), pytest.MonkeyPatch.context() as patched:
                 patched.setattr(PartialStore, "remove", lambda _: None)
                 mrcdist_fails(*job, status=130)
@@ -135,7 +135,7 @@ class TestVersionThatCannotTell:
         np.testing.assert_array_equal(np.load(out), OTHER_MEAN)
         assert [path.name for path in tmp_path.iterdir()] == ["mean.npy"]
 
-    def test_job_goes_on_where_the_etag_tells(self, cluster: Client, tmp_path: Path) -> None:
+    def test_job_is_resumed_if_the_etag_is_the_same(self, cluster: Client, tmp_path: Path) -> None:
         out = tmp_path / "mean.npy"
         with file_server(MOVIE) as url:
             job = ["mean", url, *SHAPE, "--out", out, "--scheduler", address(cluster)]
@@ -148,7 +148,7 @@ class TestVersionThatCannotTell:
 class TestInput:
     @pytest.mark.parametrize("form", ["{}", "file://{}", "simplecache::file://{}"])
     @pytest.mark.parametrize("link", [None, Path.symlink_to, Path.hardlink_to])
-    def test_input_stays_whatever_is_asked_for(
+    def test_input_is_never_replaced(
         self, movie: Path, monkeypatch: pytest.MonkeyPatch, form: str, link: object
     ) -> None:
         out = movie.with_name("out.mrc") if link else movie
@@ -165,7 +165,7 @@ class TestInput:
         assert movie.read_bytes() == before
         assert movie.stat().st_ino == version.st_ino
 
-    def test_input_of_a_server_that_serves_this_folder_stays(self, movie: Path) -> None:
+    def test_input_served_from_its_own_folder_is_never_replaced(self, movie: Path) -> None:
         before = movie.read_bytes()
         with folder_server(movie.parent) as url:
             told = mrcdist_fails(
@@ -175,7 +175,7 @@ class TestInput:
         assert "is an input" in told
         assert movie.read_bytes() == before
 
-    def test_mask_is_no_output(self, movie: Path) -> None:
+    def test_mask_is_never_replaced(self, movie: Path) -> None:
         mask = movie.with_name("mask.npy")
         np.save(mask, np.ones(FRAME))
         before = mask.read_bytes()
@@ -186,18 +186,18 @@ class TestInput:
         assert "is an input" in told
         assert mask.read_bytes() == before
 
-    def test_folder_of_the_input_is_no_output(self, cluster: Client, tmp_path: Path) -> None:
+    def test_folder_of_the_input_is_never_replaced(self, cluster: Client, tmp_path: Path) -> None:
         folder = tmp_path / "run.zarr"
         folder.mkdir()
         movie = write_mrc(folder / "movie.mrc", DATA.reshape(-1, *FRAME))
         told = mrcdist_fails("mean", movie, *SHAPE, "--out", folder, "--overwrite")
-        assert "is in this folder, and is read" in told
+        assert "is in this folder" in told
         assert movie.exists()
 
 
-class TestPlaceOfTheOutput:
+class TestOutputPath:
     @pytest.mark.parametrize("folder", ["empty", "of another job"])
-    def test_existing_file_is_not_replaced_for_a_folder_of_parts_beside_it(
+    def test_existing_file_is_not_replaced_because_of_a_folder_of_parts_next_to_it(
         self, movie: Path, folder: str
     ) -> None:
         out, parts = movie.with_name("mean.npy"), movie.with_name("mean.npy.partial")
@@ -215,12 +215,12 @@ class TestPlaceOfTheOutput:
         "place",
         ["mean.npy/", "mean.npy.partial", "mean.npy.partial -> foreign", "mean.npy.partial/mine"],
     )
-    def test_something_in_the_way_is_named_before_anything_is_computed(
+    def test_anything_in_the_way_is_reported_before_anything_is_computed(
         self, movie: Path, place: str
     ) -> None:
         out, foreign = movie.with_name("mean.npy"), movie.with_name("foreign")
         foreign.mkdir()
-        (foreign / "part-00000.npy").write_text("mine")
+        (foreign / "part-00000.npz").write_text("mine")
         name, _, target = place.partition(" -> ")
         if target:
             movie.with_name(name).symlink_to(foreign)
@@ -238,7 +238,9 @@ class TestPlaceOfTheOutput:
             assert "remedy: delete or rename it" in told
         assert sorted(movie.parent.rglob("*")) == before
 
-    def test_link_leads_to_the_result(self, cluster: Client, movie: Path, tmp_path: Path) -> None:
+    def test_result_replaces_the_target_of_a_link(
+        self, cluster: Client, movie: Path, tmp_path: Path
+    ) -> None:
         link, target = tmp_path / "mean.npy", tmp_path / "elsewhere" / "real.npy"
         target.parent.mkdir()
         link.symlink_to(target)
@@ -248,7 +250,7 @@ class TestPlaceOfTheOutput:
         np.testing.assert_array_equal(np.load(target), MEAN)
         assert "exists" in mrcdist_fails(*job)
 
-    def test_output_named_twice_is_written_once(
+    def test_output_given_twice_is_written_once(
         self, cluster: Client, movie: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(movie.parent)

@@ -1,4 +1,4 @@
-"""botocore's own client does as s3fs's would: endpoint, options, credentials."""
+"""The botocore client uses the endpoint, options and credentials of s3fs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ENDPOINT = "http://127.0.0.1:1"
 
 @dataclass
 class Puts:
-    """A server that takes every object, and what it was sent."""
+    """A server that accepts every object, with a record of what it received."""
 
     endpoint: str = ""
     bodies: list[bytes] = field(default_factory=list)
@@ -91,7 +91,7 @@ def filesystem(**options: Any) -> S3FileSystem:
 
 
 def signed_by(client: Any) -> str:
-    """The key that a request names."""
+    """Return the access key of a signed request."""
     url = client.generate_presigned_url("upload_part", {
         "Bucket": "b", "Key": "a.mrc", "UploadId": "1", "PartNumber": 1
     })  # fmt: skip
@@ -105,7 +105,7 @@ def signed_by(client: Any) -> str:
     [{"endpoint_url": ENDPOINT}, {"client_kwargs": {"endpoint_url": ENDPOINT}}],
     ids=["option", "client"],
 )
-def test_endpoint_region_and_options_are_those_that_were_given(where: dict[str, Any]) -> None:
+def test_endpoint_region_and_options_are_those_of_s3fs(where: dict[str, Any]) -> None:
     client_kwargs = {"region_name": "eu-central-1", **where.pop("client_kwargs", {})}
     config = {
         "read_timeout": 7.0,
@@ -126,7 +126,7 @@ def test_endpoint_region_and_options_are_those_that_were_given(where: dict[str, 
     assert new_client(fs, "b", timeout=300.0).meta.config.read_timeout == 300.0
 
 
-def test_patience_with_a_store_that_takes_long_is_what_was_given() -> None:
+def test_timeout_of_slow_requests_is_taken_from_the_options() -> None:
     def timeouts(**config: float) -> tuple[float, float]:
         fs = filesystem(key="a", secret="b", endpoint_url=ENDPOINT, config_kwargs=config)
         found = new_client(fs, "b").meta.config
@@ -141,7 +141,7 @@ def test_patience_with_a_store_that_takes_long_is_what_was_given() -> None:
     [({}, "v4-s3express"), ({"signature_version": "s3v4"}, "s3v4")],
     ids=["the store's", "given"],
 )
-def test_signature_is_the_one_for_the_bucket_unless_given(
+def test_signature_version_depends_on_the_bucket_unless_given(
     config: dict[str, str], algorithm: str
 ) -> None:
     fs = filesystem(
@@ -160,7 +160,7 @@ def test_signature_is_the_one_for_the_bucket_unless_given(
     assert signed == [algorithm]
 
 
-def test_options_that_only_reading_honours_are_named() -> None:
+def test_options_used_only_for_reading_are_reported() -> None:
     args = {"connector_args": {"use_dns_cache": False}, "proxies": {}}
     location = Location.of("s3://b/a.mrc", {"anon": True, "config_kwargs": args})
     [told] = ignored_options(location)
@@ -175,11 +175,11 @@ def test_options_that_only_reading_honours_are_named() -> None:
     ],
     ids=["option", "client"],
 )
-def test_key_is_the_one_that_was_given(options: dict[str, Any]) -> None:
+def test_access_key_is_taken_from_the_options(options: dict[str, Any]) -> None:
     assert signed_by(new_client(filesystem(endpoint_url=ENDPOINT, **options), "b")) == "mine"
 
 
-def test_key_of_the_environment_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_access_key_is_found_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mine")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     assert signed_by(new_client(filesystem(endpoint_url=ENDPOINT), "b")) == "mine"
@@ -190,7 +190,7 @@ def test_key_of_the_environment_is_found(monkeypatch: pytest.MonkeyPatch) -> Non
     [{"key": "mine", "secret": "b"}, {"anon": True}],
     ids=["key", "anonymous"],
 )
-def test_credentials_are_looked_for_only_where_none_are_given(
+def test_credentials_are_looked_up_only_if_none_are_given(
     options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tmp_path / "config"
@@ -214,7 +214,7 @@ def test_filesystems_with_the_same_options_share_a_client(puts: Puts) -> None:
 
 
 @pytest.mark.parametrize(("pool", "at_a_time"), [(None, 12), (0, 12), (12, 12), (6, 6)])
-def test_as_many_parts_are_under_way_as_there_may_be_connections(
+def test_concurrent_requests_are_limited_by_the_connection_pool(
     puts: Puts, pool: int | None, at_a_time: int
 ) -> None:
     location = puts.location(config_kwargs={"max_pool_connections": pool})
@@ -226,7 +226,7 @@ def test_as_many_parts_are_under_way_as_there_may_be_connections(
     assert puts.most_under_way == at_a_time
 
 
-def test_nothing_asks_before_it_is_sent(puts: Puts) -> None:
+def test_bodies_are_sent_without_waiting_for_100_continue(puts: Puts) -> None:
     location = puts.location()
     call_once(location, "put_object", Body=b"record")
     part = memoryview(b"pixels")
@@ -247,7 +247,7 @@ def test_body_is_never_copied_to_be_hashed_or_sent() -> None:
     assert bytes(body.read()) == part[-6:]
 
 
-def test_pieces_of_a_body_are_made_once_though_fewer_bytes_are_sent_at_a_time() -> None:
+def test_pieces_of_a_body_are_created_once_although_fewer_bytes_are_sent_at_a_time() -> None:
     part, made = memoryview(bytes(range(250)) * 40), []
 
     def between(start: int, stop: int) -> memoryview:
@@ -263,7 +263,7 @@ def test_pieces_of_a_body_are_made_once_though_fewer_bytes_are_sent_at_a_time() 
     assert made == [(0, 6000), (6000, 10_000)]
 
 
-def test_value_that_does_not_fit_is_said_though_it_is_found_while_a_body_is_sent(
+def test_value_that_does_not_fit_raises_its_own_error_while_a_body_is_sent(
     puts: Puts,
 ) -> None:
     read: list[int] = []
@@ -279,7 +279,7 @@ def test_value_that_does_not_fit_is_said_though_it_is_found_while_a_body_is_sent
     assert read.count(0) == 3
 
 
-def test_a_client_outlives_the_instances_that_fsspec_keeps(puts: Puts) -> None:
+def test_client_outlives_the_instances_cached_by_fsspec(puts: Puts) -> None:
     for _ in range(2):
         call_once(puts.location(), "put_object", Body=b"mrc")
         S3FileSystem.clear_instance_cache()
@@ -287,16 +287,16 @@ def test_a_client_outlives_the_instances_that_fsspec_keeps(puts: Puts) -> None:
     assert len(puts.connections) == 1
 
 
-def test_nothing_is_signed_without_a_login() -> None:
+def test_anonymous_requests_are_not_signed() -> None:
     assert signed_by(new_client(filesystem(anon=True, endpoint_url=ENDPOINT), "b")) == ""
 
 
-def test_keys_that_expire_are_renewed_by_the_session_of_s3fs() -> None:
+def test_expiring_keys_are_renewed_by_the_session_of_s3fs() -> None:
     renewals = []
 
     async def renew() -> dict[str, str]:
         renewals.append(threading.current_thread().name)
-        # So soon that the next request asks again.
+        # So soon that they are renewed for the next request.
         soon = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
         key = f"key{len(renewals)}"
         return {"access_key": key, "secret_key": "b", "token": "c", "expiry_time": soon}
@@ -312,7 +312,7 @@ def test_keys_that_expire_are_renewed_by_the_session_of_s3fs() -> None:
     assert set(renewals) == {"fsspecIO"}
 
 
-def test_calls_that_have_not_begun_are_left_out_after_a_failure() -> None:
+def test_no_more_calls_are_started_after_a_failure() -> None:
     begun: list[int] = []
 
     def call(number: int) -> None:
@@ -326,20 +326,20 @@ def test_calls_that_have_not_begun_are_left_out_after_a_failure() -> None:
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Ctrl-C as in a program; processes of pytest-xdist ignore it."""
+    """Restore Ctrl-C, which processes of pytest-xdist ignore."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_calls_that_have_not_begun_are_left_out_after_an_interrupt() -> None:
+def test_no_more_calls_are_started_after_an_interrupt() -> None:
     begun: list[int] = []
 
     def call(number: int) -> None:
         begun.append(number)
         threading.Event().wait(0.01)
-        if number % 50 == 0:  # again, if Python raised it where exceptions are ignored
+        if number % 50 == 0:  # repeated in case Python raised it where exceptions are ignored
             _thread.interrupt_main()
 
     calls = [lambda n=n: call(n) for n in range(500)]
@@ -349,7 +349,7 @@ def test_calls_that_have_not_begun_are_left_out_after_an_interrupt() -> None:
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_interrupt_waits_for_no_store_and_nothing_is_tried_again(
+def test_interrupt_neither_waits_for_a_store_nor_retries(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(s3_client, "GRACE_PERIOD", 0.1)
@@ -364,7 +364,7 @@ def test_interrupt_waits_for_no_store_and_nothing_is_tried_again(
 
     def call() -> None:
         try:
-            # As a call that sends some more together does.
+            # As in a call that itself sends several requests.
             run_together(location, [lambda: location.retried(ask)])
         finally:
             ended.set()
@@ -372,7 +372,7 @@ def test_interrupt_waits_for_no_store_and_nothing_is_tried_again(
     with pytest.raises(KeyboardInterrupt):
         run_together(location, [call])
     assert not ended.is_set()
-    assert attempts[0].daemon  # Python, too, ends without waiting for it
+    assert attempts[0].daemon  # Python exits without waiting for it either
     answers.set()
     assert ended.wait(10)
     assert len(attempts) == 1
@@ -396,8 +396,8 @@ raise KeyboardInterrupt
 """
 
 
-def test_program_that_is_interrupted_ends_though_threads_of_a_pool_wait_for_a_store() -> None:
-    """As dask's do, for which Python waits when it ends."""
+def test_interrupted_program_ends_although_threads_of_a_pool_wait_for_a_store() -> None:
+    """As dask's threads do, which Python joins when it exits."""
     program = subprocess.run(
         [sys.executable, "-c", INTERRUPTED],
         env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,31 @@ class TestRenameFile:
             os.link(complete, tmp_path / "a")
         rename_file(complete, tmp_path / "a", overwrite=False)
         assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+    def test_missing_file_leaves_the_name_free(self, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError):
+            rename_file(tmp_path / "missing", tmp_path / "a", overwrite=False)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_only_one_of_several_writers_gets_the_name(self, tmp_path: Path) -> None:
+        writers = 8
+        files = [tmp_path / str(number) for number in range(writers)]
+        for file in files:
+            file.write_text(file.name, "utf-8")
+        start = threading.Barrier(writers)
+
+        def rename(file: Path) -> bool:
+            start.wait()
+            try:
+                rename_file(file, tmp_path / "a", overwrite=False)
+            except FileExistsError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(writers) as threads:
+            won = list(threads.map(rename, files))
+        assert won.count(True) == 1
+        assert (tmp_path / "a").read_text("utf-8") == files[won.index(True)].name
 
 
 class TestReplacePath:

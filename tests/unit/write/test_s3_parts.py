@@ -1,4 +1,4 @@
-"""Parts of an object, and files of more parts than an upload may have."""
+"""Parts of an object, and files with more parts than an upload may have."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIMITS = S3Limits()
 
 
 def assert_allowed(sizes: list[int], limits: S3Limits) -> None:
-    """What S3 demands of the parts of one upload."""
+    """Check the limits of S3 for the parts of one upload."""
     assert 0 < len(sizes) <= limits.parts
     assert all(limits.least <= size <= limits.most for size in sizes[:-1])
     assert 0 < sizes[-1] <= limits.most
@@ -58,7 +58,7 @@ def test_files_of_up_to_10_tb_can_be_uploaded(size: int, mib: int) -> None:
 
 
 @pytest.mark.parametrize("mib", [10, 16, 17.25, 24, 64, 128, 512])
-def test_first_part_is_as_short_as_it_may_be_and_no_block_but_the_first_is_carried(
+def test_first_part_is_as_short_as_allowed_and_only_the_first_block_is_carried(
     mib: float,
 ) -> None:
     block = int(mib * MIB)
@@ -68,7 +68,7 @@ def test_first_part_is_as_short_as_it_may_be_and_no_block_but_the_first_is_carri
         assert split_run(grid, start, start + block) == ((start, start + block), [])
 
 
-def test_one_upload_is_enough_where_a_quarter_of_a_block_can_be_a_part() -> None:
+def test_one_upload_is_enough_if_a_quarter_of_a_block_can_be_a_part() -> None:
     assert segments(s3_grid(1024, TB, 512 * MIB, LIMITS), LIMITS) == []
     assert len(segments(s3_grid(1024, 10 * TB, 512 * MIB, LIMITS), LIMITS)) == 60
 
@@ -92,7 +92,7 @@ def test_every_file_is_uploaded_within_the_limits(
     assert_uploadable(grid, limits)
 
 
-def test_file_that_no_object_can_hold_is_refused() -> None:
+def test_file_too_large_for_an_object_is_refused() -> None:
     with pytest.raises(ArgumentError, match="10,000 parts of at most 5") as error:
         s3_grid(1024, 60 * TB, 64 * MIB, LIMITS)
     assert error.value.code == "upload-parts-too-many"
@@ -105,7 +105,7 @@ def test_file_that_no_object_can_hold_is_refused() -> None:
     least=st.integers(1, 50),
     parts=st.integers(20, 120),
 )
-def test_compressed_blocks_are_no_more_objects_than_an_upload_has_parts(
+def test_compressed_blocks_need_at_most_as_many_objects_as_an_upload_has_parts(
     sections: int, section: int, blocks: int, least: int, parts: int
 ) -> None:
     limits = S3Limits(least=least, parts=parts)
@@ -125,7 +125,7 @@ def test_compressed_blocks_are_no_more_objects_than_an_upload_has_parts(
     ("block", "part", "number"),
     [(8, 8, 0), (16, 16, 0), (32, 8, 1), (64, 8, 3), (64, 16, 1), (128, 16, 3), (512, 16, 8)],
 )
-def test_encoded_parts_at_a_time_take_half_of_the_block_or_are_none(
+def test_concurrently_encoded_parts_take_at_most_half_of_the_block(
     block: int, part: int, number: int
 ) -> None:
     assert encoded_at_a_time(block * MIB, part * MIB) == number
