@@ -55,10 +55,8 @@ def plan_group(plan: Plan) -> dict[str, Plan]:
     images = find_images(plan.directory, plan.sidecar, "auto", "auto")
     plans = _for_each(images, partial(_plan_image, plan=plan), notes)
     warn(plan.location.shown, notes)
-    return {
-        _MOVIE: plan,
-        **{f"{name} (image)" if name == _MOVIE else name: own for name, own in plans.items()},
-    }
+    unique = {f"{name} (image)" if name == _MOVIE else name: plans[name] for name in plans}
+    return {_MOVIE: plan, **unique}
 
 
 def _for_each(

@@ -157,8 +157,8 @@ def multiscale(axes: tuple[Axis, ...], datasets: Mapping[str, tuple[int, ...]]) 
         kind = "space" if axis.name in _SPACE else _TYPES.get(units)
         # Irregular angles have no scale; the axes attribute of the array contains them.
         unit = None if axis.values else _UNITS.get(units)
-        known = {"name": axis.name, "type": kind, "unit": unit}
-        axes_list.append({key: value for key, value in known.items() if value is not None})
+        entries = {"name": axis.name, "type": kind, "unit": unit}
+        axes_list.append({key: value for key, value in entries.items() if value is not None})
     datasets_list = []
     for path, total in datasets.items():
         pairs = list(zip(axes, total, strict=True))

@@ -131,8 +131,8 @@ class MrcStore(Store):  # type: ignore[misc]
             return np.empty(0, np.uint8)
         box, box_start = _covering_box(array.chunk_shape, first, last)
         inside = tuple(
-            slice(own.start + r.start, own.start + max(min(r.stop, len(own)), r.start))
-            for r, own in zip(box, chunk, strict=True)
+            slice(axis.start + r.start, axis.start + max(min(r.stop, len(axis)), r.start))
+            for r, axis in zip(box, chunk, strict=True)
         )
         block = await self._read(path, inside)
         shape = tuple(map(len, box))

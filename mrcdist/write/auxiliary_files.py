@@ -130,7 +130,9 @@ def _sidecar_users(
         # Without the new file: next to an unnumbered movie, numbered ones are not parts.
         others = [name for name in names if name != location.name]
         sidecars = find_sidecars(others, others)
-        movies = [name for name, found in sidecars.items() if found == sidecar_file.name]
+        movies = [
+            movie for movie, sidecar_name in sidecars.items() if sidecar_name == sidecar_file.name
+        ]
         return sidecar, movies, find_companions(location.name, names)
     return _NO_USERS
 
@@ -152,10 +154,10 @@ def scan_axes(navigation: tuple[Axis, ...]) -> tuple[Axis, Axis, Axis, Axis] | N
     Missing axes have length 1. Two axes are y and x whatever their names; one axis is a line if its
     name is x or y. Return None for a stack, a tilt series or a movie.
     """
-    named = {axis.name: axis for axis in navigation}
+    by_name = {axis.name: axis for axis in navigation}
     grid = [axis for axis in navigation if axis.name not in (_REPEAT, _POINT_REPEAT)]
-    if len(grid) == 3 and _REPEAT not in named and in_angstrom(grid[0])[0] is None:
-        named[_REPEAT], grid = grid[0], grid[1:]  # any slower axis counts as a repeat of the scan
+    if len(grid) == 3 and _REPEAT not in by_name and in_angstrom(grid[0])[0] is None:
+        by_name[_REPEAT], grid = grid[0], grid[1:]  # any slower axis counts as a repeat of the scan
     if len(grid) == 1 and grid[0].name in ("x", "scan_x"):
         grid = [Axis("y", 1, navigate=True), *grid]
     elif len(grid) == 1 and grid[0].name in ("y", "scan_y"):
@@ -163,7 +165,7 @@ def scan_axes(navigation: tuple[Axis, ...]) -> tuple[Axis, Axis, Axis, Axis] | N
     if len(grid) != 2 or [axis.name for axis in grid] == ["volume", "z"]:
         return None
     missing = Axis("", 1, navigate=True)
-    return named.get(_REPEAT, missing), grid[0], grid[1], named.get(_POINT_REPEAT, missing)
+    return by_name.get(_REPEAT, missing), grid[0], grid[1], by_name.get(_POINT_REPEAT, missing)
 
 
 def _scan_sidecar(contents: Contents, scan: tuple[Axis, Axis, Axis, Axis]) -> bytes:
@@ -209,8 +211,9 @@ def _stack_sidecar(contents: Contents, replaced: Mapping[str, str]) -> bytes:
     }
     if not diffraction:  # with a camera length, readers take lengths for reciprocal ones
         values[keys.CAMERA_LENGTH] = None
-    kept = {key: replaced[key] for key in replaced if key not in keys.FRAME_RATE.spellings}
-    return _sidecar(contents, values, kept)
+    rate = keys.FRAME_RATE.spellings
+    acquisition = {key: value for key, value in replaced.items() if key not in rate}
+    return _sidecar(contents, values, acquisition)
 
 
 def _sidecar(contents: Contents, values: Mapping[Key, object], default: Mapping[str, str]) -> bytes:
@@ -224,7 +227,7 @@ def _sidecar(contents: Contents, values: Mapping[Key, object], default: Mapping[
     rows, columns = contents.array.shape[-2:]
     dtype = contents.array.dtype.name
     pixels = dtype if dtype in ("uint8", "int8") else "uint16"
-    own: dict[Key, object] = {
+    new_values: dict[Key, object] = {
         keys.SCAN_ENABLE: None,
         **dict.fromkeys(_SCAN_KEYS),
         keys.FRAME_COUNT: contents.sections,
@@ -246,9 +249,9 @@ def _sidecar(contents: Contents, values: Mapping[Key, object], default: Mapping[
         if isinstance(value, int | float) and math.isfinite(value):
             lines[key.name] = f"{value * divisor / factor:.12g}"
     source = contents.original_metadata.get("de_metadata")
-    known = source if isinstance(source, Mapping) else default
-    lines |= {str(key): str(value) for key, value in known.items()}
-    for key, value in own.items():
+    previous = source if isinstance(source, Mapping) else default
+    lines |= {str(key): str(value) for key, value in previous.items()}
+    for key, value in new_values.items():
         for spelling in key.spellings:
             lines.pop(spelling, None)
         if value is not None:

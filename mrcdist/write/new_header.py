@@ -130,7 +130,7 @@ def _source_labels(contents: Contents) -> tuple[str, ...]:
     labels = words.get("LABELS") if isinstance(words, Mapping) else None
     if not isinstance(labels, list | tuple):
         return ()
-    kept = [
+    selected = [
         label
         for label in labels
         if isinstance(label, str)
@@ -139,7 +139,7 @@ def _source_labels(contents: Contents) -> tuple[str, ...]:
         and not label.startswith(("mrcdist ", "MRCZ"))
         and PACKED_LABEL not in label
     ]
-    return tuple(kept[:9])
+    return tuple(selected[:9])
 
 
 def _note_uncalibrated_sections(header: NewHeader, contents: Contents, notes: list[str]) -> None:
@@ -247,8 +247,8 @@ class SourceAxis:
     @property
     def pixel_size(self) -> float | None:
         """Pixel size in Å, or None if unknown."""
-        known = self.length > 0 and self.intervals > 0
-        return self.length / self.intervals if known else None
+        is_known = self.length > 0 and self.intervals > 0
+        return self.length / self.intervals if is_known else None
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def test_mrcz_suffix_selects_mrcz(tmp_path, name):
     mrcdist.convert(tmp_path / "plain.mrc", tmp_path / f"converted-{name}")
     for path in (tmp_path / name, tmp_path / f"converted-{name}"):
         assert struct.unpack("<i", path.read_bytes()[12:16]) == (6001,)
-        np.testing.assert_array_equal(theirs(path)[0], array)
+        np.testing.assert_array_equal(read_with_mrcz(path)[0], array)
 
 
 def test_mrcz_suffix_is_refused_for_pixels_that_mrcz_does_not_support(tmp_path):
@@ -46,7 +46,7 @@ def test_mrcz_suffix_is_refused_for_pixels_that_mrcz_does_not_support(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def theirs(path):
+def read_with_mrcz(path):
     data, meta = mrcz.readMRC(str(path), pixelunits="nm")
     return np.asarray(data), meta
 
@@ -63,7 +63,7 @@ def test_both_packages_read_the_same_numbers(tmp_path, dtype, byteorder):
         report.mode
         == 6000 + {"int8": 0, "int16": 1, "float32": 2, "complex64": 4, "uint16": 6}[dtype]
     )
-    found, _ = theirs(path)
+    found, _ = read_with_mrcz(path)
     np.testing.assert_array_equal(found, array)
     [data] = mrcdist.read_mrc(path)
     np.testing.assert_array_equal(data["data"].compute(), array)
@@ -74,7 +74,7 @@ def test_both_packages_read_the_same_numbers(tmp_path, dtype, byteorder):
 def test_codec_in_the_mode_is_that_of_the_chunks(tmp_path, codec):
     array = counting(SHAPE, "int16")
     mrcdist.write_mrc(tmp_path / "a.mrcz", array, compressor=codec)
-    found, meta = theirs(tmp_path / "a.mrcz")
+    found, meta = read_with_mrcz(tmp_path / "a.mrcz")
     np.testing.assert_array_equal(found, array)
     assert meta["compressor"] == codec
 
@@ -107,7 +107,7 @@ def test_file_consists_of_header_json_and_one_chunk_per_section(tmp_path):
 def test_both_packages_read_the_same_pixel_sizes(tmp_path):
     path = tmp_path / "a.mrcz"
     mrcdist.write_mrc(path, counting(SHAPE, "int16"), axes=AXES, compressor="zstd")
-    _, meta = theirs(path)
+    _, meta = read_with_mrcz(path)
     assert meta["pixelsize"] == pytest.approx([2.0, 0.5, 0.25])
     [data] = mrcdist.read_mrc(path)
     assert [axis["scale"] for axis in data["axes"]] == pytest.approx([2.0, 0.5, 0.25])
@@ -121,7 +121,7 @@ def test_both_packages_read_the_same_voltage_aberration_and_gain(tmp_path, byteo
     signal = {"data": counting(SHAPE, "int16"), "metadata": metadata, "original_metadata": read}
     path = tmp_path / "a.mrcz"
     mrcdist.write_mrc(path, signal, byteorder=byteorder)
-    _, meta = theirs(path)
+    _, meta = read_with_mrcz(path)
     assert [meta[name] for name in ("voltage", "C3", "gain")] == [300.0, 2.5, 0.75]
     [data] = mrcdist.read_mrc(path)
     assert data["original_metadata"]["mrcz_header"] == {"voltage": 300.0, "C3": 2.5, "gain": 0.75}

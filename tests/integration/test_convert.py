@@ -144,7 +144,9 @@ class TestBlocksOfAnotherCluster:
     """The first run chose its blocks for the memory of other workers."""
 
     @pytest.fixture
-    def begun(self, tmp_path: Path, small_cluster: Client) -> Callable[[str], tuple[Path, Path]]:
+    def interrupted(
+        self, tmp_path: Path, small_cluster: Client
+    ) -> Callable[[str], tuple[Path, Path]]:
         """Convert up to the last of four blocks, which contains a value that does not fit."""
         numbers = np.ones((8, 1024, 1024), "int16")
         numbers[-1, -1, -1] = 1000
@@ -164,9 +166,9 @@ class TestBlocksOfAnotherCluster:
 
     @pytest.mark.parametrize("name", ["b.mrc", "b.zspy"])
     def test_blocks_are_resumed(
-        self, begun: Callable[[str], tuple[Path, Path]], cluster: Client, name: str
+        self, interrupted: Callable[[str], tuple[Path, Path]], cluster: Client, name: str
     ) -> None:
-        source, target = begun(name)
+        source, target = interrupted(name)
         folder = target.with_name(f".{name}.mrcdist-write")
         before = {path.name for path in folder.iterdir()}
         where = ("--scheduler", cluster.scheduler.address)
@@ -180,9 +182,9 @@ class TestBlocksOfAnotherCluster:
 
     @pytest.mark.parametrize("name", ["b.mrc", "b.zspy"])
     def test_error_names_the_chunks_if_others_are_requested(
-        self, begun: Callable[[str], tuple[Path, Path]], name: str
+        self, interrupted: Callable[[str], tuple[Path, Path]], name: str
     ) -> None:
-        source, target = begun(name)
+        source, target = interrupted(name)
         with pytest.raises(ArgumentError) as error:
             mrcdist.convert(source, target, dtype="uint8", resume=True, chunks=-1)
         assert error.value.code == "destination-differs"
@@ -191,7 +193,7 @@ class TestBlocksOfAnotherCluster:
     def test_blocks_in_a_store_are_resumed(
         self, tmp_path: Path, small_cluster: Client, s3_bucket: Bucket
     ) -> None:
-        source, target = tmp_path / "a.mrc", s3_bucket.url("begun.mrc")
+        source, target = tmp_path / "a.mrc", s3_bucket.url("interrupted.mrc")
         source.write_bytes(mrc_bytes(counting((16, 1024, 1024), "int16")))
         options = s3_bucket.storage_options()
         begin = {"dtype": "uint8", "resume": True, "storage_options": options}
@@ -203,9 +205,9 @@ class TestBlocksOfAnotherCluster:
         assert error.value.code == "value-does-not-fit"
 
     def test_blocks_of_another_file_are_refused(
-        self, begun: Callable[[str], tuple[Path, Path]], tmp_path: Path
+        self, interrupted: Callable[[str], tuple[Path, Path]], tmp_path: Path
     ) -> None:
-        _, target = begun("b.mrc")
+        _, target = interrupted("b.mrc")
         other = tmp_path / "other.mrc"
         other.write_bytes(mrc_bytes(counting((3, 20, 30), "int16")))
         with pytest.raises(ArgumentError) as error:

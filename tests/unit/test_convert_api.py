@@ -85,7 +85,7 @@ class TestMrc:
 class TestPlace:
     """Invalid destinations are refused while planning, before a cluster starts."""
 
-    def planned(self, source: Path, target: Path) -> object:
+    def plan(self, source: Path, target: Path) -> object:
         return plan_conversion(
             plan_mrc(source),
             target,
@@ -105,16 +105,16 @@ class TestPlace:
         self, source: Path, tmp_path: Path, ending: str
     ) -> None:
         target = tmp_path / f"out{ending}"
-        self.planned(source, target)
+        self.plan(source, target)
         convert(source, target)
         with pytest.raises(ArgumentError) as raised:
-            self.planned(source, target)
+            self.plan(source, target)
         assert raised.value.code == "destination-exists"
 
     @pytest.mark.parametrize("ending", [".mrc", ".zspy"])
     def test_missing_folder_is_refused(self, source: Path, tmp_path: Path, ending: str) -> None:
         with pytest.raises(ArgumentError) as raised:
-            self.planned(source, tmp_path / "missing" / f"out{ending}")
+            self.plan(source, tmp_path / "missing" / f"out{ending}")
         assert raised.value.code == "destination-invalid"
 
     @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def coarser(numbers, factors):
     return numbers
 
 
-def opened(path):
+def open_image(path):
     """Return the group and its metadata, parsed by the models of the specification."""
     group = zarr.open_group(path, mode="r")
     image = models.open_ome_zarr(group)
@@ -60,7 +60,7 @@ def test_each_level_contains_means_of_the_previous_one(folder, shape, dtype):
     path = written_volume(folder / "in.mrc", numbers.astype(dtype))
     plan = plan_mrc(path, chunks="512 KiB")
     convert(plan, folder / "a.ome.zarr", overwrite=True, verify=True)
-    group, multiscale = opened(folder / "a.ome.zarr")
+    group, multiscale = open_image(folder / "a.ome.zarr")
     levels = [group[dataset.path] for dataset in multiscale.datasets]
     np.testing.assert_array_equal(levels[0][...].reshape(shape), numbers)
     assert max(levels[-1].shape[-2:]) <= 256
@@ -77,7 +77,7 @@ def test_volume_keeps_its_calibration_in_every_level(tmp_path):
     numbers = np.zeros((70, 300, 520), "int16")
     path = written_volume(tmp_path / "in.mrc", numbers, origin=(50.0, 0.0, 0.0))
     report = convert(path, tmp_path / "a.ome.zarr")
-    group, multiscale = opened(tmp_path / "a.ome.zarr")
+    group, multiscale = open_image(tmp_path / "a.ome.zarr")
     axes = [(axis.name, axis.type, axis.unit) for axis in multiscale.axes]
     assert axes == [(name, "space", "nanometer") for name in "zyx"]
     shapes = [group[str(number)].shape for number in range(len(multiscale.datasets))]
@@ -100,7 +100,7 @@ def test_tilt_series_is_coarsened_only_within_its_images(tmp_path):
     path = tmp_path / "tilts.mrc"
     write_tilt_series(path, angles, images.__getitem__, shape=(300, 280), kind="SERI")
     convert(path, tmp_path / "a.ome.zarr", verify=True)
-    group, multiscale = opened(tmp_path / "a.ome.zarr")
+    group, multiscale = open_image(tmp_path / "a.ome.zarr")
     assert [axis.name for axis in multiscale.axes] == ["tilt", "y", "x"]
     assert group["1"].shape == (4, 150, 140)
     np.testing.assert_array_equal(group["1"][...], np.rint(coarser(images, (1, 2, 2))))
@@ -111,7 +111,7 @@ def test_image_has_two_axes(tmp_path):
     convert(
         write_mrc(tmp_path / "in.mrc", np.ones((1, 30, 40), "float32")), tmp_path / "a.ome.zarr"
     )
-    group, multiscale = opened(tmp_path / "a.ome.zarr")
+    group, multiscale = open_image(tmp_path / "a.ome.zarr")
     assert (len(multiscale.axes), group["0"].shape) == (2, (30, 40))
 
 
@@ -138,6 +138,6 @@ def test_worker_converts_a_volume_larger_than_its_memory(tmp_path):
         [lines] = client.get_worker_logs().values()
     assert not [line for _, line in lines if "memory usage" in line]
     assert report.nbytes == 2 * depth * side**2
-    group, multiscale = opened(tmp_path / "a.ome.zarr")
+    group, multiscale = open_image(tmp_path / "a.ome.zarr")
     np.testing.assert_array_equal(group["0"][-1], np.roll(noise, depth - 1))
     assert len(multiscale.datasets) == 4

@@ -27,7 +27,7 @@ def movie(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_acquisition(folder, scan_shape=(4, 6), frame_shape=(8, 10)).movie
 
 
-def opened(path: Path, **options: Any) -> Any:
+def open_signal(path: Path, **options: Any) -> Any:
     return pytest.importorskip("hyperspy.api").load(path, **options)
 
 
@@ -41,7 +41,7 @@ def test_hyperspy_opens_the_scan_with_axes_and_metadata(movie: Path, tmp_path: P
     report = convert(movie, tmp_path / "a.zspy", select=":,2:", verify=True)
     assert report.verified
     [ds] = read_mrc(movie, lazy=False)
-    signal = opened(tmp_path / "a.zspy")
+    signal = open_signal(tmp_path / "a.zspy")
     np.testing.assert_array_equal(signal.data, ds["data"][:, 2:])
     assert signal.data.dtype == ds["data"].dtype
     found = [
@@ -68,7 +68,7 @@ def test_any_title_becomes_the_name_of_a_group(tmp_path: Path, title: str) -> No
     numbers = counting((3, 4, 5), "uint16")
     plan = plan_mrc(write_mrc(tmp_path / f"{title}.mrc", numbers))
     assert convert(plan, tmp_path / "out.zspy", verify=True).verified
-    signal = opened(tmp_path / "out.zspy")
+    signal = open_signal(tmp_path / "out.zspy")
     np.testing.assert_array_equal(signal.data, numbers)
     assert signal.metadata.General.title == title
 
@@ -78,16 +78,16 @@ def test_hyperspy_opens_it_lazily_in_its_chunks(tmp_path: Path) -> None:
     plan = plan_mrc(write_mrc(tmp_path / "in.mrc", numbers), chunks=(16, -1, -1))
     report = convert(plan, tmp_path / "a.zspy")
     assert report.blocks == 4
-    signal = opened(tmp_path / "a.zspy", lazy=True)
+    signal = open_signal(tmp_path / "a.zspy", lazy=True)
     assert signal.data.numblocks == (4, 1, 1)
     np.testing.assert_array_equal(signal.inav[17].data.compute(), numbers[17])
 
 
 def test_hyperspy_saves_what_it_opened(movie: Path, tmp_path: Path) -> None:
     convert(movie, tmp_path / "a.zspy")
-    signal = opened(tmp_path / "a.zspy")
+    signal = open_signal(tmp_path / "a.zspy")
     signal.save(tmp_path / "b.zspy")
-    np.testing.assert_array_equal(opened(tmp_path / "b.zspy").data, signal.data)
+    np.testing.assert_array_equal(open_signal(tmp_path / "b.zspy").data, signal.data)
 
 
 def test_irregular_tilt_angles_become_an_axis(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_irregular_tilt_angles_become_an_axis(tmp_path: Path) -> None:
     path = tmp_path / "tilts.mrc"
     write_tilt_series(path, angles, images.__getitem__, shape=(8, 10), kind="SERI")
     convert(path, tmp_path / "a.zspy")
-    axis = opened(tmp_path / "a.zspy").axes_manager[0]
+    axis = open_signal(tmp_path / "a.zspy").axes_manager[0]
     np.testing.assert_allclose(axis.axis, angles)
     assert (axis.name, axis.units) == ("tilt", "deg")
 
