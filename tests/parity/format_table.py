@@ -1,14 +1,13 @@
-"""Prints what MRC readers make of one file of each kind, as a Markdown table.
+"""Print a Markdown table of how MRC readers handle one file of each kind.
 
-Run `python -m tests.parity.format_table` at the top of the repository: it writes the files byte by
-byte, reads each with every reader that is installed (this project, mrcfile, rosettasciio,
-LiberTEM), and compares with the array that it put into the file.
+Run `python -m tests.parity.format_table` in the root of the repository: it builds the files byte by
+byte, reads each with every installed reader (this project, mrcfile, rosettasciio, LiberTEM), and
+compares the result with the array stored in the file.
 
-- right: the array that is in the file, axes of length 1 aside; or, where the file is damaged, a
-  refusal;
-- wrong shape, wrong array: other axes, other numbers, without an error;
-- refused: the reader says itself that it cannot read the file;
-- error: something fails in the reader or beneath it that was not meant to.
+- right: the stored array, apart from axes of length 1; for a damaged file, a refusal;
+- wrong shape, wrong array: other axes or numbers, without an error;
+- refused: the reader raises an error on purpose;
+- error: an unintended exception in the reader or in a library that it calls.
 """
 
 from __future__ import annotations
@@ -40,19 +39,19 @@ SHAPE = (6, 4, 5)
 
 @dataclass(frozen=True)
 class Row:
-    """A file, and the array in it; None where the only right answer is a refusal."""
+    """A file, and the array stored in it, or None if readers must refuse it."""
 
     raw: bytes
     expected: np.ndarray | None
     may_refuse: bool = False
-    """A refusal is right as well."""
+    """Whether a refusal counts as right, too."""
     byteorder: Literal["<", ">"] = "<"
-    """For the readers that must be told."""
+    """Passed to the readers that do not detect it."""
     name: str = "a.mrc"
     size: int | None = None
-    """Bytes of the file, if it is longer than `raw`: the rest is zeros, on disk nowhere."""
+    """Size of the file if it is longer than `raw`; the rest is a hole that reads as zeros."""
     sections: tuple[int, ...] | None = None
-    """`expected` is these sections only."""
+    """Sections that `expected` consists of, if not all."""
 
     def write(self, folder: Path) -> Path:
         path = folder / self.name
@@ -67,7 +66,7 @@ def _patched(raw: bytes, at: int, new: bytes) -> bytes:
 
 
 def _head(*, nx: int, ny: int, nz: int, **fields: Any) -> bytes:
-    """A header of a stack of images: MZ = 1, as MRC2014 has it."""
+    """Return a header of a stack of images, with MZ = 1 as defined by MRC2014."""
     return header_bytes(**{"nx": nx, "ny": ny, "nz": nz, "intervals": (nx, ny, 1), **fields})
 
 
@@ -81,7 +80,7 @@ def _modes() -> dict[str, Row]:
     for dtype, mode in sorted(MODES.items(), key=lambda item: item[1]):
         data = counting(SHAPE, dtype)
         for order, name in (("<", "little-endian"), (">", "big-endian")):
-            # An int8 file of numbers from 0 to 99 would not show a reader that takes it for uint8.
+            # Values from 0 to 99 would be the same if a reader took int8 for uint8.
             signed = data - 50 if mode == 0 else data
             rows[f"mode {mode}, {dtype}, {name}"] = Row(
                 _stack(signed, byteorder=order), signed, byteorder=order
@@ -155,15 +154,15 @@ def _headers() -> dict[str, Row]:
 
 def _damage() -> dict[str, Row]:
     i2 = counting(SHAPE, "int16")
-    sound = _stack(i2)
+    intact = _stack(i2)
     return {
         "extended header declared but missing": Row(
-            _patched(sound, 92, struct.pack("<i", 1024)), i2
+            _patched(intact, 92, struct.pack("<i", 1024)), i2
         ),
-        "trailing bytes after the data": Row(sound + bytes(100), i2),
-        "truncated by 5 pixels": Row(sound[:-10], None),
-        "NSYMBT = −1": Row(_patched(sound, 92, struct.pack("<i", -1)), i2, may_refuse=True),
-        "unknown mode": Row(_patched(sound, 12, struct.pack("<i", 7)), None),
+        "trailing bytes after the data": Row(intact + bytes(100), i2),
+        "truncated by 5 pixels": Row(intact[:-10], None),
+        "NSYMBT = −1": Row(_patched(intact, 92, struct.pack("<i", -1)), i2, may_refuse=True),
+        "unknown mode": Row(_patched(intact, 12, struct.pack("<i", 7)), None),
         "4 kB of zeros": Row(bytes(4096), None),
         "a text file": Row(b"frame;x;y\n" * 500, None),
     }
@@ -171,7 +170,7 @@ def _damage() -> dict[str, Row]:
 
 def _packages() -> dict[str, Row]:
     i2 = counting(SHAPE, "int16")
-    sound = _stack(i2)
+    intact = _stack(i2)
     big = _head(nx=2048, ny=2048, nz=300, mode=1)
     ends = np.zeros((2, 2048, 2048), "i2")
     ends[0, 0, :4] = 1, 2, 3, 4
@@ -182,14 +181,14 @@ def _packages() -> dict[str, Row]:
             size=1024 + 300 * 2048 * 2048 * 2,
             sections=(0, 299),
         ),
-        "gzip": Row(gzip.compress(sound, mtime=0), i2, name="a.mrc.gz"),
-        "bzip2": Row(bz2.compress(sound), i2, name="a.mrc.bz2"),
+        "gzip": Row(gzip.compress(intact, mtime=0), i2, name="a.mrc.gz"),
+        "bzip2": Row(bz2.compress(intact), i2, name="a.mrc.bz2"),
     }
     if importlib.util.find_spec("blosc"):
         import blosc
 
         for codec, name in ((2, "lz4"), (6, "zstd")):
-            # As the mrcz package writes it: MZ is 0 where the file holds one array.
+            # As written by the mrcz package: MZ is 0 if the file contains one array.
             head = _head(nx=5, ny=4, nz=6, mode=1000 * codec + 1, intervals=(5, 4, 0))
             chunks = [blosc.compress(s.tobytes(), typesize=2, cname=name) for s in i2]
             rows[f"MRCZ, {name}"] = Row(head + b"".join(chunks), i2, name="a.mrcz")
@@ -239,7 +238,7 @@ def read_libertem(path: Path, row: Row) -> Any:
     return context.run_udf(dataset, PickUDF(), roi=wanted)["intensity"].data
 
 
-# Package → how it reads.
+# Package → its title in the table and its reader.
 READERS: dict[str, tuple[str, Callable[[Path, Row], Any]]] = {
     "mrcdist": ("this project", read_mrcdist),
     "mrcfile": ("mrcfile", read_mrcfile),
@@ -253,13 +252,13 @@ def _sections(data: Any, row: Row) -> Any:
 
 
 def judge(package: str, path: Path, row: Row) -> str:
-    """Read a file and say how it went: one of the words of this module's first lines."""
+    """Read a file and return one of the verdicts in the docstring of this module."""
     reader = READERS[package][1]
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
             found = np.asarray(reader(path, row))
-        except Exception as error:  # noqa: BLE001 whatever a reader raises is its answer
+        except Exception as error:  # noqa: BLE001 any exception is a verdict
             if not _on_purpose(error, package):
                 return "error"
             return "right" if row.expected is None or row.may_refuse else "refused"
@@ -267,17 +266,17 @@ def judge(package: str, path: Path, row: Row) -> str:
         return "wrong array"
     if found.dtype.names:  # colours as fields
         found = np.stack([found[name] for name in found.dtype.names], -1)
-    same = found.size == row.expected.size and np.array_equal(
+    same_values = found.size == row.expected.size and np.array_equal(
         found.reshape(-1), row.expected.reshape(-1)
     )
-    if not same:
+    if not same_values:
         return "wrong array"
-    alike = np.squeeze(found).shape == np.squeeze(row.expected).shape
-    return "right" if alike else "wrong shape"
+    same_shape = np.squeeze(found).shape == np.squeeze(row.expected).shape
+    return "right" if same_shape else "wrong shape"
 
 
 def _on_purpose(error: BaseException, package: str) -> bool:
-    """Whether an error comes from a `raise` in the package itself."""
+    """Return whether an error comes from a `raise` in the package itself."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     spec = importlib.util.find_spec(package)
     assert spec is not None
@@ -287,32 +286,32 @@ def _on_purpose(error: BaseException, package: str) -> bool:
 
 
 def installed() -> list[str]:
-    """The packages of the readers that are here."""
+    """Return the packages of the installed readers."""
     return [package for package in READERS if importlib.util.find_spec(package)]
 
 
 def results(folder: Path) -> dict[str, dict[str, str]]:
-    """Row → package → how it went."""
-    found: dict[str, dict[str, str]] = {}
+    """Return the verdicts: row → package → verdict."""
+    verdicts: dict[str, dict[str, str]] = {}
     for name, row in ROWS.items():
         path = row.write(folder)
-        found[name] = {package: judge(package, path, row) for package in installed()}
+        verdicts[name] = {package: judge(package, path, row) for package in installed()}
         path.unlink()
-    return found
+    return verdicts
 
 
-def markdown(found: dict[str, dict[str, str]]) -> str:
-    """The table."""
-    packages = list(next(iter(found.values())))
+def markdown(verdicts: dict[str, dict[str, str]]) -> str:
+    """Format the verdicts as a Markdown table."""
+    packages = list(next(iter(verdicts.values())))
     lines = [
         "| file | " + " | ".join(_titled(package) for package in packages) + " |",
         "|---" * (len(packages) + 1) + "|",
     ]
-    for name, by_package in found.items():
+    for name, by_package in verdicts.items():
         row = [by_package[package] for package in packages]
         lines.append(f"| {name} | {' | '.join(row)} |")
     totals = [
-        f"{sum(row[package] == 'right' for row in found.values())} of {len(found)}"
+        f"{sum(row[package] == 'right' for row in verdicts.values())} of {len(verdicts)}"
         for package in packages
     ]
     return "\n".join([*lines, f"| **right** | {' | '.join(totals)} |"])
@@ -324,15 +323,17 @@ def _titled(package: str) -> str:
 
 
 def main() -> None:
-    """Write the files, read them, print the table."""
+    """Write the files, read them, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, help="where to write the files; else a new one")
+    parser.add_argument(
+        "--folder", type=Path, help="where to write the files (default: a temporary folder)"
+    )
     folder = parser.parse_args().folder
     if folder is not None:
         print(markdown(results(folder)))
         return
-    with tempfile.TemporaryDirectory() as made:
-        print(markdown(results(Path(made))))
+    with tempfile.TemporaryDirectory() as temporary:
+        print(markdown(results(Path(temporary))))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""HyperSpy and pyxem, as installed packages, open what this package reads."""
+"""HyperSpy and pyxem, as installed packages, open datasets through mrcdist."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ hs = pytest.importorskip("hyperspy.api", reason="HyperSpy is not installed")
 hyperspy_io = pytest.importorskip("hyperspy.io")
 rsciio = pytest.importorskip("rsciio")
 
-# HyperSpy announces what it will rename; that is between it and pyxem.
+# pyxem uses names that HyperSpy has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore::hyperspy.exceptions.VisibleDeprecationWarning")
 
 SCAN = (3, 4)
 
 
 def require(package):
-    """Skip where HyperSpy cannot save because of this package."""
-    found = pytest.importorskip(package)
-    if package == "zarr" and not hasattr(found.storage, "NestedDirectoryStore"):
-        pytest.skip(f"HyperSpy saves zspy with zarr 2, here is {found.__version__}")
+    """Skip the test if HyperSpy cannot save with the installed version of a package."""
+    module = pytest.importorskip(package)
+    if package == "zarr" and not hasattr(module.storage, "NestedDirectoryStore"):
+        pytest.skip(f"HyperSpy saves zspy with zarr 2, installed is {module.__version__}")
 
 
 def image(value):
@@ -47,11 +47,11 @@ def written(tmp_path):
     )
 
 
-class TestRegistering:
-    def test_importing_registers_nothing(self):
+class TestRegistration:
+    def test_importing_mrcdist_registers_no_format(self):
         assert not [plugin for plugin in rsciio.IO_PLUGINS if "mrcdist" in plugin["api"]]
 
-    def test_registering_twice_adds_one_format(self, registered):
+    def test_registering_twice_adds_a_single_format(self, registered):
         register_hyperspy()
         [plugin] = [plugin for plugin in rsciio.IO_PLUGINS if plugin["name"] == "mrcdist"]
         of_hyperspy = next(plugin for plugin in rsciio.IO_PLUGINS if plugin["name"] == "MRC")
@@ -59,7 +59,7 @@ class TestRegistering:
         assert [2, 2] in plugin["writes"]
         assert all(signal == 2 for signal, _ in plugin["writes"])
 
-    def test_files_whose_format_is_not_named_stay_with_hyperspy(self, written, registered):
+    def test_hyperspy_uses_its_own_reader_unless_file_format_is_passed(self, written, registered):
         signal = hs.load(written.companions[0])
         [own] = [plugin for plugin in rsciio.IO_PLUGINS if plugin["name"] == "mrcdist"]
         others = [plugin for plugin in rsciio.IO_PLUGINS if plugin is not own]
@@ -67,21 +67,23 @@ class TestRegistering:
         assert taken.isdisjoint(own["file_extensions"])
         assert signal.metadata.General.FileIO.Number_0.io_plugin == "rsciio.mrc"
 
-    def test_the_list_of_formats_in_hyperspys_help_still_works(self, registered):
+    def test_list_of_formats_in_hyperspys_help_includes_mrcdist(self, registered):
         assert "mrcdist" in hyperspy_io._get_format_list_for_docstring()
 
-    def test_without_rosettasciio_the_error_says_what_to_install(self, monkeypatch):
+    def test_error_without_rosettasciio_says_what_to_install(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "rsciio", None)
         with pytest.raises(MissingExtraError, match="RosettaSciIO") as caught:
             register_hyperspy()
         assert '".[hyperspy]"' in caught.value.remedy
 
 
-class TestCall:
-    """HyperSpy passes `lazy`, and whatever it does not know itself."""
+class TestArguments:
+    """HyperSpy passes on `lazy` and all arguments that it does not know."""
 
     @pytest.mark.parametrize("lazy", [True, False])
-    def test_keywords_of_hyperspy_are_passed(self, written, monkeypatch, lazy):
+    def test_hyperspy_passes_lazy_and_unknown_arguments_to_the_reader(
+        self, written, monkeypatch, lazy
+    ):
         calls = []
 
         class Reader:
@@ -133,34 +135,34 @@ def load(request, registered):
 
 
 class TestScan:
-    def test_a_scan_is_loaded_lazily(self, written, load):
+    def test_lazy_scan_is_a_lazy_signal(self, written, load):
         signal = load(written.movie, lazy=True)
         assert type(signal).__name__ == "LazySignal2D"
         assert isinstance(signal.data, da.Array)
         np.testing.assert_array_equal(signal.data.compute(), all_frames(written))
 
-    def test_a_scan_is_loaded_eagerly(self, written, load):
+    def test_eager_scan_is_a_signal_with_eager_navigators(self, written, load):
         signal = load(written.movie)
         assert type(signal).__name__ == "Signal2D"
         assert isinstance(signal.data, np.ndarray)
         np.testing.assert_array_equal(signal.data, all_frames(written))
-        for name, found in signal.metadata._HyperSpy.navigators:
-            assert isinstance(found.data, np.ndarray), name
+        for name, navigator in signal.metadata._HyperSpy.navigators:
+            assert isinstance(navigator.data, np.ndarray), name
 
-    def test_axes_of_a_scan_are_hyperspys(self, written, load):
+    def test_axes_of_a_scan_are_set_in_the_axes_manager(self, written, load):
         manager = load(written.movie, lazy=True).axes_manager
         assert manager.navigation_shape == SCAN[::-1]
         assert manager.signal_shape == written.frame_shape[::-1]
-        said = sidecar_values(written)
+        sidecar = sidecar_values(written)
         for axes, names, key, units in (
             (manager.navigation_axes, "xy", "Specimen Pixel Size {} (nanometers)", "nm"),
             (manager.signal_axes, ("kx", "ky"), "Diffraction Pixel Size {}", "nm^-1"),
         ):
             for axis, name, letter in zip(axes, names, "XY", strict=True):
                 assert (axis.name, axis.units, axis.offset) == (name, units, 0)
-                assert axis.scale == float(said[key.format(letter)])
+                assert axis.scale == float(sidecar[key.format(letter)])
 
-    def test_metadata_of_a_scan_are_where_hyperspy_looks(self, written, load):
+    def test_metadata_of_a_scan_are_in_the_tree_of_hyperspy(self, written, load):
         metadata = load(written.movie, lazy=True).metadata
         tem = metadata.Acquisition_instrument.TEM
         assert (tem.beam_energy, tem.camera_length, tem.magnification) == (200.0, 200.0, 80000.0)
@@ -172,15 +174,15 @@ class TestScan:
         gain = "Signal.Noise_properties.Variance_linear_model.gain_factor"
         assert metadata.get_item(gain) == 51.0
 
-    def test_the_sidecar_is_under_original_metadata(self, written, load):
+    def test_sidecar_is_in_original_metadata(self, written, load):
         original = load(written.movie, lazy=True).original_metadata
         assert original.de_metadata.as_dictionary() == sidecar_values(written)
         assert original.std_header["NX"] == 16
 
-    def test_navigators_are_signals(self, written, load):
+    def test_images_are_available_as_navigator_signals(self, written, load):
         signal = load(written.movie, lazy=True)
-        found = dict(signal.metadata._HyperSpy.navigators.as_dictionary())
-        assert list(found) == ["_sig_BF", "_sig_Virt 1", "_sig_Ext 1"]
+        navigators = dict(signal.metadata._HyperSpy.navigators.as_dictionary())
+        assert list(navigators) == ["_sig_BF", "_sig_Virt 1", "_sig_Ext 1"]
         for name, value in (("BF", 100), ("Virt 1", 200), ("Ext 1", 300)):
             navigator = signal.metadata._HyperSpy.navigators[name]
             assert isinstance(navigator, hs.signals.Signal2D)
@@ -189,7 +191,7 @@ class TestScan:
         assert signal.navigator.metadata.General.title == "BF"
         assert signal.navigator.axes_manager.signal_axes[0].scale == 0.4
 
-    def test_the_navigator_is_plotted(self, written, load):
+    def test_navigator_can_be_plotted(self, written, load):
         pytest.importorskip("matplotlib").use("agg")
         signal = load(written.movie, lazy=True)
         signal.plot(navigator=signal.navigator)
@@ -199,12 +201,12 @@ class TestScan:
 
     @pytest.mark.parametrize("lazy", [True, False])
     @pytest.mark.filterwarnings("ignore:.*its own axes are kept")  # image of the scan
-    def test_options_of_mrcdist_pass_through_hyperspy(self, written, load, lazy):
+    def test_arguments_of_mrcdist_are_passed_through_hyperspy(self, written, load, lazy):
         signal = load(written.movie, lazy=lazy, navigation_shape=(6, 2), virtual_images=None)
         assert signal.axes_manager.navigation_shape == (6, 2)
         assert len(signal.metadata._HyperSpy.navigators.as_dictionary()) == 1
 
-    def test_metadata_file_none_uses_no_sidecar(self, written, load):
+    def test_metadata_file_none_disables_the_sidecar_in_hyperspy(self, written, load):
         signal = load(written.movie, lazy=True, metadata_file=None)
         assert signal.axes_manager.navigation_shape == (12,)
 
@@ -213,24 +215,28 @@ class TestSaving:
     @pytest.mark.parametrize("lazy", [True, False])
     @pytest.mark.parametrize(("ending", "package"), [("zspy", "zarr"), ("hspy", "h5py")])
     @pytest.mark.filterwarnings("ignore::FutureWarning")  # of zarr 2, about zarr 3
-    def test_a_saved_signal_reads_back_equal(self, tmp_path, written, load, lazy, ending, package):
+    def test_signal_saved_by_hyperspy_is_loaded_unchanged(
+        self, tmp_path, written, load, lazy, ending, package
+    ):
         require(package)
         signal = load(written.movie, lazy=lazy)
         saved = tmp_path / f"saved.{ending}"
         signal.save(saved)
-        again = hs.load(saved)
-        np.testing.assert_array_equal(again.data, all_frames(written))
-        assert str(again.axes_manager) == str(signal.axes_manager)
+        reloaded = hs.load(saved)
+        np.testing.assert_array_equal(reloaded.data, all_frames(written))
+        assert str(reloaded.axes_manager) == str(signal.axes_manager)
         for name, value in (("BF", 100), ("Virt 1", 200), ("Ext 1", 300)):
-            navigator = again.metadata._HyperSpy.navigators[name]
+            navigator = reloaded.metadata._HyperSpy.navigators[name]
             np.testing.assert_array_equal(np.asarray(navigator.data), image(value))
-        np.testing.assert_array_equal(np.asarray(again.navigator.data), image(100))
+        np.testing.assert_array_equal(np.asarray(reloaded.navigator.data), image(100))
         tem = "Acquisition_instrument.TEM"
         assert (
-            again.metadata.get_item(tem).as_dictionary()
+            reloaded.metadata.get_item(tem).as_dictionary()
             == signal.metadata.get_item(tem).as_dictionary()
         )
-        assert again.original_metadata.as_dictionary() == signal.original_metadata.as_dictionary()
+        assert (
+            reloaded.original_metadata.as_dictionary() == signal.original_metadata.as_dictionary()
+        )
 
 
 class TestTiltSeries:
@@ -242,7 +248,7 @@ class TestTiltSeries:
         return write_mrc(tmp_path / "series.mrc", counting((5, 3, 4), "int16"))
 
     @pytest.mark.parametrize("lazy", [True, False])
-    def test_uneven_tilts_are_an_axis_of_positions(self, series, registered, lazy):
+    def test_unevenly_spaced_tilt_angles_are_a_nonuniform_axis(self, series, registered, lazy):
         signal = hs.load(
             series, file_format="mrcdist", lazy=lazy, tilt_file=series.with_suffix(".tlt")
         )
@@ -257,7 +263,7 @@ class TestTiltSeries:
 
     @pytest.mark.parametrize(("ending", "package"), [("zspy", "zarr"), ("hspy", "h5py")])
     @pytest.mark.filterwarnings("ignore::FutureWarning")
-    def test_a_tilt_series_of_uneven_tilts_can_be_saved(
+    def test_tilt_series_with_a_nonuniform_axis_can_be_saved(
         self, tmp_path, series, registered, ending, package
     ):
         require(package)
@@ -265,8 +271,8 @@ class TestTiltSeries:
             series, file_format="mrcdist", lazy=True, tilt_file=series.with_suffix(".tlt")
         )
         signal.save(tmp_path / f"saved.{ending}")
-        again = hs.load(tmp_path / f"saved.{ending}")
-        np.testing.assert_array_equal(again.axes_manager[0].axis, self.ANGLES)
+        reloaded = hs.load(tmp_path / f"saved.{ending}")
+        np.testing.assert_array_equal(reloaded.axes_manager[0].axis, self.ANGLES)
 
     @pytest.mark.parametrize("lazy", [True, False])
     @pytest.mark.parametrize(
@@ -274,7 +280,9 @@ class TestTiltSeries:
         [(0, 3, -3, 6, -6), (0, 3, 6, -3, -6), (-3, -3, 0, 0, 3)],
         ids=["dose-symmetric", "bidirectional", "montage"],
     )
-    def test_tilts_that_go_up_and_down_are_metadata(self, series, registered, lazy, angles):
+    def test_tilt_angles_that_are_not_monotonic_are_only_in_the_metadata(
+        self, series, registered, lazy, angles
+    ):
         series.with_suffix(".tlt").write_text("\n".join(map(str, angles)))
         signal = hs.load(series, file_format="mrcdist", lazy=lazy)
         [axis] = signal.axes_manager.navigation_axes
@@ -284,7 +292,7 @@ class TestTiltSeries:
         assert list(signal.original_metadata.tilt_series.tilt_angle) == list(angles)
         np.testing.assert_array_equal(np.asarray(signal.data), counting((5, 3, 4), "int16"))
 
-    def test_sorted_by_tilt_they_are_an_axis(self, series, registered):
+    def test_sort_by_tilt_gives_a_uniform_axis(self, series, registered):
         series.with_suffix(".tlt").write_text("0\n3\n-3\n6\n-6\n")
         signal = hs.load(series, file_format="mrcdist", lazy=True, sort_by_tilt=True)
         [axis] = signal.axes_manager.navigation_axes
@@ -293,7 +301,7 @@ class TestTiltSeries:
             np.asarray(signal.inav[-6.0].data), counting((5, 3, 4), "int16")[4]
         )
 
-    def test_even_tilts_are_an_axis_of_steps(self, tmp_path, series, registered):
+    def test_evenly_spaced_tilt_angles_are_a_uniform_axis(self, tmp_path, series, registered):
         (tmp_path / "even.tlt").write_text("-4\n-2\n0\n2\n4\n")
         signal = hs.load(series, file_format="mrcdist", tilt_file=tmp_path / "even.tlt")
         [axis] = signal.axes_manager.navigation_axes
@@ -306,7 +314,7 @@ class TestOtherFiles:
         ("shape", "kind", "navigation"),
         [((1, 4, 5), "Signal2D", ()), ((6, 4, 5), "Signal2D", (6,))],
     )
-    def test_images_and_stacks_are_signals_of_their_dimension(
+    def test_images_and_stacks_become_signals_of_their_dimension(
         self, tmp_path, registered, shape, kind, navigation
     ):
         path = write_mrc(tmp_path / "any.mrc", counting(shape, "float32"), cell=(50, 40, 30))
@@ -315,22 +323,22 @@ class TestOtherFiles:
         assert signal.axes_manager.navigation_shape == navigation
         assert [axis.units for axis in signal.axes_manager.signal_axes] == ["nm", "nm"]
 
-    def test_complex_numbers_are_complex_signals(self, tmp_path, registered):
+    def test_complex_numbers_become_a_complex_signal(self, tmp_path, registered):
         path = write_mrc(tmp_path / "any.mrc", counting((2, 4, 5), "complex64"))
         signal = hs.load(path, file_format="mrcdist", lazy=True)
         assert type(signal).__name__ == "LazyComplexSignal2D"
 
-    def test_uncalibrated_axes_are_undefined_to_hyperspy(self, tmp_path, registered):
+    def test_uncalibrated_axes_have_undefined_units(self, tmp_path, registered):
         path = write_mrc(tmp_path / "any.mrc", counting((2, 4, 5), "int16"))
         for axis in hs.load(path, file_format="mrcdist").axes_manager._axes:
             assert (axis.scale, str(axis.units)) == (1.0, "<undefined>")
 
-    def test_numbered_parts_are_one_signal(self, tmp_path, registered):
+    def test_numbered_parts_become_one_signal(self, tmp_path, registered):
         written = write_acquisition(tmp_path, scan_shape=(4, 6), parts=3)
         signal = hs.load(written.movie, file_format="mrcdist", lazy=True)
         np.testing.assert_array_equal(signal.data.compute(), all_frames(written))
 
-    def test_a_file_in_an_object_store_is_loaded(self, tmp_path, moto):
+    def test_acquisition_in_an_object_store_is_loaded(self, tmp_path, moto):
         written = write_acquisition(tmp_path, scan_shape=SCAN, virtual_images={"BF": image(1)})
         with moto.bucket() as bucket:
             for path in written.files:
@@ -345,7 +353,7 @@ class TestOtherFiles:
         np.testing.assert_array_equal(np.asarray(signal.navigator.data), image(1))
         assert SECRET_KEY not in str(signal.metadata) + str(signal.original_metadata)
 
-    def test_the_real_acquisition_is_loaded(self, real_data, registered):
+    def test_acquisition_of_a_real_microscope_is_loaded(self, real_data, registered):
         signal = hs.load(real_data / "20241021_00405_movie.mrc", file_format="mrcdist", lazy=True)
         assert signal.axes_manager.shape == (8, 4, 8, 4)
         navigators = signal.metadata._HyperSpy.navigators
@@ -369,21 +377,23 @@ class TestPyxem:
             signal_type="electron_diffraction",
         )
 
-    def test_a_scan_becomes_pyxems_kind_of_signal(self, diffraction, written):
+    def test_scan_is_loaded_as_a_diffraction_signal_of_pyxem(self, diffraction, written):
         lazy = "Lazy" if diffraction._lazy else ""
         assert type(diffraction).__name__ == f"{lazy}ElectronDiffraction2D"
         np.testing.assert_array_equal(np.asarray(diffraction.data), all_frames(written))
 
-    def test_a_loaded_scan_converts_to_pyxems_kind_of_signal(self, written, registered):
+    def test_loaded_scan_can_be_converted_to_a_diffraction_signal_of_pyxem(
+        self, written, registered
+    ):
         signal = hs.load(written.movie, file_format="mrcdist", lazy=True)
         signal.set_signal_type("electron_diffraction")
         assert type(signal).__name__ == "LazyElectronDiffraction2D"
 
-    def test_pyxem_finds_the_microscope(self, diffraction):
+    def test_pyxem_finds_the_beam_energy(self, diffraction):
         assert diffraction.calibration.beam_energy == 200.0
         assert diffraction.beam_energy == 200.0
 
-    def test_pyxems_calibration_accepts_the_units(self, diffraction):
+    def test_pyxem_converts_the_units_of_the_calibration(self, diffraction):
         calibration = diffraction.calibration
         assert calibration.units == ["nm^-1", "nm^-1"]
         calibration.beam_energy = calibration.beam_energy  # sets the wavelength
@@ -391,7 +401,7 @@ class TestPyxem:
         np.testing.assert_allclose(calibration.scale, [0.008, 0.01])
         assert calibration.units == [r"$\AA^{-1}$", r"$\AA^{-1}$"]
 
-    def test_pyxem_integrates_over_angles_in_the_units(self, diffraction):
+    def test_pyxem_integrates_azimuthally_in_units_of_the_calibration(self, diffraction):
         diffraction.calibration.center = None
         radial = diffraction.get_azimuthal_integral1d(npt=4, inplace=False, mean=True)
         assert radial.axes_manager.signal_axes[0].units == "nm^-1"

@@ -1,4 +1,4 @@
-"""The same array and the same header as mrcfile, on everything that mrcfile reads right."""
+"""Arrays and headers are the same as in mrcfile, for all files that mrcfile reads correctly."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import mrcdist
 from mrcdist.errors import MrcdistWarning
 from tests.support.mrc_files import MODES, counting, mrc_bytes
 
-# mrcfile's name of a header field → the name in original_metadata.
-WORDS = {
+# Name of a header field in mrcfile → its name in original_metadata.
+FIELDS = {
     "nx": "NX", "ny": "NY", "nz": "NZ", "mode": "MODE",
     "nxstart": "NXSTART", "nystart": "NYSTART", "nzstart": "NZSTART",
     "mx": "MX", "my": "MY", "mz": "MZ",
@@ -31,7 +31,7 @@ RECORDS = {
 
 
 def assert_same(path):
-    """Compare array, shape, every header value, and the pixel size where both know it."""
+    """Compare array, shape, all header fields, and the pixel size if both readers know it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MrcdistWarning)
         [ds] = mrcdist.read_mrc(path, metadata_file=None)
@@ -47,7 +47,7 @@ def assert_same(path):
     np.testing.assert_array_equal(eager["data"], ds["data"].compute())
 
     std = ds["original_metadata"]["std_header"]
-    for theirs_name, ours in WORDS.items():
+    for theirs_name, ours in FIELDS.items():
         assert_same_number(std[ours], header[theirs_name])
     for record, fields in RECORDS.items():
         for field, ours in fields.items():
@@ -70,7 +70,7 @@ def assert_same_number(ours, theirs):
 @pytest.mark.parametrize("byteorder", "<>")
 @pytest.mark.parametrize("dtype", sorted(MODES))
 @pytest.mark.parametrize("shape", [(1, 7, 5), (6, 4, 5), (3, 1, 1), (0, 4, 5)])
-def test_modes_shapes_and_byte_orders_are_read_as_by_mrcfile(tmp_path, dtype, byteorder, shape):
+def test_all_modes_shapes_and_byte_orders_are_read_as_by_mrcfile(tmp_path, dtype, byteorder, shape):
     path = tmp_path / "a.mrc"
     path.write_bytes(mrc_bytes(counting(shape, dtype), byteorder=byteorder))
     assert_same(path)
@@ -81,14 +81,14 @@ HEADERS = {
     "volume": {"ispg": 1},
     "volume stack": {"ispg": 401, "intervals": (5, 4, 3)},
     "volume stack of single sections": {"ispg": 630, "intervals": (5, 4, 1)},
-    "no sampling": {"intervals": (0, 0, 0)},
+    "sampling of zeros": {"intervals": (0, 0, 0)},
     "cell": {"intervals": (10, 8, 12), "cell": (50.0, 80.0, 90.0)},
-    "cell without meaning": {"cell": (-50.0, float("nan"), float("inf"))},
+    "invalid cell": {"cell": (-50.0, float("nan"), float("inf"))},
     "MAPCRS": {"mapcrs": (3, 1, 2)},
     "MAPCRS of zeros": {"mapcrs": (0, 0, 0)},
     "start and origin": {"start": (-5, 7, -(2**31)), "origin": (-1.5, 0.0, 2e6)},
     "statistics": {"statistics": (0.0, 19.0, 9.5, 5.8)},
-    "statistics without meaning": {"statistics": (float("nan"),) * 4},
+    "invalid statistics": {"statistics": (float("nan"),) * 4},
     "labels": {"labels": (b"one", b"two with 'quotes'", b"x" * 80)},
     "version": {"nversion": 20141},
     "extended header of text": {"extended": b"X,Y,Z".ljust(160), "exttyp": b"CCP4"},
@@ -99,7 +99,7 @@ HEADERS = {
 
 @pytest.mark.parametrize("byteorder", "<>")
 @pytest.mark.parametrize("name", HEADERS)
-def test_header_fields_are_those_of_mrcfile(tmp_path, byteorder, name):
+def test_header_fields_are_read_as_by_mrcfile(tmp_path, byteorder, name):
     path = tmp_path / "a.mrc"
     data = counting((6, 4, 5), "int16")
     path.write_bytes(mrc_bytes(data, byteorder=byteorder, **HEADERS[name]))
@@ -115,7 +115,7 @@ def test_compressed_files_are_read_as_by_mrcfile(tmp_path, compress):
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "float32", "complex64", "uint16", "float16"])
 @pytest.mark.parametrize("shape", [(7, 5), (6, 4, 5), (2, 3, 4, 5)])
-def test_files_that_mrcfile_writes_are_read(tmp_path, dtype, shape):
+def test_files_written_by_mrcfile_are_read(tmp_path, dtype, shape):
     data = counting(shape, dtype)
     path = tmp_path / "a.mrc"
     with mrcfile.new(path) as file:

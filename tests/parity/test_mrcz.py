@@ -1,4 +1,4 @@
-"""Signals that HyperSpy saves as .mrcz: this package gives what HyperSpy's own reader gives."""
+"""Signals saved by HyperSpy as .mrcz are loaded by mrcdist as by HyperSpy's own reader."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tests.support.mrc_files import counting
 
 hs = pytest.importorskip("hyperspy.api", reason="HyperSpy is not installed")
 
-# HyperSpy announces what it will rename; that is between it and pyxem.
+# HyperSpy warns about names that it has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore::hyperspy.exceptions.VisibleDeprecationWarning")
 
 
-def described(signal):
+def summary(signal):
     axes = [
         (axis.name, axis.size, pytest.approx(float(axis.scale)), str(axis.units), axis.navigate)
         for axis in signal.axes_manager._axes
@@ -31,7 +31,9 @@ def described(signal):
 @pytest.mark.parametrize("compressor", [None, "zstd", "lz4"])
 @pytest.mark.parametrize("dtype", ["uint16", "float32", "complex64"])
 @pytest.mark.parametrize("endianness", "<>")
-def test_round_trip(tmp_path, compressor, dtype, endianness):
+def test_mrcz_file_saved_by_hyperspy_is_loaded_as_by_its_own_reader(
+    tmp_path, compressor, dtype, endianness
+):
     signal = hs.signals.Signal2D(counting((3, 6, 8), dtype))
     for axis, (name, scale) in zip(
         signal.axes_manager._axes, (("z", 2.0), ("y", 0.5), ("x", 0.25)), strict=True
@@ -43,7 +45,7 @@ def test_round_trip(tmp_path, compressor, dtype, endianness):
     path = tmp_path / "s.mrcz"
     signal.save(path, compressor=compressor, endianness=endianness)
 
-    mine, own = hs.load(path, file_format=mrcdist), hs.load(path, endianness=endianness)
-    np.testing.assert_array_equal(mine.data, own.data)
-    assert mine.data.dtype == dtype
-    assert described(mine) == described(own)
+    ours, theirs = hs.load(path, file_format=mrcdist), hs.load(path, endianness=endianness)
+    np.testing.assert_array_equal(ours.data, theirs.data)
+    assert ours.data.dtype == dtype
+    assert summary(ours) == summary(theirs)

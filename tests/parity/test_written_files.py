@@ -16,20 +16,20 @@ import mrcdist
 from mrcdist.errors import MrcdistWarning
 from mrcdist.testing.acquisition import write_acquisition
 
-# Chunks: whole frames, and parts of rows and columns.
+# Shape → chunks: whole frames, and parts of rows and columns.
 SHAPES = {
     (5, 6): [(-1, -1), (3, -1), (3, 4)],
     (4, 5, 6): [(3, -1, -1), (2, 5, 4), (-1, 2, -1)],
     (2, 3, 5, 6): [(1, 2, -1, -1), (2, 1, 4, 5), (-1, -1, -1, 3)],
 }
-TABLE = [(shape, chunks) for shape, chunkings in SHAPES.items() for chunks in chunkings]
+CASES = [(shape, chunks) for shape, chunkings in SHAPES.items() for chunks in chunkings]
 DTYPES = ("int8", "int16", "uint16", "float32", "float16", "complex64", "uint8", "bool")
 
 
 def random_numbers(shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
     # mrcfile sums float16 in float16: larger numbers overflow there.
-    most = 1 if dtype == "float16" else 100
-    return (np.random.default_rng(0).random(shape) * most).astype(dtype)
+    maximum = 1 if dtype == "float16" else 100
+    return (np.random.default_rng(0).random(shape) * maximum).astype(dtype)
 
 
 @pytest.fixture(scope="module")
@@ -42,28 +42,28 @@ def libertem():
 @pytest.mark.filterwarnings("ignore:.*written as a plain stack")
 @pytest.mark.parametrize("byteorder", ["<", ">"])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("shape", "chunks"), TABLE)
+@pytest.mark.parametrize(("shape", "chunks"), CASES)
 def test_all_readers_read_the_same_numbers_from_a_valid_file(
     tmp_path, libertem, dtype, shape, chunks, byteorder
 ):
     array = random_numbers(shape, dtype)
     path = tmp_path / "a.mrc"
     mrcdist.write_mrc(path, da.from_array(array, chunks=chunks), byteorder=byteorder)
-    said = io.StringIO()
-    assert mrcfile.validate(str(path), print_file=said), said.getvalue()
+    report = io.StringIO()
+    assert mrcfile.validate(str(path), print_file=report), report.getvalue()
     with mrcfile.open(path) as file:
         np.testing.assert_array_equal(file.data.reshape(shape), array)
     [data] = mrcdist.read_mrc(path, metadata_file=None)
     np.testing.assert_array_equal(data["data"].compute().reshape(shape), array)
-    if byteorder == ">":  # RosettaSciIO 0.15 swaps only the header, LiberTEM 0.16 nothing
+    if byteorder == ">":  # not supported by RosettaSciIO 0.15 and LiberTEM 0.16
         return
     [theirs] = rosettasciio_reader(str(path))
     np.testing.assert_array_equal(theirs["data"].reshape(shape), array)
     if dtype not in ("float16", "complex64"):  # LiberTEM does not support these modes
-        np.testing.assert_array_equal(frames_of(libertem, path).reshape(shape), array)
+        np.testing.assert_array_equal(load_with_libertem(libertem, path).reshape(shape), array)
 
 
-def frames_of(libertem, path):
+def load_with_libertem(libertem, path):
     from libertem.udf.raw import PickUDF
 
     data = libertem.load("mrc", path=str(path))
