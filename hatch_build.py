@@ -1,8 +1,8 @@
-"""The parts of the metadata that name the repository: project URLs, and the README's links.
+"""Metadata that contain the repository's address: project URLs, and the links of the README.
 
-An index shows README.md without the files beside it, so its links have to be absolute there. Where
-the repository is published is known to whoever makes a release, who sets `MRCDIST_REPOSITORY` to
-its address. Without it, wheel and sdist are the same but for their links.
+PyPI shows README.md without the rest of the repository, so links must be absolute there. The
+address is set in the environment variable `MRCDIST_REPOSITORY` when a release is built. Without
+it, links stay relative and there are no project URLs; nothing else differs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class RepositoryMetadata(MetadataHookInterface):
     """Metadata hook that sets `readme` and `urls`."""
 
     def update(self, metadata: dict[str, Any]) -> None:
-        """Set them in the table `[project]`; hatchling calls this."""
+        """Set both in the table `[project]`; called by hatchling."""
         text = (Path(self.root) / "README.md").read_text("utf-8")
         repository = os.environ.get(VARIABLE, "").rstrip("/")
         if repository:
@@ -32,21 +32,21 @@ class RepositoryMetadata(MetadataHookInterface):
 
 
 def with_absolute_links(text: str, repository: str, tag: str) -> str:
-    """Return Markdown whose relative links lead to the files of a tag in the repository."""
+    """Return Markdown with its relative links changed to URLs of the files at a tag."""
 
     def absolute(link: re.Match[str]) -> str:
         if "://" in link["path"]:
             return link[0]
         kind = "raw" if link["image"] else "blob"
-        path = link["path"] or "README.md"  # headings have no anchors on an index
-        address = f"{repository}/{kind}/{tag}/{path}{link['anchor'] or ''}"
-        return f"{link['image']}[{link['text']}]({address})"
+        path = link["path"] or "README.md"  # PyPI gives headings no anchors
+        url = f"{repository}/{kind}/{tag}/{path}{link['anchor'] or ''}"
+        return f"{link['image']}[{link['text']}]({url})"
 
     return _LINK.sub(absolute, text)
 
 
 def project_urls(repository: str) -> dict[str, str]:
-    """Return the links that an index shows beside the project."""
+    """Return the project links that PyPI shows."""
     return {
         "Source": repository,
         "Documentation": f"{repository}/blob/main/docs/index.md",

@@ -5,13 +5,14 @@
     python3 run.py test [--quick | --lowest | --versions | arguments of pytest]
     python3 run.py package
 
-All install this checkout into `.venv` next to this file; they require Python 3.11 or newer.
+All commands install this checkout into `.venv` next to this file and need Python 3.11 or newer.
 `test` runs ruff, mypy and pytest; with arguments, only pytest. `--quick` runs only the unit tests,
-in parallel and with fewer hypothesis examples: about a minute on two cores. `--lowest` runs
-unit and conformance tests with the lowest versions that pyproject.toml allows, in `.venv-lowest`,
-`--versions` also with other Pythons up to 3.13 that are found, in `.venv-3.12` and so on.
-What needs zarr 3, with which HyperSpy cannot be installed, is in `tests/zarr3`, in `.venv-zarr3`.
-`package` builds wheel and sdist in `build/package/dist` and tries them in an empty environment.
+in parallel and with fewer hypothesis examples: about a minute on two cores. `--lowest` runs the
+unit and conformance tests with the lowest versions that pyproject.toml allows, in `.venv-lowest`;
+`--versions` also runs them with every other Python up to 3.13 on this machine, in `.venv-3.12` etc.
+Tests that need zarr 3, which cannot be installed together with HyperSpy, are in `tests/zarr3` and
+run in `.venv-zarr3`. `package` builds wheel and sdist in `build/package/dist` and tests them in an
+empty environment.
 """
 
 from __future__ import annotations
@@ -40,40 +41,40 @@ LOWEST = HERE / ".venv-lowest"
 VERSIONS = ("3.11", "3.12", "3.13")
 CACHES = HERE / "build" / "pytest"
 
-# Their names, and the module or script that each runs with its arguments.
-if TYPE_CHECKING:  # Pythons that are too old get as far as the words that say so
+# Name of a check → the module or script that it runs, with arguments.
+if TYPE_CHECKING:  # so that a Python that is too old gets as far as the message that says so
     Checks = Mapping[str, Sequence[str]]
 
-_TWO_AT_A_TIME = ("pytest", "--numprocesses=2", "--dist=worksteal")
+_TWO_PROCESSES = ("pytest", "--numprocesses=2", "--dist=worksteal")
 _QUICK = (
     *("pytest", "--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal"),
     *("--hypothesis-profile=quick", "tests/unit"),
 )
-# Tests that mostly wait for a Slurm of their own, and so run beside others; one Slurm at a time.
+# These mostly wait for their own Slurm, so they run next to other tests; one Slurm at a time.
 _SLURM = (
     "tests/integration/test_slurm.py",
     "tests/integration/test_notebooks_on_slurm.py",
 )
-# Tests that count on times: beside them runs only what gives way.
-_ALONE = ("tests/integration/test_faults.py",)
-# Tests that start the services of a whole cluster, or measure memory.
+# These depend on timing: only checks with a lower priority may run at the same time.
+_TIMING = ("tests/integration/test_faults.py",)
+# These start all services of a cluster, or measure memory: one process per file.
 _BY_FILE = (
     "tests/integration/test_memory.py",
     "tests/integration/test_isolated_hosts.py",
     "tests/integration/test_deploy_commands.py",
 )
 _BENCHMARKS = "tests/benchmarks"
-_COMPILING = (
+_COMPILED = (
     "tests/integration/test_compiled_loops.py",
     "tests/integration/test_compiled_code.py",
 )
-# The slowest tests first: short ones at the end keep both processes busy.
+# The slowest tests run first: short ones at the end keep both processes busy.
 _SLOWEST = ("tests/docs", "tests/integration")
 _ZARR3 = "tests/zarr3"
-_APART = (*_ALONE, *_SLURM, *_BY_FILE, _BENCHMARKS, *_COMPILING, _ZARR3)
-_ANY_VERSION = (*_TWO_AT_A_TIME, "--hypothesis-profile=quick", "tests/unit", "tests/conformance")
+_RUN_SEPARATELY = (*_TIMING, *_SLURM, *_BY_FILE, _BENCHMARKS, *_COMPILED, _ZARR3)
+_VERSION_TESTS = (*_TWO_PROCESSES, "--hypothesis-profile=quick", "tests/unit", "tests/conformance")
 _PACKAGE = "release/check_package.py"
-# Servers of the tests: the program that is looked for.
+# Servers used by the tests → the program that shows that they are installed.
 _SERVERS = {
     "radosgw (S3)": "radosgw",
     "nginx": "nginx",
@@ -85,7 +86,7 @@ _SERVERS = {
 
 def main(arguments: list[str]) -> int:
     """Run a command and return its exit status, or print the usage."""
-    # Without bytecode on the disk, each of hundreds of processes compiles all that it imports.
+    # Without bytecode on disk, each of hundreds of processes would compile everything it imports.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     command, *rest = arguments or ["help"]
     if command not in ("demo", "package", "test"):
@@ -98,16 +99,16 @@ def main(arguments: list[str]) -> int:
         install_group("release")
         return run(_PACKAGE, *rest, cwd=HERE)
     if not rest:
-        print(announcement(), flush=True)
+        print(duration_and_servers(), flush=True)
     if rest[:1] in (["--lowest"], ["--versions"]):
-        others = other_pythons() if rest[0] == "--versions" else {}
-        return check_versions(others, rest[1:])
+        pythons = other_pythons() if rest[0] == "--versions" else {}
+        return check_versions(pythons, rest[1:])
     install_group("test")
     if rest[:1] == ["--quick"]:
         return run("-m", *_QUICK, *rest[1:], cwd=HERE)
     if not rest:
         return check_all()
-    if any(_ZARR3 in word for word in rest):
+    if any(_ZARR3 in argument for argument in rest):
         install_group("test-zarr3", ZARR3)
         return run("-m", "pytest", *rest, cwd=HERE, venv=ZARR3)
     return run("-m", "pytest", *rest, cwd=HERE)
@@ -115,228 +116,235 @@ def main(arguments: list[str]) -> int:
 
 def check_all() -> int:
     """Run every check, even after failures, and list the failures at the end."""
-    first = {
+    linters = {
         "ruff check": ("ruff", "check", "."),
         "ruff format": ("ruff", "format", "--check", "."),
         "mypy": ("mypy",),
     }
-    # Its compiled code is kept: all processes of later tests need it, and would compile it at once.
-    compiling = ("pytest", "--hypothesis-profile=quick", *_COMPILING)
-    beside_first = {"pytest of compiled loops": compiling}
-    most = {
-        "pytest, two at a time": (
-            *_TWO_AT_A_TIME,
+    # Compiled code is cached; without it, all processes of the next round would compile it at once.
+    compiling = ("pytest", "--hypothesis-profile=quick", *_COMPILED)
+    next_to_linters = {"pytest, compiled loops": compiling}
+    most_tests = {
+        "pytest, two processes": (
+            *_TWO_PROCESSES,
             *_SLOWEST,
             "tests",
             "--hypothesis-profile=quick",
             "--durations=50",
-            *(f"--ignore={path}" for path in _APART),
+            *(f"--ignore={path}" for path in _RUN_SEPARATELY),
         ),
     }
-    beside_most = {"pytest of Slurm": ("pytest", "--durations=15", *_SLURM)}
-    careful = {
+    next_to_most_tests = {"pytest, Slurm": ("pytest", "--durations=15", *_SLURM)}
+    sensitive_tests = {
         "pytest, two files at a time": (
             *("pytest", "--numprocesses=2", "--dist=loadfile", "--durations=25"),
             *_BY_FILE,
         ),
-        "pytest, one at a time": ("pytest", "--durations=15", *_ALONE),
+        "pytest, timing": ("pytest", "--durations=15", *_TIMING),
     }
-    # These leave a part of two cores idle: time for what neither counts on times nor measures.
-    giving_way = {
-        "mypy, Windows": mypy_on("win32"),
-        "mypy, macOS": mypy_on("darwin"),
+    # Sensitive tests leave part of two cores idle: enough for checks that measure nothing.
+    low_priority = {
+        "mypy, Windows": mypy_arguments("win32"),
+        "mypy, macOS": mypy_arguments("darwin"),
         "package": (_PACKAGE,),
-        "pytest of benchmarks": ("pytest", "--durations=5", _BENCHMARKS),
-        "pytest with zarr 3": ("run.py", "test", _ZARR3, "--hypothesis-profile=quick"),
+        "pytest, benchmarks": ("pytest", "--durations=5", _BENCHMARKS),
+        "pytest, zarr 3": ("run.py", "test", _ZARR3, "--hypothesis-profile=quick"),
     }
     return check_in_rounds(
-        ((first, beside_first, 0), (most, beside_most, 0), (careful, giving_way, 5))
+        (
+            (linters, next_to_linters, 0),
+            (most_tests, next_to_most_tests, 0),
+            (sensitive_tests, low_priority, 5),
+        )
     )
 
 
-def check_versions(pythons: Mapping[str, Path], words: Sequence[str]) -> int:
-    """Run unit and conformance tests with the lowest versions of packages, and with Pythons."""
+def check_versions(pythons: Mapping[str, Path], arguments: Sequence[str]) -> int:
+    """Run unit and conformance tests with the lowest versions, and with each of these Pythons."""
     install_group("test", LOWEST, "--resolution", "lowest-direct")
-    places = {"the lowest versions": LOWEST}
+    environments = {"the lowest versions": LOWEST}
     for version, python in pythons.items():
-        places[f"Python {version}"] = HERE / f".venv-{version}"
-        install_group("test", places[f"Python {version}"], python=python)
+        environments[f"Python {version}"] = HERE / f".venv-{version}"
+        install_group("test", environments[f"Python {version}"], python=python)
     status = 0
-    for name, venv in places.items():
-        print(f"\n== pytest of unit and conformance tests with {name}", flush=True)
-        status = run("-m", *_ANY_VERSION, *words, cwd=HERE, venv=venv) or status
+    for name, venv in environments.items():
+        print(f"\n== pytest, unit and conformance tests with {name}", flush=True)
+        status = run("-m", *_VERSION_TESTS, *arguments, cwd=HERE, venv=venv) or status
     return status
 
 
 def other_pythons() -> dict[str, Path]:
-    """Return the Pythons that are supported and found, in the path or pyenv's, but for this one."""
-    found = {}
+    """Return the other supported Pythons on the search path or installed by pyenv, by version."""
+    pythons = {}
     for version in VERSIONS:
         pyenv = (Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python3")
         for program in (shutil.which(f"python{version}"), *map(str, sorted(pyenv))):
-            # A shim of pyenv's is a program, but not always a Python.
+            # pyenv has shims also for versions that are not active; those cannot be run.
             if program and not subprocess.call([program, "-c", ""], stderr=subprocess.DEVNULL):
-                found[version] = Path(program)
-    found.pop("{}.{}".format(*sys.version_info[:2]), None)
-    print(f"other Pythons found: {', '.join(found) or 'none'}", flush=True)
-    return found
+                pythons[version] = Path(program)
+    pythons.pop("{}.{}".format(*sys.version_info[:2]), None)
+    print(f"other Pythons found: {', '.join(pythons) or 'none'}", flush=True)
+    return pythons
 
 
-def mypy_on(platform: str) -> tuple[str, ...]:
-    """Return the words of mypy for another system; one cache for all would serve none of them."""
+def mypy_arguments(platform: str) -> tuple[str, ...]:
+    """Return the command of mypy for another platform, with a cache of its own."""
     return ("mypy", "--platform", platform, f"--cache-dir=build/mypy-{platform}", "mrcdist")
 
 
 def check_in_rounds(rounds: Iterable[tuple[Checks, Checks, int]]) -> int:
-    """Run checks round by round; beside each round run others, with the niceness that it says."""
+    """Run rounds of checks: (in the foreground, in the background, niceness of the latter)."""
     shutil.rmtree(CACHES, ignore_errors=True)
-    done = []
-    for checks, others, niceness in rounds:
-        with started(others, niceness) as finish:
-            done += [check(name, words) for name, words in checks.items()]
-            done += finish()
-    print("\n" + "\n".join(f"{each.seconds:6.0f} s  {each.name}" for each in done))
-    failed = [each for each in done if each.status]
-    for each in failed:
-        print(f"\nfailed: {each.name}", *failing_tests(each.name), sep="\n  ")
+    results = []
+    for foreground, background, niceness in rounds:
+        with in_background(background, niceness) as finish:
+            results += [check(name, command) for name, command in foreground.items()]
+            results += finish()
+    print("\n" + "\n".join(f"{result.seconds:6.0f} s  {result.name}" for result in results))
+    failed = [result for result in results if result.status]
+    for result in failed:
+        print(f"\nfailed: {result.name}", *failing_tests(result.name), sep="\n  ")
     print("" if failed else "\nall checks passed", flush=True)
     return 1 if failed else 0
 
 
-class Done(NamedTuple):
-    """How a check ended."""
+class Result(NamedTuple):
+    """The exit status and duration of a check."""
 
     name: str
     status: int
     seconds: float
 
 
-def check(name: str, words: Sequence[str]) -> Done:
-    """Run a check, a module or a script, after its name."""
+def check(name: str, command: Sequence[str]) -> Result:
+    """Print the name of a check and run it."""
     print(f"\n== {name}", flush=True)
-    begin = time.monotonic()
-    status = run(*command_of(name, words), cwd=HERE)
-    return Done(name, status, time.monotonic() - begin)
+    start = time.monotonic()
+    status = run(*python_arguments(name, command), cwd=HERE)
+    return Result(name, status, time.monotonic() - start)
 
 
-def command_of(name: str, words: Sequence[str]) -> list[str]:
-    """Return the arguments of Python that run a check; pytest notes which of its tests fail."""
-    how = [] if words[0].endswith(".py") else ["-m"]
-    noting = ["-o", f"cache_dir={cache_of(name)}"] if "pytest" in name else []
-    return [*how, *words, *noting]
+def python_arguments(name: str, command: Sequence[str]) -> list[str]:
+    """Return Python's arguments to run a check; pytest gets a cache to record failed tests in."""
+    module = [] if command[0].endswith(".py") else ["-m"]
+    cache = ["-o", f"cache_dir={pytest_cache(name)}"] if "pytest" in name else []
+    return [*module, *command, *cache]
 
 
-def cache_of(name: str) -> Path:
-    """Return the folder of a check's pytest alone: they run beside each other."""
+def pytest_cache(name: str) -> Path:
+    """Return the cache folder of a check; each has its own, because several run at a time."""
     return CACHES / name.replace(" ", "-").replace(",", "")
 
 
 def failing_tests(name: str) -> list[str]:
-    """Return the tests of a check that failed, as its pytest noted them."""
+    """Return the failed tests of a check, as recorded in its pytest cache."""
     try:
-        noted = (cache_of(name) / "v" / "cache" / "lastfailed").read_text(encoding="utf-8")
-    except OSError:  # no pytest, or one that came to no end
+        record = (pytest_cache(name) / "v" / "cache" / "lastfailed").read_text(encoding="utf-8")
+    except OSError:  # not a pytest check, or it did not finish
         return []
-    return sorted(json.loads(noted))
+    return sorted(json.loads(record))
 
 
 @contextmanager
-def started(checks: Checks, niceness: int) -> Iterator[Callable[[], list[Done]]]:
-    """Run checks one after the other beside others; the function waits and prints their output."""
+def in_background(checks: Checks, niceness: int) -> Iterator[Callable[[], list[Result]]]:
+    """Run checks one after the other in a thread.
+
+    Yields a function that waits for them, prints their output and returns their results.
+    """
     nice = ("nice", "-n", str(niceness)) if niceness and shutil.which("nice") else ()
     running: list[subprocess.Popen[bytes]] = []
-    done: list[Done] = []
-    given_up = threading.Event()
+    results: list[Result] = []
+    cancelled = threading.Event()
 
-    def work(output: IO[bytes]) -> None:
-        for name, words in checks.items():
-            if given_up.is_set():
+    def run_checks(output: IO[bytes]) -> None:
+        for name, command in checks.items():
+            if cancelled.is_set():
                 return
-            output.write(f"\n== {name}, which ran beside others\n".encode())
+            output.write(f"\n== {name} (in the background)\n".encode())
             output.flush()
-            begin = time.monotonic()
-            command = [*nice, str(python_of(VENV)), *command_of(name, words)]
-            process = subprocess.Popen(command, cwd=HERE, stdout=output, stderr=subprocess.STDOUT)
+            start = time.monotonic()
+            arguments = [*nice, str(python_of(VENV)), *python_arguments(name, command)]
+            process = subprocess.Popen(arguments, cwd=HERE, stdout=output, stderr=subprocess.STDOUT)
             running[:] = [process]
-            done.append(Done(name, process.wait(), time.monotonic() - begin))
+            results.append(Result(name, process.wait(), time.monotonic() - start))
 
     with tempfile.TemporaryFile() as output:
-        thread = threading.Thread(target=work, args=(output,))
+        thread = threading.Thread(target=run_checks, args=(output,))
         thread.start()
 
-        def finish() -> list[Done]:
+        def finish() -> list[Result]:
             thread.join()
             output.seek(0)
             print(output.read().decode("utf-8", "replace"), flush=True)
-            # If the thread could not go on, checks that did not run are no success.
-            return done + [Done(name, 1, 0) for name in list(checks)[len(done) :]]
+            # Checks that the thread could not start count as failed.
+            return results + [Result(name, 1, 0) for name in list(checks)[len(results) :]]
 
         try:
             yield finish
         finally:
-            given_up.set()
+            cancelled.set()
             for process in running:
                 if process.poll() is None:
-                    process.send_signal(signal.SIGINT)  # its fixtures stop what they started
+                    process.send_signal(signal.SIGINT)  # so that fixtures stop their servers
             thread.join()
 
 
-def announcement() -> str:
-    """Say how long all tests take and which servers they found, before anything else happens."""
+def duration_and_servers() -> str:
+    """Return the line that is printed first: the duration of all tests, and the servers found."""
     path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
     found = {name: bool(shutil.which(program, path=path)) for name, program in _SERVERS.items()}
     text = "all tests: about 30 minutes on two cores (--quick: about one); found: "
     text += ", ".join(name for name in found if found[name]) or "no servers"
-    absent = ", ".join(name for name in found if not found[name])
-    return text + (f"; not found, their tests are skipped: {absent}" if absent else "")
+    missing = ", ".join(name for name in found if not found[name])
+    return text + (f"; not found (their tests are skipped): {missing}" if missing else "")
 
 
 def install_group(group: str, venv: Path = VENV, *options: str, python: Path | None = None) -> None:
     """Install this checkout with a dependency group of pyproject.toml.
 
-    Extras that the group names are asked for as the checkout's own: `lowest-direct` takes the
-    lowest versions of what the checkout needs, but not of what a package in a group needs.
+    Extras in the group are requested for the checkout itself: `lowest-direct` takes the lowest
+    versions of the checkout's requirements, but not of those of packages in a group.
     """
     project = HERE / "pyproject.toml"
     extras = extras_of(group)
     checkout = f"{HERE}[{','.join(extras)}]" if extras else str(HERE)
-    words = (checkout, "--group", f"{project}:{group}", *options)
-    install(group, *words, venv=venv, python=python)
+    requirements = (checkout, "--group", f"{project}:{group}", *options)
+    install(group, *requirements, venv=venv, python=python)
 
 
 def extras_of(group: str) -> list[str]:
-    """Return the extras of mrcdist that a dependency group names, itself or by another group."""
-    import tomllib  # which Pythons that are too old lack
+    """Return the extras of mrcdist in a dependency group and in the groups it includes."""
+    import tomllib  # new in Python 3.11: older ones must still get the message at the end
 
     groups = tomllib.loads((HERE / "pyproject.toml").read_text(encoding="utf-8"))
-    found: list[str] = []
-    for each in groups["dependency-groups"][group]:
-        if isinstance(each, dict):
-            found += extras_of(each["include-group"])
-        elif each.startswith("mrcdist["):
-            found += each.removeprefix("mrcdist[").partition("]")[0].split(",")
-    return found
+    extras: list[str] = []
+    for entry in groups["dependency-groups"][group]:
+        if isinstance(entry, dict):
+            extras += extras_of(entry["include-group"])
+        elif entry.startswith("mrcdist["):
+            extras += entry.removeprefix("mrcdist[").partition("]")[0].split(",")
+    return extras
 
 
 def install(name: str, *requirements: str, venv: Path = VENV, python: Path | None = None) -> None:
     """Create the environment if needed, and update it if pyproject.toml has changed.
 
-    It is of another `python`, or of that of `.venv`.
+    The environment uses `python`, by default the Python of `.venv`.
     """
     if not python_of(VENV).exists():
         make_venv()
     stamp = venv / f"installed-{name}"
-    wanted = hashlib.sha256((HERE / "pyproject.toml").read_bytes() + bytes(str(HERE), "utf-8"))
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted.hexdigest():
+    digest = hashlib.sha256((HERE / "pyproject.toml").read_bytes() + bytes(str(HERE), "utf-8"))
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == digest.hexdigest():
         return
     print(
         f"installing mrcdist ({name}) into {venv}; the first time takes a minute or two", flush=True
     )
-    # An interrupted installation must not be mistaken for a complete one next time.
+    # Otherwise, an interrupted installation would count as complete next time.
     stamp.unlink(missing_ok=True)
     # uv, because pip takes a quarter of an hour to resolve these dependencies.
     pip = ("-m", "pip", "--disable-pip-version-check", "install", "--quiet", "uv")
-    new = (
+    create = (
         "-m",
         "uv",
         "venv",
@@ -346,20 +354,20 @@ def install(name: str, *requirements: str, venv: Path = VENV, python: Path | Non
         str(python or python_of(VENV)),
         str(venv),
     )
-    # uv shows on a terminal what it is waiting for.
+    # On a terminal, uv shows its progress.
     uv = ("-m", "uv", "pip", "install", "--python", str(python_of(venv)))
     uv += () if sys.stderr.isatty() else ("--quiet",)
-    begun = time.monotonic()
+    start = time.monotonic()
     if (
         run(*pip)
-        or (not python_of(venv).exists() and run(*new))
+        or (not python_of(venv).exists() and run(*create))
         or run(*uv, "--editable", *requirements)
     ):
         sys.exit(
             f"error: installation failed, see above; if {venv} is broken, delete it and run again"
         )
-    stamp.write_text(wanted.hexdigest(), encoding="utf-8")
-    print(f"installed in {time.monotonic() - begun:.0f} s", flush=True)
+    stamp.write_text(digest.hexdigest(), encoding="utf-8")
+    print(f"installed in {time.monotonic() - start:.0f} s", flush=True)
 
 
 def make_venv() -> None:
@@ -372,7 +380,7 @@ def make_venv() -> None:
     if missing:
         package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
         sys.exit(
-            f"error: this Python lacks {' and '.join(missing)}, needed for installation\n"
+            f"error: this Python has no {' and no '.join(missing)}, needed for installation\n"
             f"  Debian, Ubuntu: apt install {package}; elsewhere: use Python from python.org"
         )
     print(f"creating {VENV}", flush=True)
@@ -381,12 +389,12 @@ def make_venv() -> None:
 
 
 def python_of(venv: Path) -> Path:
-    """Return the Python of an environment."""
+    """Return the path of an environment's Python."""
     return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 def run(*arguments: str, cwd: Path | None = None, venv: Path = VENV) -> int:
-    """Run the Python of an environment and return its exit status."""
+    """Run an environment's Python and return its exit status."""
     try:
         return subprocess.call([str(python_of(venv)), *arguments], cwd=cwd)
     except KeyboardInterrupt:

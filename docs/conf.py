@@ -1,12 +1,13 @@
-"""How Sphinx builds the documentation.
+"""Sphinx configuration.
 
     python -m sphinx -W -n -c docs . build/docs
 
-at the top of the repository, which is the source folder: pages that lie elsewhere (ARCHITECTURE.md,
-the notes on deployment, notebooks) stay where they are, and their links work here as in the clone.
+Run this at the top of the repository, which is Sphinx's source folder: pages outside docs/
+(ARCHITECTURE.md, deployment guides, notebooks) stay where they are, and their relative links work
+both in the built pages and in the repository.
 
-Built so, it needs no network. Where `release/publish_docs.py` builds it for the address in
-`MRCDIST_DOCS`, pages offer the other versions, and link to the documentation of other projects.
+This build needs no network. `release/publish_docs.py` sets `MRCDIST_DOCS`, the address of the
+site; pages then have a version switcher and link to the documentation of other projects.
 """
 
 from __future__ import annotations
@@ -42,25 +43,25 @@ extensions = [
     "myst_nb",  # also reads the .md pages
 ]
 
-# Notebooks are shown as they were run when they were committed; tests run them.
+# Notebooks are shown with the outputs committed with them; the tests run them.
 nb_execution_mode = "off"
-# Widgets would need scripts from other sites: what is beside them, a picture or text, is shown.
+# Widgets need scripts from other sites: show their static fallback, an image or text, instead.
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}
 nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
 myst_heading_anchors = 3
 
-# Examples are copied without prompts and without what they print.
+# Copy examples without prompts and output.
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
-autodoc_typehints = "none"  # docstrings have the types, in words
+autodoc_typehints = "none"  # docstrings describe the types
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 default_role = "py:obj"
-smartquotes = False  # options begin with two hyphens
+smartquotes = False  # keeps the two hyphens of options
 
-# What docstrings have in backticks: classes have to be found, while parameters, attributes and
-# expressions are text.
+# Text in backticks in docstrings: classes must resolve; parameters, attributes and expressions
+# need not.
 nitpick_ignore_regex = [
     ("py:obj", r"[a-z_][\w.]*|.*[^\w.].*|\d+"),
     ("py:class", r"(collections|typing|numpy|dask|Exception|ValueError|OSError)\b.*"),
@@ -75,7 +76,7 @@ html_favicon = "_static/icon.svg"
 html_copy_source = False
 html_show_sourcelink = False
 html_sidebars: dict[str, list[str]] = {"docs/tutorial": [], "docs/comparison": []}
-html_context = {"default_mode": "auto"}  # light or dark as the reader's system is
+html_context = {"default_mode": "auto"}  # light or dark, like the reader's system
 html_theme_options = {
     "navbar_align": "left",
     "navbar_end": ["theme-switcher"],
@@ -92,7 +93,7 @@ if site := os.environ.get("MRCDIST_DOCS", "").rstrip("/"):
             "json_url": f"{site}/versions.json",
             "version_match": os.environ.get("MRCDIST_DOCS_VERSION", ""),
         },
-        "check_switcher": False,  # the first version is built before there is a list
+        "check_switcher": False,  # versions.json does not exist before the first build
         "show_version_warning_banner": True,
     }
     intersphinx_mapping = {
@@ -107,21 +108,21 @@ if site := os.environ.get("MRCDIST_DOCS", "").rstrip("/"):
 
 
 def _examples_as_code(_app: object, _context: object, lines: list[str]) -> None:
-    """Show a command's examples as what they are: its help has them as indented lines."""
-    for at, line in enumerate(lines):
+    """Turn the examples of a command, indented lines in its help text, into code blocks."""
+    for number, line in enumerate(lines):
         if line.startswith("| Example"):
-            lines[at] = f"{line.removeprefix('| ')}\n\n.. code-block:: sh\n"
+            lines[number] = f"{line.removeprefix('| ')}\n\n.. code-block:: sh\n"
         elif line.startswith("|   "):
-            lines[at] = line.removeprefix("| ").replace("  ", "   ", 1)
+            lines[number] = line.removeprefix("| ").replace("  ", "   ", 1)
     lines[:] = "\n".join(lines).split("\n")
 
 
-def _addresses_as_code(_app: object, _context: object, lines: list[str]) -> None:
-    """Show addresses in the help of options as text: nobody can follow them."""
+def _urls_as_code(_app: object, _context: object, lines: list[str]) -> None:
+    """Format URLs in the help of options as code: they are examples, not links to follow."""
     lines[:] = [re.sub(r"\b\w+://[\w:]+", r"``\g<0>``", line) for line in lines]
 
 
 def setup(app: Sphinx) -> None:
-    """Register the functions above; Sphinx calls this."""
+    """Register the functions above; called by Sphinx."""
     app.connect("sphinx-click-process-description", _examples_as_code)
-    app.connect("sphinx-click-process-options", _addresses_as_code)
+    app.connect("sphinx-click-process-options", _urls_as_code)

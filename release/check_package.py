@@ -1,10 +1,10 @@
-"""Build wheel and sdist, and use them as someone would who has nothing else.
+"""Build wheel and sdist, and test them in an empty environment.
 
     python release/check_package.py [FOLDER]
 
-The wheel is installed into an empty environment: first alone, to look at a file with the command
-line, then with the extra `plot`, to run the demonstration of the sdist. FOLDER (build/package) then
-contains the two files, in `dist`. `MRCDIST_REPOSITORY` is as in hatch_build.py.
+The wheel is installed on its own first, to run the command line, and then with the extra `plot`,
+to run the demo of the sdist. Both files are left in `FOLDER/dist` (default: build/package).
+`MRCDIST_REPOSITORY` is passed on to hatch_build.py.
 """
 
 from __future__ import annotations
@@ -19,49 +19,48 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 UV = (sys.executable, "-m", "uv")
 
-# Where the file comes from is no part of what is tried: the package's own synthetic acquisitions.
-WRITE = (
+WRITE_MOVIE = (
     "from mrcdist.testing.acquisition import write_acquisition\n"
     "write_acquisition('acquired', scan_shape=(8, 8), frame_shape=(16, 16))\n"
 )
 
 
 def main(folder: Path) -> None:
-    """Build, check, install and try; the first failure ends the program."""
+    """Build, check, install and run; exit at the first failure."""
     shutil.rmtree(folder, ignore_errors=True)
-    dist, tried = folder / "dist", folder / "tried"
+    dist, trial = folder / "dist", folder / "trial"
     run(*UV, "build", "--quiet", "--out-dir", dist, ROOT)
     (dist / ".gitignore").unlink(missing_ok=True)
-    built = sorted(dist.iterdir())
-    for path in built:
+    packages = sorted(dist.iterdir())
+    for path in packages:
         print(f"{path.name}: {path.stat().st_size / 1024:.0f} KiB")
-    run(sys.executable, "-m", "twine", "check", "--strict", *built)
+    run(sys.executable, "-m", "twine", "check", "--strict", *packages)
     [sdist], [wheel] = dist.glob("*.tar.gz"), dist.glob("*.whl")
 
-    python = tried / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    run(*UV, "venv", "--quiet", "--python", sys.executable, tried / "venv")
+    python = trial / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    run(*UV, "venv", "--quiet", "--python", sys.executable, trial / "venv")
     run(*UV, "pip", "install", "--quiet", "--python", python, wheel)
-    run(python, "-c", WRITE, cwd=tried)
-    [movie] = tried.glob("acquired/*_movie.mrc")
+    run(python, "-c", WRITE_MOVIE, cwd=trial)
+    [movie] = trial.glob("acquired/*_movie.mrc")
     program = python.with_name("mrcdist" + python.suffix)
-    run(program, "info", movie, cwd=tried)
-    run(program, "example", "slurm", cwd=tried)
-    run(program, "mean", movie, "--out", "mean.npy", cwd=tried)
+    run(program, "info", movie, cwd=trial)
+    run(program, "example", "slurm", cwd=trial)
+    run(program, "mean", movie, "--out", "mean.npy", cwd=trial)
 
     run(*UV, "pip", "install", "--quiet", "--python", python, f"{wheel}[plot]")
     with tarfile.open(sdist) as archive:
-        archive.extractall(tried, filter="data")
-    # Beside the wheel's mrcdist, not the sdist's.
-    shutil.move(tried / sdist.name.removesuffix(".tar.gz") / "demo", tried / "demo")
-    run(python, "-m", "demo", "--size-mib", "16", "--output", "images", cwd=tried)
+        archive.extractall(trial, filter="data")
+    # Without the sdist's mrcdist next to it, so that the demo imports the wheel's.
+    shutil.move(trial / sdist.name.removesuffix(".tar.gz") / "demo", trial / "demo")
+    run(python, "-m", "demo", "--size-mib", "16", "--output", "images", cwd=trial)
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> None:
-    """Run a command in a folder, with nothing of this checkout on Python's path."""
-    words = [str(word) for word in command]
-    print(f"$ {' '.join(words)}", flush=True)
+    """Run a command in a folder, without PYTHONPATH, so that it does not import this checkout."""
+    arguments = [str(argument) for argument in command]
+    print(f"$ {' '.join(arguments)}", flush=True)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    if status := subprocess.call(words, cwd=cwd, env=environment):
+    if status := subprocess.call(arguments, cwd=cwd, env=environment):
         sys.exit(f"error: exit status {status}")
 
 

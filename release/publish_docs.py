@@ -1,10 +1,10 @@
-"""Build the documentation as one version of a site that has all of them.
+"""Build one version of the documentation for a site with all versions.
 
     python release/publish_docs.py SITE NAME
 
-builds it in `SITE/NAME`, where `NAME` is a version such as `v0.2.0`, or `dev`; writes
-`SITE/versions.json`, from which each page's switcher offers the versions, and `SITE/index.html`,
-which leads to the newest release. `MRCDIST_DOCS` is the address at which `SITE` is published.
+`NAME` is a version such as `v0.2.0`, or `dev`. Builds the pages in `SITE/NAME`, and updates
+`SITE/versions.json`, read by the version switcher on each page, and `SITE/index.html`, which
+redirects to the newest release. `MRCDIST_DOCS` is the address at which `SITE` is published.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ _REDIRECT = """<!doctype html>
 
 
 def main(site: str, name: str) -> None:
-    """Build one version, and bring what leads to it up to date."""
+    """Build one version and update the list of versions."""
     if name != DEVELOPMENT:
-        Version(name)  # raises where it is none
+        Version(name)  # raises InvalidVersion
     build(Path(site) / name, name)
-    describe(Path(site), os.environ["MRCDIST_DOCS"])
+    list_versions(Path(site), os.environ["MRCDIST_DOCS"])
 
 
 def build(folder: Path, name: str) -> None:
-    """Build the documentation in a folder, in place of what is there; warnings are errors."""
-    made = HERE / "build" / "docs" / name  # pages of notebooks leave files beside it
+    """Build the documentation, with warnings as errors, and replace the folder by the result."""
+    output = HERE / "build" / "docs" / name  # not in SITE: notebooks leave files next to it
     sphinx = [sys.executable, "-m", "sphinx", "-E", "-W", "-n", "-q", "-c", "docs"]
     environment = {**os.environ, "MRCDIST_DOCS_VERSION": name}
-    subprocess.run([*sphinx, ".", str(made)], cwd=HERE, env=environment, check=True)  # noqa: S603
+    subprocess.run([*sphinx, ".", str(output)], cwd=HERE, env=environment, check=True)  # noqa: S603
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(made, folder, ignore=shutil.ignore_patterns(".doctrees"))
+    shutil.copytree(output, folder, ignore=shutil.ignore_patterns(".doctrees"))
 
 
-def describe(site: Path, address: str) -> None:
-    """List the versions that a site has, newest first, and lead to the newest release."""
+def list_versions(site: Path, address: str) -> None:
+    """List the versions of a site, newest first, and redirect its front page to the newest."""
     names = [path.parent.parent.name for path in site.glob(f"*/{_START}")]
     releases = sorted((name for name in names if name != DEVELOPMENT), key=Version, reverse=True)
     final = [name for name in releases if not Version(name).is_prerelease]
     newest = next(iter(final or releases), DEVELOPMENT)
     ordered = releases + [DEVELOPMENT] * (DEVELOPMENT in names)
-    listed = [
+    versions = [
         {
             "name": f"{name} (newest)" if name == newest else name,
             "version": name,
@@ -63,10 +63,10 @@ def describe(site: Path, address: str) -> None:
         }
         for name in ordered
     ]
-    (site / "versions.json").write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
+    (site / "versions.json").write_text(json.dumps(versions, indent=1) + "\n", encoding="utf-8")
     redirect = _REDIRECT.format(target=f"{newest}/{_START}")
     (site / "index.html").write_text(redirect, encoding="utf-8")
-    (site / ".nojekyll").touch()  # GitHub Pages would leave out folders such as _static
+    (site / ".nojekyll").touch()  # otherwise GitHub Pages ignores folders such as _static
 
 
 if __name__ == "__main__":

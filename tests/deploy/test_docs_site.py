@@ -1,4 +1,4 @@
-"""The published documentation: every version in a folder of its own, and one list of them."""
+"""The published documentation: a folder for each version, and one list of all versions."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ import pytest
 from tests.support.processes import ROOT
 
 ADDRESS = "https://em.example.org/mrcdist"
-describe = runpy.run_path(str(ROOT / "release" / "publish_docs.py"))["describe"]
+list_versions = runpy.run_path(str(ROOT / "release" / "publish_docs.py"))["list_versions"]
 
 
-def site_of(folder: Path, *names: str) -> Path:
+def make_site(folder: Path, *names: str) -> Path:
     for name in names:
         (folder / name / "docs").mkdir(parents=True)
         (folder / name / "docs" / "index.html").touch()
     (folder / "not-a-version").mkdir()
-    describe(folder, f"{ADDRESS}/")
+    list_versions(folder, f"{ADDRESS}/")
     return folder
 
 
 def versions(site: Path) -> list[dict[str, object]]:
-    listed: list[dict[str, object]] = json.loads((site / "versions.json").read_text("utf-8"))
-    return listed
+    entries: list[dict[str, object]] = json.loads((site / "versions.json").read_text("utf-8"))
+    return entries
 
 
-def test_versions_are_listed_newest_first_and_the_state_of_development_last(tmp_path: Path) -> None:
-    site = site_of(tmp_path, "v0.9.0", "dev", "v0.10.0", "v0.11.0rc1")
-    names = [each["version"] for each in versions(site)]
+def test_versions_are_listed_newest_first_and_dev_last(tmp_path: Path) -> None:
+    site = make_site(tmp_path, "v0.9.0", "dev", "v0.10.0", "v0.11.0rc1")
+    names = [entry["version"] for entry in versions(site)]
     assert names == ["v0.11.0rc1", "v0.10.0", "v0.9.0", "dev"]
-    assert [each["preferred"] for each in versions(site)] == [False, True, False, False]
+    assert [entry["preferred"] for entry in versions(site)] == [False, True, False, False]
     assert versions(site)[2]["url"] == f"{ADDRESS}/v0.9.0/docs/index.html"
 
 
 @pytest.mark.parametrize(
     ("names", "newest"), [(["v0.1.0", "dev", "v0.2.0"], "v0.2.0"), (["dev"], "dev")]
 )
-def test_the_front_page_leads_to_the_newest_release(
+def test_front_page_redirects_to_the_newest_release(
     tmp_path: Path, names: list[str], newest: str
 ) -> None:
-    page = (site_of(tmp_path, *names) / "index.html").read_text("utf-8")
+    page = (make_site(tmp_path, *names) / "index.html").read_text("utf-8")
     assert f'content="0; url={newest}/docs/index.html"' in page
 
 
@@ -55,11 +55,9 @@ class TestConfiguration:
             monkeypatch.setenv(name, value)
         return runpy.run_path(str(ROOT / "docs" / "conf.py"))
 
-    def test_pages_of_a_published_version_offer_the_others(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        given = {"MRCDIST_DOCS": ADDRESS, "MRCDIST_DOCS_VERSION": "v0.2.0"}
-        options = self.settings(monkeypatch, **given)["html_theme_options"]
+    def test_published_pages_have_a_version_switcher(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        variables = {"MRCDIST_DOCS": ADDRESS, "MRCDIST_DOCS_VERSION": "v0.2.0"}
+        options = self.settings(monkeypatch, **variables)["html_theme_options"]
         assert isinstance(options, dict)
         assert "version-switcher" in options["navbar_end"]
         assert options["switcher"] == {
@@ -67,7 +65,7 @@ class TestConfiguration:
             "version_match": "v0.2.0",
         }
 
-    def test_a_build_in_a_clone_needs_no_network(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_local_build_needs_no_network(self, monkeypatch: pytest.MonkeyPatch) -> None:
         settings = self.settings(monkeypatch)
         assert "intersphinx_mapping" not in settings
         assert "version-switcher" not in str(settings["html_theme_options"])

@@ -1,9 +1,9 @@
-"""What is wrong with a Kubernetes manifest, found without a cluster.
+"""Linter for Kubernetes manifests that needs no cluster.
 
-The dask operator's own kinds are checked against the definitions that it installs (they come with
-the dask-kubernetes package), made strict: what they do not name is a mistake. Other kinds are
-checked against Kubernetes' schemas. What neither says (an image, sizes that Kubernetes can read,
-names that refer to something) is checked by rules here.
+The dask operator's own kinds are validated against the definitions that it installs (part of the
+dask-kubernetes package), in a strict form in which unknown properties are errors. Other kinds are
+validated against the schemas of Kubernetes. Rules in this module check what the schemas leave
+open: images, quantities, and references to ports, volumes and secrets.
 """
 
 from __future__ import annotations
@@ -45,22 +45,22 @@ def load_manifests(path: Path) -> list[Manifest]:
 
 
 def problems(manifest: Manifest) -> list[str]:
-    """Return what is wrong with one document; nothing if all is well."""
-    # The rules take the shape for granted.
-    return list(_against_schema(manifest)) or list(_against_rules(manifest))
+    """Return the problems of one document."""
+    # The rules assume that the document matches its schema.
+    return list(_schema_problems(manifest)) or list(_rule_problems(manifest))
 
 
 def bytes_of(quantity: str) -> float:
-    """Return the number that a quantity such as ``8Gi`` stands for.
+    """Return the value of a quantity such as ``8Gi``.
 
     Raises
     ------
     ValueError
-        Kubernetes would refuse it.
+        If Kubernetes would reject it.
     """
     match = _QUANTITY.fullmatch(quantity)
     if match is None:
-        raise ValueError(f"{quantity!r} is no quantity; write 8Gi, 500m or 2")
+        raise ValueError(f"{quantity!r} is not a valid quantity; write 8Gi, 500m or 2")
     unit = match[2] or ""
     if unit[:1] in ("e", "E") and unit not in _FACTOR:
         return float(match[0])
@@ -70,7 +70,7 @@ def bytes_of(quantity: str) -> float:
 def operator_objects(
     cluster: Manifest, *, namespace: str = "default", workers: int = 2
 ) -> list[Manifest]:
-    """Return what the operator makes of a DaskCluster: scheduler, its service, workers."""
+    """Return what the operator creates for a DaskCluster: scheduler, its service, workers."""
     name = cluster["metadata"]["name"]
     scheduler, worker = cluster["spec"]["scheduler"], cluster["spec"]["worker"]
     group = controller.build_default_worker_group_spec(name, worker, {}, {})["metadata"]["name"]
@@ -98,50 +98,50 @@ def pod_specs(manifest: Manifest) -> Iterator[Manifest]:
 
 def containers(manifest: Manifest) -> list[Manifest]:
     """Return all containers in a document."""
-    return [each for spec in pod_specs(manifest) for each in spec.get("containers", [])]
+    return [item for spec in pod_specs(manifest) for item in spec.get("containers", [])]
 
 
 def command_of(
     container: Manifest, secrets: Mapping[str, Mapping[str, str]]
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the words that a container runs, and its variables, as the kubelet works them out.
+    """Return the command line of a container and its variables, expanded as the kubelet does.
 
     Parameters
     ----------
     container : dict
     secrets : mapping of str to mapping
-        Contents of the Secrets that there are.
+        Name of each existing Secret → its content.
 
     Raises
     ------
     KeyError
-        It refers to a Secret that is not there and not optional.
+        If the container refers to a Secret that does not exist and is not optional.
     """
     variables: dict[str, str] = {}
     for source in container.get("envFrom", []):
-        wanted = source["secretRef"]
-        if wanted["name"] in secrets or not wanted.get("optional"):
-            variables |= secrets[wanted["name"]]
+        reference = source["secretRef"]
+        if reference["name"] in secrets or not reference.get("optional"):
+            variables |= secrets[reference["name"]]
     for entry in container.get("env", []):
         if "value" in entry:
-            variables[entry["name"]] = _expanded(entry["value"], variables)
+            variables[entry["name"]] = _expand(entry["value"], variables)
             continue
-        wanted = entry["valueFrom"]["secretKeyRef"]
-        if wanted["name"] in secrets or not wanted.get("optional"):
-            variables[entry["name"]] = secrets[wanted["name"]][wanted["key"]]
-    words = [*container.get("command", []), *container.get("args", [])]
-    return [_expanded(word, variables) for word in words], variables
+        reference = entry["valueFrom"]["secretKeyRef"]
+        if reference["name"] in secrets or not reference.get("optional"):
+            variables[entry["name"]] = secrets[reference["name"]][reference["key"]]
+    arguments = [*container.get("command", []), *container.get("args", [])]
+    return [_expand(argument, variables) for argument in arguments], variables
 
 
-def _expanded(text: str, variables: Mapping[str, str]) -> str:
+def _expand(text: str, variables: Mapping[str, str]) -> str:
     return re.sub(r"\$\((\w+)\)", lambda match: variables.get(match[1], match[0]), text)
 
 
-def _against_schema(manifest: Manifest) -> Iterator[str]:
+def _schema_problems(manifest: Manifest) -> Iterator[str]:
     kind, version = manifest.get("kind"), manifest.get("apiVersion")
     if version == _DASK:
-        found = jsonschema.Draft202012Validator(_dask_schema(str(kind))).iter_errors(manifest)
-        for error in found:
+        validator = jsonschema.Draft202012Validator(_dask_schema(str(kind)))
+        for error in validator.iter_errors(manifest):
             yield f"{error.json_path}: {error.message}"
         return
     try:
@@ -158,15 +158,15 @@ def _dask_schema(kind: str) -> Mapping[str, Any]:
 
 @lru_cache
 def _dask_schemas() -> dict[str, Mapping[str, Any]]:
-    """Read the operator's definitions of all its kinds."""
-    # They are long, and the loader in Python takes seconds.
+    """Read the operator's definitions: kind → strict schema."""
+    # They are long: the loader written in Python takes seconds.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     schemas = {}
     for path in files("dask_kubernetes").joinpath(_DEFINITIONS).iterdir():
         definition = yaml.load(path.read_text("utf-8"), Loader=loader)
         kind = definition["spec"]["names"]["kind"]
         schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-        # Every object has these; the definitions leave them out.
+        # Common to all objects; not included in the definitions.
         schema["properties"] |= {
             "apiVersion": {"const": _DASK},
             "kind": {"const": kind},
@@ -178,9 +178,9 @@ def _dask_schemas() -> dict[str, Mapping[str, Any]]:
 
 
 def _strict(schema: Any) -> Any:
-    """Return the schema such that objects have no other properties than those it names."""
+    """Return the schema with unknown properties forbidden."""
     if isinstance(schema, list):
-        return [_strict(each) for each in schema]
+        return [_strict(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
     stricter = {key: _strict(value) for key, value in schema.items()}
@@ -191,7 +191,7 @@ def _strict(schema: Any) -> Any:
     return stricter
 
 
-def _against_rules(manifest: Manifest) -> Iterator[str]:
+def _rule_problems(manifest: Manifest) -> Iterator[str]:
     for container in containers(manifest):
         yield from _image(container)
         yield from _references(container)
@@ -212,7 +212,7 @@ def _image(container: Manifest) -> Iterator[str]:
     if not image:
         yield f"container {container.get('name')}: no image"
     elif not re.fullmatch(r"\S+:[\w.-]+(@sha256:[0-9a-f]{64})?", image) or ":latest" in image:
-        yield f"image {image}: name a version"
+        yield f"image {image}: add a tag with a version"
 
 
 def _references(container: Manifest) -> Iterator[str]:
@@ -236,14 +236,14 @@ def _sizes(resources: Manifest) -> Iterator[str]:
         for part in ("requests", "limits")
         for name, value in resources.get(part, {}).items()
     }
-    wrong = [text for (part, name), value in sizes.items() for text in _quantity(name, value)]
-    yield from wrong
-    if wrong:
+    invalid = [text for (part, name), value in sizes.items() for text in _quantity(name, value)]
+    yield from invalid
+    if invalid:
         return
     for (part, name), value in sizes.items():
         limit = sizes.get(("limits", name))
         if part == "requests" and limit and bytes_of(str(value)) > bytes_of(str(limit)):
-            yield f"{name}: {value} is requested, {limit} is the limit"
+            yield f"{name}: the request, {value}, is above the limit, {limit}"
 
 
 def _quantity(name: str, value: object) -> Iterator[str]:
@@ -262,32 +262,33 @@ def _mounts(spec: Manifest) -> Iterator[str]:
 
 
 def _service(cluster: Manifest) -> Iterator[str]:
-    """The scheduler's service finds the scheduler, by the labels and ports that it has."""
+    """Check that the scheduler's service selects the scheduler's pod and ports."""
     name = cluster.get("metadata", {}).get("name", "")
     scheduler = cluster["spec"].get("scheduler", {})
     service = scheduler.get("service", {})
-    wanted = {"dask.org/cluster-name": name, "dask.org/component": "scheduler"}
-    if service.get("selector") != wanted:
-        yield f"service: selector {service.get('selector')} finds no scheduler; {wanted} does"
-    named = [
+    labels = {"dask.org/cluster-name": name, "dask.org/component": "scheduler"}
+    if service.get("selector") != labels:
+        selector = service.get("selector")
+        yield f"service: the selector {selector} does not match the scheduler, {labels}"
+    port_names = [
         port.get("name")
         for container in scheduler.get("spec", {}).get("containers", [])
         for port in container.get("ports", [])
     ]
     for port in service.get("ports", []):
-        if port.get("targetPort") not in named:
+        if port.get("targetPort") not in port_names:
             yield f"service: the scheduler has no port named {port.get('targetPort')}"
 
 
 def changed(manifest: Manifest, path: Sequence[str | int], value: Any) -> Manifest:
-    """Return a copy with one value set, or deleted (`value` is `...`)."""
-    copied = copy.deepcopy(manifest)
+    """Return a copy with one value set, or deleted if `value` is `...`."""
+    result = copy.deepcopy(manifest)
     *parents, last = path
-    inside: Any = copied
-    for step in parents:
-        inside = inside[step]
+    parent: Any = result
+    for key in parents:
+        parent = parent[key]
     if value is ...:
-        del inside[last]
+        del parent[last]
     else:
-        inside[last] = value
-    return copied
+        parent[last] = value
+    return result
