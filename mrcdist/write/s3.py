@@ -142,12 +142,8 @@ class S3Destination:
         temporaries = max(parts, 2) * TEMPORARIES  # at least a piece and its own temporaries
         return -(-nbytes // self.grid.step) + 2, encoded + temporaries
 
-    def write(self, start: int, stop: int, between: Between, block: int = 0) -> None:
-        """See `LocalDestination.write`."""
-        self._send(start, stop, between, block)
-
-    def _send(self, start: int, stop: int, between: Between, block: int = 0) -> list[Part | None]:
-        """Send whole cells as parts; return None for a part of an object that is complete."""
+    def write(self, start: int, stop: int, between: Between, block: int = 0) -> list[Part | None]:
+        """See `LocalDestination.write`; return the parts, or None if the object is complete."""
         concurrent_parts = encoded_at_a_time(block, self.grid.step)
 
         def send(upload: S3Upload, part: int, low: int, high: int) -> Part | None:
@@ -305,7 +301,7 @@ class S3Destination:
                 raise incomplete(self.location, sum(sizes), packed, "compressed bytes")
             return self._joined(header, names, sizes)
         sizes = [stop - start for start, stop in map(self.grid.span, range(self.grid.cells))]
-        sends = [functools.partial(self._send, *piece_bytes(piece)) for piece in pieces]
+        sends = [functools.partial(self.write, *piece_bytes(piece)) for piece in pieces]
         if len(self.uploads) == 1:
             listed, *sent = run_together(self.location, [self._main.parts, *sends])
             parts = {part.number: part for part in (*listed, *filter(None, chain(*sent)))}
@@ -332,7 +328,7 @@ class S3Destination:
                 continue
             with write_errors(self.location):
                 body = b"".join(
-                    header[low:high] if block is None else self._read(names[block], low, high)
+                    header[low:high] if block is None else self.work.read(names[block], low, high)
                     for block, low, high in pieces
                 )
                 send = functools.partial(self._main.send, part, memoryview(body))
@@ -341,17 +337,9 @@ class S3Destination:
         lengths = [sum(high - low for _, low, high in pieces) for pieces in parts]
         return self._main.parts(), lengths
 
-    def _read(self, name: str, start: int, stop: int) -> bytes:
-        fs, path = self.work.at(name).filesystem()
-        return bytes(self.location.retried(lambda: fs.cat_file(path, start=start, end=stop)))
-
     def abandon(self) -> None:
         """See `LocalDestination.abandon`."""
-        with ExitStack() as stack:  # each is called even if others fail
-            stack.callback(self._remove_records)
+        with write_errors(self.location), ExitStack() as stack:  # calls each even if others fail
+            stack.callback(self.work.remove)
             for upload in self.uploads:
                 stack.callback(upload.abort)
-
-    def _remove_records(self) -> None:
-        with write_errors(self.location):
-            self.work.remove()

@@ -65,10 +65,14 @@ class WorkFolder:
         else:
             StoreCalls(self.location).put(name, bytes(content))
 
-    def _read(self, name: str) -> bytes:
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Return a file, or a byte range of it."""
+        return self.target.retried(lambda: self._read(name, start, stop))
+
+    def _read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         fs, path = self.at(name).filesystem()
         # With a start, s3fs sends one request; without, it asks for the size first.
-        return bytes(fs.cat_file(path, start=0))
+        return bytes(fs.cat_file(path, start=start, end=stop))
 
     def sizes(self) -> dict[str, int]:
         """Return the size of each file by its path in the folder."""
@@ -88,7 +92,7 @@ class WorkFolder:
 
     def recall(self, block: object) -> bytes:
         """Return the record of a block."""
-        return self.target.retried(lambda: self._read(self.record_name(block)))
+        return self.read(self.record_name(block))
 
     def kept(self) -> frozenset[str]:
         """Return the finished blocks."""
