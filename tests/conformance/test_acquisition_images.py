@@ -1,4 +1,4 @@
-"""Companion images of a scan: names, shapes, and one listing to find them."""
+"""Companion images of a scan: names, shapes, and how they are found."""
 
 from __future__ import annotations
 
@@ -44,49 +44,49 @@ def read(path, keep, **options):
 
 def navigators_of(dataset):
     """Return the signal dicts by name."""
-    found = dataset["metadata"].get("_HyperSpy", {}).get("navigators", {})
-    assert all(name.startswith("_sig_") for name in found)
-    return {name.removeprefix("_sig_"): signal for name, signal in found.items()}
+    navigators = dataset["metadata"].get("_HyperSpy", {}).get("navigators", {})
+    assert all(name.startswith("_sig_") for name in navigators)
+    return {name.removeprefix("_sig_"): signal for name, signal in navigators.items()}
 
 
 class TestNames:
     @pytest.mark.parametrize("server", ["2.7", "new"])
-    def test_each_image_has_the_data_of_its_own_file(self, tmp_path, keep, server):
+    def test_each_image_has_the_pixels_and_name_of_its_own_file(self, tmp_path, keep, server):
         written = acquisition(tmp_path, server=server)
-        found = navigators_of(read(written.movie, keep))
-        assert list(found) == ["BF", "HAADF", "Ext 1", "Ext 2"]
-        for number, (name, signal) in enumerate(found.items(), start=1):
+        navigators = navigators_of(read(written.movie, keep))
+        assert list(navigators) == ["BF", "HAADF", "Ext 1", "Ext 2"]
+        for number, (name, signal) in enumerate(navigators.items(), start=1):
             np.testing.assert_array_equal(signal["data"], image(number))
             assert signal["metadata"]["General"]["title"] == name
             assert signal["metadata"]["Signal"]["signal_type"] == ""
 
-    def test_more_than_ten_images_are_in_numerical_order(self, tmp_path, keep):
+    def test_images_are_ordered_by_number_not_alphabetically(self, tmp_path, keep):
         names = [f"detector {letter}" for letter in "MLKJIHGFEDCBA"]
         images = {name: image(number) for number, name in enumerate(names)}
         written = acquisition(tmp_path, virtual_images=images, external_images=None)
-        found = navigators_of(read(written.movie, keep))
-        assert list(found) == names
+        navigators = navigators_of(read(written.movie, keep))
+        assert list(navigators) == names
         for number, name in enumerate(names):
-            np.testing.assert_array_equal(found[name]["data"], image(number))
+            np.testing.assert_array_equal(navigators[name]["data"], image(number))
 
-    def test_a_virtual_and_an_external_image_may_have_the_same_name(self, tmp_path, keep):
+    def test_virtual_and_external_image_of_the_same_name_are_both_loaded(self, tmp_path, keep):
         written = acquisition(
             tmp_path, virtual_images={"BF": image(1)}, external_images={"BF": image(2)}
         )
-        found = navigators_of(read(written.movie, keep))
-        assert [signal["data"][0, 0] for signal in found.values()] == [1, 2]
-        assert len(found) == 2
+        navigators = navigators_of(read(written.movie, keep))
+        assert [signal["data"][0, 0] for signal in navigators.values()] == [1, 2]
+        assert len(navigators) == 2
 
-    def test_names_that_are_equal_in_hyperspy_are_numbered(self, tmp_path, keep):
+    def test_names_of_images_are_unique_in_hyperspy(self, tmp_path, keep):
         """HyperSpy keeps only ASCII letters and digits of a name; names must still be unique."""
         names = ["A B", "A_B", "DF+", "DF-", "\N{MICRO SIGN}", "\xa7", "1", "A B (2)", "BF"]
         images = {name: image(number) for number, name in enumerate(names)}
         written = acquisition(tmp_path, virtual_images=images, external_images={"A-B": image(9)})
-        found = navigators_of(read(written.movie, keep))
-        assert [int(signal["data"][0, 0]) for signal in found.values()] == list(range(10))
-        assert list(found)[-2:] == ["BF", "A-B"]
+        navigators = navigators_of(read(written.movie, keep))
+        assert [int(signal["data"][0, 0]) for signal in navigators.values()] == list(range(10))
+        assert list(navigators)[-2:] == ["BF", "A-B"]
         slugify = pytest.importorskip("hyperspy.misc.utils").slugify
-        assert len({slugify(name, valid_variable_name=True) for name in found}) == 10
+        assert len({slugify(name, valid_variable_name=True) for name in navigators}) == 10
 
     def test_images_of_another_acquisition_are_not_loaded(self, tmp_path, keep):
         own = acquisition(tmp_path, name="20260101_00001_b", external_images=None)
@@ -96,7 +96,7 @@ class TestNames:
 
 
 class TestShape:
-    def test_axes_of_an_image_are_those_of_the_scan(self, tmp_path, keep):
+    def test_images_have_the_axes_of_the_scan(self, tmp_path, keep):
         dataset = read(acquisition(tmp_path).movie, keep)
         for signal in navigators_of(dataset).values():
             assert axis_names(signal) == ["y", "x"]
@@ -107,36 +107,36 @@ class TestShape:
     def test_image_with_all_points_in_one_row_is_reshaped(self, tmp_path, keep):
         flat = image(1).reshape(1, 8)
         written = acquisition(tmp_path, virtual_images={"BF": flat})
-        found = navigators_of(read(written.movie, keep))["BF"]
-        assert axis_names(found) == ["y", "x"]
-        np.testing.assert_array_equal(found["data"], image(1))
+        signal = navigators_of(read(written.movie, keep))["BF"]
+        assert axis_names(signal) == ["y", "x"]
+        np.testing.assert_array_equal(signal["data"], image(1))
 
-    def test_image_with_lines_of_another_length_is_not_reshaped(self, tmp_path, keep):
+    def test_image_whose_lines_have_another_length_is_not_reshaped(self, tmp_path, keep):
         """The number of pixels fits, but they are not in the order of the scan points."""
         written = acquisition(
             tmp_path,
             scan_shape=(3, 4),
-            virtual_images={"turned": image(1, (4, 3)), "wide": image(2, (2, 6))},
+            virtual_images={"transposed": image(1, (4, 3)), "wide": image(2, (2, 6))},
             external_images={"Ext": image(3, (3, 4))},
         )
         with pytest.warns(MrcdistWarning, match=r"(4 x 3|2 x 6) pixels, the scan 3 x 4 points"):
             dataset = read(written.movie, keep)
-        found = navigators_of(dataset)
-        for name, shape in (("turned", (4, 3)), ("wide", (2, 6))):
-            assert found[name]["data"].shape == shape
-            axis_names(found[name])
+        navigators = navigators_of(dataset)
+        for name, shape in (("transposed", (4, 3)), ("wide", (2, 6))):
+            assert navigators[name]["data"].shape == shape
+            axis_names(navigators[name])
         navigator = dataset["metadata"]["_HyperSpy"]["_sig_navigator"]
         np.testing.assert_array_equal(navigator["data"], image(3, (3, 4)))
 
-    def test_image_may_contain_the_repeats_below_each_other(self, tmp_path, keep):
+    def test_image_with_repeats_below_each_other_gets_a_repeat_axis(self, tmp_path, keep):
         written = acquisition(
             tmp_path, repeats=2, virtual_images={"BF": image(1, (4, 4))}, external_images={}
         )
-        found = navigators_of(read(written.movie, keep))["BF"]
-        assert axis_names(found) == ["repeat", "y", "x"]
-        np.testing.assert_array_equal(found["data"], image(1, (4, 4)).reshape(2, 2, 4))
+        signal = navigators_of(read(written.movie, keep))["BF"]
+        assert axis_names(signal) == ["repeat", "y", "x"]
+        np.testing.assert_array_equal(signal["data"], image(1, (4, 4)).reshape(2, 2, 4))
 
-    def test_images_of_a_line_scan_are_lines(self, tmp_path, keep):
+    def test_images_of_a_line_scan_have_one_axis(self, tmp_path, keep):
         written = acquisition(
             tmp_path, scan_shape=(1, 8), virtual_images={"BF": image(1, (1, 8))}, external_images={}
         )
@@ -144,13 +144,13 @@ class TestShape:
         assert axis_names(navigators_of(dataset)["BF"]) == ["x"]
         assert dataset["metadata"]["_HyperSpy"]["_sig_navigator"]["data"].shape == (8,)
 
-    def test_an_image_of_repeated_scans_keeps_the_grid(self, tmp_path, keep):
+    def test_image_of_repeated_scans_has_the_axes_of_one_scan(self, tmp_path, keep):
         dataset = read(acquisition(tmp_path, repeats=2).movie, keep)
         axes = navigators_of(dataset)["BF"]["axes"]
         assert [(axis["name"], axis["scale"]) for axis in axes] == [("y", 0.5), ("x", 0.4)]
         assert "_sig_navigator" not in dataset["metadata"]["_HyperSpy"]
 
-    def test_image_of_another_size_is_unchanged(self, tmp_path, keep):
+    def test_image_of_another_size_keeps_its_shape(self, tmp_path, keep):
         written = acquisition(tmp_path, virtual_images={"odd": image(1, (3, 3)), "BF": image(2)})
         dataset = read(written.movie, keep)
         np.testing.assert_array_equal(navigators_of(dataset)["odd"]["data"], image(1, (3, 3)))
@@ -158,7 +158,7 @@ class TestShape:
         navigator = dataset["metadata"]["_HyperSpy"]["_sig_navigator"]
         np.testing.assert_array_equal(navigator["data"], image(2))
 
-    def test_navigator_is_the_first_image_that_fits(self, tmp_path, keep):
+    def test_navigator_is_the_first_image_in_the_shape_of_the_scan(self, tmp_path, keep):
         navigator = read(acquisition(tmp_path).movie, keep)["metadata"]["_HyperSpy"][
             "_sig_navigator"
         ]
@@ -173,61 +173,61 @@ class TestShape:
 
 
 class TestArguments:
-    def test_none_loads_no_images(self, tmp_path, keep):
+    def test_virtual_images_none_and_external_images_none_load_no_images(self, tmp_path, keep):
         written = acquisition(tmp_path)
         assert list(navigators_of(read(written.movie, keep, virtual_images=None))) == [
             "Ext 1",
             "Ext 2",
         ]
-        both = read(written.movie, keep, virtual_images=None, external_images=None)
-        assert "_HyperSpy" not in both["metadata"]
+        without_images = read(written.movie, keep, virtual_images=None, external_images=None)
+        assert "_HyperSpy" not in without_images["metadata"]
 
-    def test_passed_images_override_those_in_the_folder(self, tmp_path, keep):
+    def test_images_that_are_passed_replace_those_in_the_folder(self, tmp_path, keep):
         written = acquisition(tmp_path)
-        mine = acquisition(tmp_path / "mine", virtual_images={"mine": image(7)}).companions[0]
-        found = navigators_of(read(written.movie, keep, virtual_images=[mine]))
-        assert list(found) == [mine.stem, "Ext 1", "Ext 2"]
-        np.testing.assert_array_equal(found[mine.stem]["data"], image(7))
+        passed = acquisition(tmp_path / "passed", virtual_images={"passed": image(7)}).companions[0]
+        navigators = navigators_of(read(written.movie, keep, virtual_images=[passed]))
+        assert list(navigators) == [passed.stem, "Ext 1", "Ext 2"]
+        np.testing.assert_array_equal(navigators[passed.stem]["data"], image(7))
 
-    def test_images_with_the_same_name_do_not_hide_each_other(self, tmp_path, keep):
+    def test_images_of_the_same_name_that_are_passed_are_all_loaded(self, tmp_path, keep):
         written = acquisition(tmp_path, external_images=None)
-        mine = [
+        passed = [
             acquisition(tmp_path / folder, virtual_images={"BF": image(value)}).companions[0]
             for folder, value in (("a", 7), ("b", 8))
         ]
-        found = navigators_of(read(written.movie, keep, virtual_images=mine))
-        assert [float(signal["data"][0, 0]) for signal in found.values()] == [7, 8]
+        navigators = navigators_of(read(written.movie, keep, virtual_images=passed))
+        assert [float(signal["data"][0, 0]) for signal in navigators.values()] == [7, 8]
 
-    def test_single_path_is_refused_as_a_list_of_images(self, tmp_path, keep):
+    def test_single_path_instead_of_a_list_of_images_is_an_error(self, tmp_path, keep):
         written = acquisition(tmp_path)
         with pytest.raises(ArgumentError, match="virtual_images="):
             read(written.movie, keep, virtual_images=str(written.companions[0]))
 
-    def test_no_images_are_searched_without_a_sidecar(self, tmp_path, keep):
+    def test_images_are_not_looked_for_without_a_sidecar(self, tmp_path, keep):
         written = acquisition(tmp_path)
         assert "_HyperSpy" not in read(written.movie, keep, metadata_file=None)["metadata"]
 
 
 class TestLoading:
     @pytest.mark.parametrize("parts", [1, 2])
-    def test_one_listing_finds_parts_sidecar_points_and_images(
+    def test_single_listing_finds_parts_sidecar_points_and_images(
         self, tmp_path, keep, monkeypatch, parts
     ):
         points = np.array([[x, y] for y in range(2) for x in range(4)])
         url = url_of(acquisition(tmp_path, custom_points=points, parts=parts).movie, keep)
-        listed = []
+        listings = []
         list_siblings = Location.list_siblings
 
         def counted(self):
-            listed.append(self.url)
+            listings.append(self.url)
             return list_siblings(self)
 
         monkeypatch.setattr(Location, "list_siblings", counted)
         [dataset] = read_mrc(url)
         assert len(navigators_of(dataset)) == 4
-        assert listed == [url]
+        assert listings == [url]
 
-    def test_store_that_cannot_list_has_the_sidecar_but_no_images(
+    def test_sidecar_but_no_images_are_found_if_the_folder_cannot_be_listed(
         self, tmp_path, keep, monkeypatch
     ):
         written = acquisition(tmp_path)
@@ -236,7 +236,7 @@ class TestLoading:
         assert axis_names(dataset) == ["y", "x", "ky", "kx"]
         assert "_HyperSpy" not in dataset["metadata"]
 
-    def test_images_above_16_mib_stay_lazy_with_lazy_data_only(self, tmp_path, keep):
+    def test_images_above_16_mib_are_lazy_only_if_the_data_are(self, tmp_path, keep):
         small = navigators_of(read(acquisition(tmp_path / "small").movie, keep))
         assert {type(signal["data"]) for signal in small.values()} == {np.ndarray}
         scan = (2049, 2048)
@@ -251,82 +251,84 @@ class TestLoading:
 
         def large(**options):
             with pytest.warns(MrcdistWarning, match="missing"):
-                found = navigators_of(read(written.movie, keep, allow_truncated=True, **options))
-            return found["HAADF"]["data"]
+                navigators = navigators_of(
+                    read(written.movie, keep, allow_truncated=True, **options)
+                )
+            return navigators["HAADF"]["data"]
 
         assert isinstance(large(), da.Array)
         np.testing.assert_array_equal(large().compute(), image(2, scan))
         assert type(large(lazy=False)) is np.ndarray
 
-    def test_unfinished_image_is_left_out_with_a_warning(self, tmp_path, keep):
+    def test_truncated_image_in_the_folder_is_left_out_with_a_warning(self, tmp_path, keep):
         written = acquisition(tmp_path)
-        broken = written.companions[0]
-        broken.write_bytes(broken.read_bytes()[:-4])
-        with pytest.warns(MrcdistWarning, match=f"{broken.name} is left out"):
+        truncated = written.companions[0]
+        truncated.write_bytes(truncated.read_bytes()[:-4])
+        with pytest.warns(MrcdistWarning, match=f"{truncated.name} is left out"):
             dataset = read(written.movie, keep)
         assert list(navigators_of(dataset)) == ["HAADF", "Ext 1", "Ext 2"]
         navigator = dataset["metadata"]["_HyperSpy"]["_sig_navigator"]
         np.testing.assert_array_equal(navigator["data"], image(2))
 
-    def test_image_that_the_caller_passes_must_be_complete(self, tmp_path, keep):
+    def test_truncated_image_that_is_passed_is_an_error(self, tmp_path, keep):
         written = acquisition(tmp_path)
-        broken = written.companions[0]
-        broken.write_bytes(broken.read_bytes()[:-4])
+        truncated = written.companions[0]
+        truncated.write_bytes(truncated.read_bytes()[:-4])
         with pytest.raises(TruncatedFileError):
-            read(written.movie, keep, virtual_images=[broken])
+            read(written.movie, keep, virtual_images=[truncated])
 
 
 class TestWebServer:
-    """Names are quoted in URLs, but not in the names of images."""
+    """Names may be percent-encoded in URLs; the names of images never are."""
 
     NAME = "20260101_00001_my run"
 
-    @pytest.mark.parametrize("spelled", [str, quote])
-    def test_sidecar_and_images_are_found_by_their_own_names(self, tmp_path, spelled):
+    @pytest.mark.parametrize("encode", [str, quote])
+    def test_sidecar_and_images_of_a_url_are_found_by_their_decoded_names(self, tmp_path, encode):
         images = {"Virt 0": image(1), "50% \N{MICRO SIGN}m": image(2)}
         written = acquisition(tmp_path, name=self.NAME, virtual_images=images)
         with folder_server(tmp_path) as url:
-            [dataset] = read_mrc(f"{url}/{spelled(written.movie.name)}")
+            [dataset] = read_mrc(f"{url}/{encode(written.movie.name)}")
         assert axis_names(dataset) == ["y", "x", "ky", "kx"]
-        found = navigators_of(dataset)
-        assert list(found) == [*images, "Ext 1", "Ext 2"]
-        for number, signal in enumerate(found.values(), start=1):
+        navigators = navigators_of(dataset)
+        assert list(navigators) == [*images, "Ext 1", "Ext 2"]
+        for number, signal in enumerate(navigators.values(), start=1):
             np.testing.assert_array_equal(signal["data"], image(number))
         assert dataset["metadata"]["General"]["original_filename"] == written.movie.name
 
-    @pytest.mark.parametrize("spelled", [str, quote])
-    def test_sidecar_is_found_without_a_listing(self, tmp_path, spelled):
+    @pytest.mark.parametrize("encode", [str, quote])
+    def test_sidecar_of_a_url_is_found_without_a_listing(self, tmp_path, encode):
         written = acquisition(tmp_path, name=self.NAME)
         with folder_server(tmp_path, lists=False) as url:
-            [dataset] = read_mrc(f"{url}/{spelled(written.movie.name)}")
+            [dataset] = read_mrc(f"{url}/{encode(written.movie.name)}")
         assert axis_names(dataset) == ["y", "x", "ky", "kx"]
 
-    @pytest.mark.parametrize("named", [f"{NAME}_0_movie.mrc", f"{quote(NAME)}_*_movie.mrc"])
-    def test_parts_are_found(self, tmp_path, named):
+    @pytest.mark.parametrize("pattern", [f"{NAME}_0_movie.mrc", f"{quote(NAME)}_*_movie.mrc"])
+    def test_parts_of_a_url_with_spaces_are_found(self, tmp_path, pattern):
         acquisition(tmp_path, name=self.NAME, parts=2)
         with folder_server(tmp_path) as url:
-            [dataset] = read_mrc(f"{url}/{named}")
+            [dataset] = read_mrc(f"{url}/{pattern}")
         assert dataset["data"].shape == (*SCAN, *FRAME)
 
 
 class TestInfo:
-    def test_info_lists_the_images(self, tmp_path, keep):
+    def test_command_info_lists_the_images(self, tmp_path, keep):
         written = acquisition(tmp_path)
         url = url_of(written.movie, keep)
-        said = CliRunner().invoke(main, ["info", url])
-        assert said.exit_code == 0
+        result = CliRunner().invoke(main, ["info", url])
+        assert result.exit_code == 0
         for path, name in zip(written.companions, ["BF", "HAADF", "Ext 1", "Ext 2"], strict=True):
-            assert f"image    {name}: {path.name}" in said.stdout
+            assert f"image    {name}: {path.name}" in result.stdout
         listed = json.loads(CliRunner().invoke(main, ["info", "--json", url]).stdout)["images"]
         assert listed["Ext 2"] == f"{url.rpartition('/')[0]}/{written.companions[3].name}"
 
 
 class TestRealAcquisition:
-    def test_images_of_a_real_microscope(self, real_data):
+    def test_images_of_a_real_microscope_are_loaded(self, real_data):
         [dataset] = read_mrc(real_data / "20241021_00405_movie.mrc")
-        found = navigators_of(dataset)
-        assert list(found) == ["Virt 0", "Virt 1", "Ext 1"]
+        navigators = navigators_of(dataset)
+        assert list(navigators) == ["Virt 0", "Virt 1", "Ext 1"]
         for name, file in {"Virt 0": "0_Virt 0_sum", "Ext 1": "ext1_Ext 1"}.items():
             raw = (real_data / f"20241021_00405_{file}.mrc").read_bytes()
             stored = np.frombuffer(raw[1024:], "<f4").reshape(4, 8)
-            np.testing.assert_array_equal(found[name]["data"], stored)
+            np.testing.assert_array_equal(navigators[name]["data"], stored)

@@ -23,20 +23,20 @@ def read(path, keep, **options):
 
 @st.composite
 def block_lengths(draw, sizes):
-    """Return a block length for each axis; frames may be split, too."""
+    """Draw a block length for each axis; frames may be split, too."""
     return tuple(draw(st.integers(1, size)) for size in sizes)
 
 
 class TestOrder:
     @examples(30)
     @given(
-        sizes=st.tuples(*(st.integers(1, most) for most in (3, 4, 4, 3))),
-        cuts=block_lengths((3, 4, 4, 3, *FRAME)),
+        sizes=st.tuples(*(st.integers(1, maximum) for maximum in (3, 4, 4, 3))),
+        lengths=block_lengths((3, 4, 4, 3, *FRAME)),
         dtype=st.sampled_from(["uint8", "uint16", "float32"]),
         server=st.sampled_from(["2.7", "new"]),
     )
-    def test_repeats_then_rows_then_columns_then_point_repeats(
-        self, tmp_path_factory, keep, sizes, cuts, dtype, server
+    def test_frames_are_ordered_by_repeat_row_column_and_point_repeat(
+        self, tmp_path_factory, keep, sizes, lengths, dtype, server
     ):
         repeats, y, x, point_repeats = sizes
         written = write_acquisition(
@@ -48,17 +48,20 @@ class TestOrder:
             dtype=dtype,
             server=server,
         )
-        long = [size > 1 for size in sizes]
-        chunks = (*(cut for cut, kept in zip(cuts, long, strict=False) if kept), *cuts[4:])
+        has_axis = [size > 1 for size in sizes]
+        chunks = (
+            *(length for length, kept in zip(lengths, has_axis, strict=False) if kept),
+            *lengths[4:],
+        )
         dataset = read(written.movie, keep, chunks=chunks)
         names = [
             name
-            for name, kept in zip(["repeat", "y", "x", "point_repeat"], long, strict=True)
+            for name, kept in zip(["repeat", "y", "x", "point_repeat"], has_axis, strict=True)
             if kept
         ]
         assert axis_names(dataset) == names + FRAME_AXES
         assert dataset["data"].chunksize == tuple(
-            min(cut, size) for cut, size in zip(chunks, dataset["data"].shape, strict=True)
+            min(length, size) for length, size in zip(chunks, dataset["data"].shape, strict=True)
         )
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written, dtype))
 
@@ -66,7 +69,7 @@ class TestOrder:
         "spelling",
         ["Scan - Point Repeats", "Scan - Point Repeat", "Scan - Camera Frames Per Point"],
     )
-    def test_point_repeats_in_every_spelling(self, tmp_path, keep, spelling):
+    def test_every_spelling_of_point_repeats_is_read(self, tmp_path, keep, spelling):
         written = write_acquisition(
             tmp_path,
             scan_shape=(2, 4),
@@ -87,7 +90,7 @@ class TestOrder:
         assert axis_names(dataset) == ["repeat", "y", "x", *FRAME_AXES]
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
 
-    def test_sizes_of_a_disabled_region_are_ignored(self, tmp_path, keep):
+    def test_sizes_of_a_disabled_region_of_interest_are_ignored(self, tmp_path, keep):
         written = write_acquisition(
             tmp_path,
             scan_shape=(2, 3),
@@ -99,14 +102,14 @@ class TestOrder:
     @pytest.mark.parametrize(
         ("scan_shape", "names"), [((1, 6), ["x"]), ((6, 1), ["y"]), ((1, 1), [])]
     )
-    def test_axes_of_length_1_are_dropped(self, tmp_path, keep, scan_shape, names):
+    def test_scan_axes_of_length_1_are_dropped(self, tmp_path, keep, scan_shape, names):
         written = write_acquisition(tmp_path, scan_shape=scan_shape, frame_shape=FRAME)
         for lazy in (True, False):
             dataset = read(written.movie, keep, lazy=lazy, distributed=lazy)
             assert axis_names(dataset) == names + FRAME_AXES
             np.testing.assert_array_equal(np.asarray(dataset["data"]), all_frames(written))
 
-    def test_frame_of_one_row_keeps_its_axis(self, tmp_path, keep):
+    def test_frames_of_one_row_keep_their_ky_axis(self, tmp_path, keep):
         written = write_acquisition(tmp_path, scan_shape=(2, 3), frame_shape=(1, 7))
         dataset = read(written.movie, keep)
         assert axis_names(dataset) == ["y", "x", *FRAME_AXES]
@@ -131,19 +134,19 @@ class TestOrder:
 
 
 class TestFrameCount:
-    def test_more_frames_than_points_are_not_dropped(self, tmp_path, keep):
+    def test_more_frames_than_points_are_an_error_with_a_remedy(self, tmp_path, keep):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME, present=10)
         for allow in (False, True):
             with pytest.raises(SidecarError, match=r"8 points.* 10 frames") as caught:
                 read(written.movie, keep, allow_truncated=allow)
             assert "navigation_shape" in caught.value.remedy
             assert "metadata_file=None" in caught.value.remedy
-        rescued = read(written.movie, keep, navigation_shape=(10,))["data"]
-        np.testing.assert_array_equal(rescued.compute(), frames_of(range(10), written))
+        stack = read(written.movie, keep, navigation_shape=(10,))["data"]
+        np.testing.assert_array_equal(stack.compute(), frames_of(range(10), written))
         plain = read(written.movie, keep, metadata_file=None)["data"]
         np.testing.assert_array_equal(plain.compute(), frames_of(range(10), written))
 
-    def test_fewer_frames_than_points_are_not_invented(self, tmp_path, keep):
+    def test_fewer_frames_than_points_are_an_error_with_a_remedy(self, tmp_path, keep):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME, present=5)
         with pytest.raises(SidecarError, match=r"8 points.* 5 frames") as caught:
             read(written.movie, keep)
@@ -159,36 +162,36 @@ class TestFrameCount:
         assert not expected[1, 1:].any()
         np.testing.assert_array_equal(dataset["data"].compute(), expected)
 
-    def test_frames_that_are_announced_but_missing_are_an_error_or_a_note(self, tmp_path, keep):
+    def test_frames_missing_from_the_file_are_an_error_unless_allowed(self, tmp_path, keep):
         written = write_acquisition(
             tmp_path, scan_shape=(2, 4), frame_shape=FRAME, present=5, announced=8
         )
         with pytest.raises(TruncatedFileError, match="5 of 8 frames"):
             read(written.movie, keep)
-        with pytest.warns(MrcdistWarning) as said:
+        with pytest.warns(MrcdistWarning) as caught:
             dataset = read(written.movie, keep, allow_truncated=True)
-        assert any("3 of 8 frames are missing" in str(warning.message) for warning in said)
+        assert any("3 of 8 frames are missing" in str(warning.message) for warning in caught)
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
 
-    def test_incomplete_last_frame_is_missing(self, tmp_path, keep):
+    def test_incomplete_last_frame_counts_as_missing(self, tmp_path, keep):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
         whole = written.movie.read_bytes()
         written.movie.write_bytes(whole[:-1])
         with pytest.raises(TruncatedFileError, match="7 of 8 frames"):
             read(written.movie, keep)
-        with pytest.warns(MrcdistWarning) as said:
+        with pytest.warns(MrcdistWarning) as caught:
             data = read(written.movie, keep, allow_truncated=True)["data"].compute()
-        assert any("1 of 8 frames are missing" in str(warning.message) for warning in said)
+        assert any("1 of 8 frames are missing" in str(warning.message) for warning in caught)
         expected = all_frames(written)
         expected[1, 3] = 0
         np.testing.assert_array_equal(data, expected)
 
 
 class TestNavigationShape:
-    """navigation_shape is in HyperSpy's order, fastest first; that of the array is reversed."""
+    """`navigation_shape` is in HyperSpy's order, fastest axis first; the array's is reversed."""
 
     @pytest.mark.parametrize(
-        ("given", "array_order"),
+        ("navigation_shape", "array_order"),
         [
             ((6, 4), (4, 6)),
             ([6, 4], (4, 6)),
@@ -205,17 +208,19 @@ class TestNavigationShape:
     )
     @pytest.mark.parametrize("sidecar", ["auto", None])
     def test_navigation_shape_overrides_the_sidecar(
-        self, tmp_path, keep, given, array_order, sidecar
+        self, tmp_path, keep, navigation_shape, array_order, sidecar
     ):
         written = write_acquisition(tmp_path, scan_shape=(3, 8), frame_shape=FRAME)
-        dataset = read(written.movie, keep, navigation_shape=given, metadata_file=sidecar)
+        dataset = read(
+            written.movie, keep, navigation_shape=navigation_shape, metadata_file=sidecar
+        )
         names = axis_names(dataset)
         assert len(set(names)) == len(names) == len(array_order) + 2
         expected = frames_of(np.arange(24).reshape(array_order), written)
         np.testing.assert_array_equal(dataset["data"].compute(), expected)
 
     @pytest.mark.parametrize(
-        ("given", "said"),
+        ("navigation_shape", "message"),
         [
             ((5, 4), "20 points, but the file has 24"),
             ((5, 5), "25 points, but the file has 24"),
@@ -230,14 +235,18 @@ class TestNavigationShape:
             (24, "integers"),
         ],
     )
-    def test_a_navigation_shape_that_does_not_fit_is_refused(self, tmp_path, keep, given, said):
+    def test_invalid_navigation_shape_is_an_error_that_states_the_reason(
+        self, tmp_path, keep, navigation_shape, message
+    ):
         written = write_acquisition(tmp_path, scan_shape=(3, 8), frame_shape=FRAME)
         with pytest.raises(ArgumentError) as caught:
-            read(written.movie, keep, navigation_shape=given)
-        assert said in str(caught.value)
+            read(written.movie, keep, navigation_shape=navigation_shape)
+        assert message in str(caught.value)
         assert "navigation_shape" in caught.value.problem
 
-    def test_a_navigation_shape_far_longer_than_the_file_is_refused(self, tmp_path, keep):
+    def test_scan_far_longer_than_the_file_is_an_error_even_if_truncation_is_allowed(
+        self, tmp_path, keep
+    ):
         sizes = {"Scan - Size X": str(10**17), "Scan - Size Y": "1"}
         written = write_acquisition(tmp_path, scan_shape=(3, 8), frame_shape=FRAME, sidecar=sizes)
         with pytest.raises(SidecarError, match=str(10**17)):
@@ -264,15 +273,17 @@ class TestNavigationShape:
         ],
         ids=str,
     )
-    def test_shape_of_the_scan_keeps_its_axes(self, tmp_path, keep, options):
+    def test_navigation_shape_equal_to_the_scan_keeps_the_axes(self, tmp_path, keep, options):
         options = {"scan_shape": (3, 8), "frame_shape": FRAME, **options}
         written = write_acquisition(tmp_path, **options)
-        own = read(written.movie, keep)
-        given = list(reversed(own["data"].shape[:-2]))
-        for shape in (given, [*given, 1], [1, *given]):
-            assert read(written.movie, keep, navigation_shape=shape)["axes"] == own["axes"]
+        scan = read(written.movie, keep)
+        scan_shape = list(reversed(scan["data"].shape[:-2]))
+        for shape in (scan_shape, [*scan_shape, 1], [1, *scan_shape]):
+            assert read(written.movie, keep, navigation_shape=shape)["axes"] == scan["axes"]
 
-    def test_other_shape_keeps_axes_up_to_the_first_that_differs(self, tmp_path, keep):
+    def test_navigation_shape_keeps_the_fast_axes_that_it_shares_with_the_scan(
+        self, tmp_path, keep
+    ):
         """Frames are in the order of the scan, so 8 consecutive ones are always a line."""
         written = write_acquisition(tmp_path, scan_shape=(6, 8), repeats=6, frame_shape=FRAME)
         y, x = read(written.movie, keep, navigation_shape=(8, 36))["axes"][:2]
@@ -282,13 +293,13 @@ class TestNavigationShape:
         assert [axis["name"] for axis in (first, *others)] == ["scan_3", "scan_y", "scan_x"]
         assert {axis["units"] for axis in (first, *others)} == {None}
 
-    def test_reversed_shape_of_the_scan_is_used_with_a_warning(self, tmp_path):
+    def test_navigation_shape_in_reversed_order_causes_a_warning(self, tmp_path):
         written = write_acquisition(tmp_path, scan_shape=(3, 8), frame_shape=FRAME)
         with pytest.warns(MrcdistWarning, match=r"\(3, 8\) is used as given.* scan is \(8, 3\)"):
             [dataset] = read_mrc(written.movie, navigation_shape=(3, 8))
         assert dataset["data"].shape == (8, 3, *FRAME)
 
-    def test_axes_of_a_scan_with_point_repeats_are_not_confused(self, tmp_path, keep):
+    def test_axes_of_equal_length_are_not_mistaken_for_x_and_y_of_the_scan(self, tmp_path, keep):
         """The lengths are those of x and y, but the fastest axis is that of the repeats."""
         written = write_acquisition(tmp_path, scan_shape=(4, 4), point_repeats=3, frame_shape=FRAME)
         with pytest.warns(MrcdistWarning, match="the shape of the scan is"):
@@ -299,15 +310,15 @@ class TestNavigationShape:
             ("scan_x", None),
         ]
 
-    def test_lines_with_extra_frames_keep_the_calibration_of_the_scan(self, tmp_path, keep):
-        """The camera records while the beam flies back: `[:, :8]` is the scan."""
+    def test_navigation_shape_with_flyback_frames_keeps_the_calibration(self, tmp_path, keep):
+        """The camera also records during flyback: `[:, :8]` is the scan."""
         written = write_acquisition(tmp_path, scan_shape=(2, 8), frame_shape=FRAME, present=20)
-        own = read(written.movie, keep, skip_frames=(0, 2))["axes"]
+        scan_axes = read(written.movie, keep, skip_frames=(0, 2))["axes"]
         y, x, *signal = read(written.movie, keep, navigation_shape=(10, 2))["axes"]
-        assert [y, x | {"size": 8}, *signal] == own
+        assert [y, x | {"size": 8}, *signal] == scan_axes
         assert x["units"] == "nm"
 
-    def test_scan_with_another_number_of_points_does_not_name_the_axes(self, tmp_path, keep):
+    def test_axes_have_generic_names_if_the_number_of_points_differs(self, tmp_path, keep):
         written = write_acquisition(tmp_path, scan_shape=(2, 8), frame_shape=FRAME, present=24)
         axes = read(written.movie, keep, navigation_shape=(8, 3))["axes"][:2]
         assert [(axis["name"], axis["units"]) for axis in axes] == [
@@ -315,8 +326,10 @@ class TestNavigationShape:
             ("scan_x", None),
         ]
 
-    @pytest.mark.parametrize(("given", "name"), [((24,), "time"), ((6, 4), None)])
-    def test_axes_of_a_movie_have_distinct_names(self, tmp_path, keep, given, name):
+    @pytest.mark.parametrize(("navigation_shape", "name"), [((24,), "time"), ((6, 4), None)])
+    def test_navigation_axes_of_a_movie_are_not_named_like_its_signal_axes(
+        self, tmp_path, keep, navigation_shape, name
+    ):
         """A movie of images has signal axes called y and x."""
         written = write_acquisition(
             tmp_path,
@@ -328,7 +341,7 @@ class TestNavigationShape:
                 "Instrument Project TEMorSTEM Mode": "-1",
             },
         )
-        dataset = read(written.movie, keep, navigation_shape=given)
+        dataset = read(written.movie, keep, navigation_shape=navigation_shape)
         names = axis_names(dataset)
         assert names[-2:] == ["y", "x"]
         assert len(set(names)) == len(names)

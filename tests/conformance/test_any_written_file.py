@@ -1,4 +1,4 @@
-"""Any array in any chunks, written, compared byte by byte and read in three ways."""
+"""Arrays of any shape and chunks: written files are compared byte by byte and read back."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TYPES = [
 
 
 @st.composite
-def chunked(draw):
+def shapes_and_chunks(draw):
     shape = draw(st.lists(st.integers(1, 6), min_size=2, max_size=4))
     chunks = []
     for size in shape:
@@ -60,8 +60,8 @@ def pixel_bytes(array, stored, byteorder):
     return bytes(packed)
 
 
-def whole_file(array, stored, byteorder):
-    """Return the file without its label, in which only the date is unknown."""
+def expected_file(array, stored, byteorder):
+    """Return header and pixels of the file, without the label, whose date is unknown."""
     *sections, ny, nx = array.shape
     if array.dtype.kind == "c":
         statistics = (0.0, -1.0, -2.0, -1.0)
@@ -78,20 +78,20 @@ def whole_file(array, stored, byteorder):
 
 
 @settings(max_examples=40, deadline=None)
-@given(chunked(), st.sampled_from(TYPES), st.sampled_from("<>"))
-def test_file_has_the_expected_bytes_and_numbers(
+@given(shapes_and_chunks(), st.sampled_from(TYPES), st.sampled_from("<>"))
+def test_written_file_has_the_expected_bytes_and_reads_back(
     tmp_path_factory, shape_and_chunks, types, byteorder
 ):
-    (shape, chunks), (dtype, wanted, stored) = shape_and_chunks, types
+    (shape, chunks), (dtype, requested, stored) = shape_and_chunks, types
     numbers = values(shape, dtype, stored)
     path = tmp_path_factory.mktemp("any") / "a.mrc"
     with warnings.catch_warnings(), dask.config.set(scheduler="sync"):
         warnings.filterwarnings("ignore", "a scan of|.*written as a plain stack", MrcdistWarning)
         mrcdist.write_mrc(
-            path, da.from_array(numbers, chunks=chunks), dtype=wanted, byteorder=byteorder
+            path, da.from_array(numbers, chunks=chunks), dtype=requested, byteorder=byteorder
         )
     raw = path.read_bytes()
-    header, pixels = whole_file(numbers, stored, byteorder)
+    header, pixels = expected_file(numbers, stored, byteorder)
     assert raw[:76] == header[:76]
     order = np.dtype("float32").newbyteorder(byteorder)
     for at, count in ((76, 3), (216, 1)):  # mean and RMS deviation, except the last digit
@@ -107,5 +107,5 @@ def test_file_has_the_expected_bytes_and_numbers(
         with mrcfile.open(path) as file:
             np.testing.assert_array_equal(file.data.reshape(shape), numbers)
         if stored != "float16":  # mrcfile sums it in float16
-            said = io.StringIO()
-            assert mrcfile.validate(str(path), print_file=said), said.getvalue()
+            report = io.StringIO()
+            assert mrcfile.validate(str(path), print_file=report), report.getvalue()

@@ -1,4 +1,4 @@
-"""Header fields of the source file in the header of a copy, a crop or a binned copy."""
+"""Header fields of the source are carried over to a copy, a crop or a binned copy."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ NUMBERS = counting((3, 4, 6), "int16")
 ANGLES = (80.0, 95.5, 120.0)
 
 
-def recorded(folder, numbers=NUMBERS, *, angles=ANGLES, **fields):
-    """Return a file with these header fields, as read by `read_mrc`."""
+def read_file_with(folder, numbers=NUMBERS, *, angles=ANGLES, **fields):
+    """Read a file that has these header fields."""
     raw = bytearray(mrc_bytes(numbers, **fields))
     struct.pack_into("<3f", raw, 52, *angles)
     path = folder / "read.mrc"
@@ -30,14 +30,14 @@ def recorded(folder, numbers=NUMBERS, *, angles=ANGLES, **fields):
     return data
 
 
-def written(folder, data, **options):
-    """Return the header fields of the copy by name, and its notes."""
+def header_of_copy(folder, data, **options):
+    """Write a copy; return its header fields by name, and the codes of its notes."""
     path = folder / "copy.mrc"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         report = mrcdist.write_mrc(path, data, overwrite=True, **options)
-    said = [str(one.message) for one in caught if issubclass(one.category, MrcdistWarning)]
-    assert len(said) == len(report.notes)
+    messages = [str(one.message) for one in caught if issubclass(one.category, MrcdistWarning)]
+    assert len(messages) == len(report.notes)
     raw = path.read_bytes()
     return {
         "start": struct.unpack("<3i", raw[16:28]),
@@ -57,43 +57,43 @@ CRYSTAL = {
 }  # fmt: skip
 
 
-def test_map_of_a_crystal_keeps_space_group_cell_and_start(tmp_path):
-    found = written(tmp_path, recorded(tmp_path, **CRYSTAL))
+def test_copy_of_a_crystal_map_keeps_space_group_cell_and_start(tmp_path):
+    found = header_of_copy(tmp_path, read_file_with(tmp_path, **CRYSTAL))
     assert found == {
         "start": (5, -2, 7), "intervals": (20, 10, 12), "cell": (40.0, 30.0, 36.0),
         "angles": ANGLES, "order": (3, 1, 2), "ispg": 19, "origin": (0.0, 0.0, 0.0), "codes": [],
     }  # fmt: skip
 
 
-def test_crop_of_a_crystal_map_moves_its_start_in_the_same_cell(tmp_path):
-    recorded(tmp_path, **CRYSTAL)
+def test_crop_of_a_crystal_map_has_another_start_in_the_same_cell(tmp_path):
+    read_file_with(tmp_path, **CRYSTAL)
     [data] = mrcdist.read_mrc(tmp_path / "read.mrc", distributed=False)
     data["data"] = data["data"][1:, :, 2:5]
     for axis, (first, size) in zip(data["axes"], ((1, 2), (0, 4), (2, 3)), strict=True):
         axis["offset"] += first * axis["scale"]
         axis["size"] = size
-    found = written(tmp_path, data)
+    found = header_of_copy(tmp_path, data)
     assert (found["start"], found["origin"]) == ((7, -2, 8), (0.0, 0.0, 0.0))
     assert (found["intervals"], found["cell"]) == ((20, 10, 12), (40.0, 30.0, 36.0))
 
 
-def test_transposed_map_has_the_start_of_each_axis(tmp_path):
-    data = recorded(tmp_path, **CRYSTAL)
+def test_transposed_map_keeps_the_start_of_each_axis(tmp_path):
+    data = read_file_with(tmp_path, **CRYSTAL)
     data["data"] = data["data"].transpose(2, 0, 1)
     data["axes"] = [{**data["axes"][i], "navigate": i == 2} for i in (2, 0, 1)]
-    found = written(tmp_path, data, kind="volume")
-    # Columns, sections and rows have become sections, rows and columns.
+    found = header_of_copy(tmp_path, data, kind="volume")
+    # Columns became sections, sections became rows, rows became columns.
     assert (found["order"], found["start"]) == ((1, 2, 3), (-2, 7, 5))
     assert found["intervals"] == (20, 10, 12)
 
 
-def test_binned_map_has_the_same_cell_and_a_note_about_its_start(tmp_path):
-    data = recorded(tmp_path, **CRYSTAL)
+def test_binned_map_keeps_the_cell_but_not_the_start(tmp_path):
+    data = read_file_with(tmp_path, **CRYSTAL)
     data["data"] = data["data"][:, ::2, ::2]
     for axis in data["axes"][1:]:
         axis["scale"] *= 2
         axis["size"] //= 2
-    found = written(tmp_path, data)
+    found = header_of_copy(tmp_path, data)
     # Columns are along Z, rows along X.
     assert (found["intervals"], found["cell"]) == ((10, 10, 6), (40.0, 30.0, 36.0))
     assert (found["start"][:2], found["codes"]) == ((0, 0), ["start-not-stored"])
@@ -106,10 +106,10 @@ def test_binned_map_has_the_same_cell_and_a_note_about_its_start(tmp_path):
     first=st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(0, 5)),
     ispg=st.sampled_from([1, 4, 150]),
 )
-def test_positions_of_pixels_do_not_change(tmp_path_factory, start, origin, first, ispg):
+def test_crop_keeps_the_positions_of_pixels(tmp_path_factory, start, origin, first, ispg):
     folder = tmp_path_factory.mktemp("start")
     fields = {"start": start, "origin": origin, "ispg": ispg, "cell": (12.0, 12.0, 9.0)}
-    data = recorded(folder, **fields)
+    data = read_file_with(folder, **fields)
     data["data"] = data["data"][first[0] :, first[1] :, first[2] :]
     for axis, skipped, size in zip(data["axes"], first, data["data"].shape, strict=True):
         axis["offset"] += skipped * axis["scale"]
@@ -122,31 +122,33 @@ def test_positions_of_pixels_do_not_change(tmp_path_factory, start, origin, firs
     assert plan.notes == ()
 
 
-def test_start_of_a_stack_of_images_is_kept(tmp_path):
+def test_copy_of_a_stack_of_images_keeps_start_and_origin(tmp_path):
     fields = {"start": (3, 4, 5), "intervals": (6, 4, 1), "cell": (12.0, 8.0, 2.0)}
-    found = written(tmp_path, recorded(tmp_path, origin=(0.0, 0.0, -9.0), **fields))
+    found = header_of_copy(tmp_path, read_file_with(tmp_path, origin=(0.0, 0.0, -9.0), **fields))
     assert found["start"] == (3, 4, 5)
     assert (found["cell"], found["ispg"]) == ((12.0, 8.0, 2.0), 0)
     assert found["origin"] == (0.0, 0.0, -9.0)
 
 
 @pytest.mark.parametrize(("ispg", "mz"), [(1, 6), (90, 6), (430, 3)])
-def test_space_group_of_an_uncalibrated_volume_is_kept(tmp_path, ispg, mz):
+def test_copy_of_an_uncalibrated_volume_keeps_its_space_group(tmp_path, ispg, mz):
     numbers = counting((6, 4, 6), "int16")
-    found = written(tmp_path, recorded(tmp_path, numbers, ispg=ispg, intervals=(6, 4, mz)))
+    found = header_of_copy(
+        tmp_path, read_file_with(tmp_path, numbers, ispg=ispg, intervals=(6, 4, mz))
+    )
     assert (found["ispg"], found["intervals"]) == (ispg, (6, 4, mz))
 
 
-def test_space_group_is_noted_if_the_data_are_no_longer_a_volume(tmp_path):
-    data = recorded(tmp_path, **CRYSTAL)
+def test_section_of_a_volume_causes_a_note_about_the_space_group(tmp_path):
+    data = read_file_with(tmp_path, **CRYSTAL)
     section = {"data": data["data"][0], "axes": data["axes"][1:]}
-    found = written(tmp_path, {**data, **section})
+    found = header_of_copy(tmp_path, {**data, **section})
     assert found["ispg"] == 0
     assert found["codes"] == ["space-group-not-stored", "start-not-stored"]
 
 
-def test_metadata_of_the_microscope_is_noted_for_a_plain_stack(tmp_path):
-    data = recorded(tmp_path)
+def test_metadata_that_a_plain_stack_cannot_store_cause_a_warning(tmp_path):
+    data = read_file_with(tmp_path)
     data["metadata"]["Acquisition_instrument"] = {"TEM": {"beam_energy": 300.0, "Stage": {"z": 1}}}
     with pytest.warns(MrcdistWarning, match=r"TEM\.Stage\.z, .*TEM\.beam_energy"):
         report = mrcdist.write_mrc(tmp_path / "copy.mrc", data)
@@ -154,7 +156,7 @@ def test_metadata_of_the_microscope_is_noted_for_a_plain_stack(tmp_path):
 
 
 @pytest.mark.filterwarnings("error")
-def test_metadata_stored_in_a_sidecar_is_not_noted(tmp_path):
+def test_metadata_stored_in_a_sidecar_cause_no_warning(tmp_path):
     tem = {"beam_energy": 300.0, "magnification": 5e4}
     metadata = {"Acquisition_instrument": {"TEM": tem}}
     mrcdist.write_mrc(tmp_path / "a_movie.mrc", counting((2, 3, 4, 4), "uint16"), metadata=metadata)
@@ -181,22 +183,22 @@ def test_tilt_angles_that_are_not_monotonic_are_written_to_rawtlt(tmp_path):
         (192, "<f", float("nan"), ""),
     ],
 )
-def test_words_of_imod_are_noted_as_not_stored(tmp_path, at, form, value, lost):
-    data = recorded(tmp_path, imod_flags=4)
-    assert written(tmp_path, data)["codes"] == []
+def test_header_fields_of_imod_that_are_not_stored_cause_a_note(tmp_path, at, form, value, lost):
+    data = read_file_with(tmp_path, imod_flags=4)
+    assert header_of_copy(tmp_path, data)["codes"] == []
     raw = bytearray((tmp_path / "read.mrc").read_bytes())
     struct.pack_into(form, raw, at, value)
     (tmp_path / "read.mrc").write_bytes(raw)
     [data] = mrcdist.read_mrc(tmp_path / "read.mrc", distributed=False)
-    words = data["original_metadata"]["std_header"]
+    fields = data["original_metadata"]["std_header"]
     if lost:
-        assert words[lost] in (value, [0, 0, 0, 0, 0, value])
-    assert written(tmp_path, data)["codes"] == ["imod-words-not-stored"] * bool(lost)
+        assert fields[lost] in (value, [0, 0, 0, 0, 0, value])
+    assert header_of_copy(tmp_path, data)["codes"] == ["imod-words-not-stored"] * bool(lost)
 
 
-def test_times_of_a_movie_are_noted_as_not_stored(tmp_path):
+def test_times_of_a_movie_that_are_not_stored_cause_a_note(tmp_path):
     axes = [{"name": "t", "scale": 0.5, "units": "s"}, {"name": "y"}, {"name": "x"}]
-    found = written(tmp_path, NUMBERS, axes=axes)
+    found = header_of_copy(tmp_path, NUMBERS, axes=axes)
     assert found["codes"] == ["sections-not-calibrated"]
-    axes[0] |= {"units": "deg"}  # in a file of tilt angles
-    assert written(tmp_path, NUMBERS, axes=axes)["codes"] == []
+    axes[0] |= {"units": "deg"}  # stored in a file of tilt angles
+    assert header_of_copy(tmp_path, NUMBERS, axes=axes)["codes"] == []

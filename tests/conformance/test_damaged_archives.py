@@ -51,60 +51,64 @@ COMPRESSED = {
     "tar bzip2": tarred("bz2"),
     "tar xz": tarred("xz"),
 }
-CHECKED = {"zip stored": STORED, **COMPRESSED}
+PACKINGS = {"zip stored": STORED, **COMPRESSED}
 
 
-def damaged(folder: Path, url: str, dice: random.Random) -> str:
-    """Flip a bit of the pixels, which are in the middle of the archive."""
+def damaged(folder: Path, url: str, rng: random.Random) -> str:
+    """Copy the archive, flip a bit of the pixels in its middle, and return the URL of the copy."""
     path = Path(url.partition("::")[2])
     raw = bytearray(path.read_bytes())
-    raw[dice.randrange(2000, len(raw) - 500)] ^= 1 << dice.randrange(8)
-    other = folder / f"{dice.random()} {path.name}"
-    other.write_bytes(raw)
-    return url.replace(str(path), str(other))
+    raw[rng.randrange(2000, len(raw) - 500)] ^= 1 << rng.randrange(8)
+    copy = folder / f"{rng.random()} {path.name}"
+    copy.write_bytes(raw)
+    return url.replace(str(path), str(copy))
 
 
 @pytest.mark.parametrize("cache", ["", "simplecache::"])
-@pytest.mark.parametrize("pack", CHECKED.values(), ids=CHECKED)
-def test_flipped_bit_never_results_in_a_wrong_array(tmp_path: Path, pack: Pack, cache: str) -> None:
-    sound = pack(tmp_path, PLAIN)
+@pytest.mark.parametrize("pack", PACKINGS.values(), ids=PACKINGS)
+def test_flipped_bit_in_an_archive_never_gives_a_wrong_array(
+    tmp_path: Path, pack: Pack, cache: str
+) -> None:
+    intact = pack(tmp_path, PLAIN)
     outcomes = []
     for number in range(8):
-        url = cache + damaged(tmp_path, sound, random.Random(number))
+        url = cache + damaged(tmp_path, intact, random.Random(number))
         try:
-            found = mrcdist.read_mrc(url, chunks=(5, -1, -1))[0]["data"].compute()
+            data = mrcdist.read_mrc(url, chunks=(5, -1, -1))[0]["data"].compute()
         except TruncatedFileError as error:
             outcomes.append(error.code)
         else:
-            np.testing.assert_array_equal(found, NUMBERS)
+            np.testing.assert_array_equal(data, NUMBERS)
     assert set(outcomes) == {"archive-damaged"}
     assert len(outcomes) > 5
 
 
 @pytest.mark.parametrize("pack", COMPRESSED.values(), ids=COMPRESSED)
-def test_reading_a_part_of_a_damaged_compressed_member_is_an_error(
+def test_partial_read_of_a_damaged_compressed_member_is_an_error(
     tmp_path: Path, pack: Pack
 ) -> None:
-    sound = pack(tmp_path, PLAIN)
+    intact = pack(tmp_path, PLAIN)
     with pytest.raises(MrcdistError, match="damaged or truncated"):
-        mrcdist.plan_mrc(damaged(tmp_path, sound, random.Random(1))).source[0]
+        mrcdist.plan_mrc(damaged(tmp_path, intact, random.Random(1))).source[0]
 
 
-@pytest.mark.parametrize("pack", CHECKED.values(), ids=CHECKED)
-def test_undamaged_members_are_read(tmp_path: Path, pack: Pack) -> None:
+@pytest.mark.parametrize("pack", PACKINGS.values(), ids=PACKINGS)
+def test_intact_members_are_read(tmp_path: Path, pack: Pack) -> None:
     source = mrcdist.plan_mrc(pack(tmp_path, PLAIN)).source
     np.testing.assert_array_equal(source[...], NUMBERS)
     np.testing.assert_array_equal(source[7:2:-2, 3], NUMBERS[7:2:-2, 3])
 
 
 def bytes_read_by(read: Callable[[], object]) -> int:
-    """Count the bytes that this process reads in the block."""
+    """Count the bytes that this process reads during a call."""
     before = int(Path("/proc/self/io").read_text(encoding="utf-8").split()[1])
     read()
     return int(Path("/proc/self/io").read_text(encoding="utf-8").split()[1]) - before
 
 
-def test_stored_member_is_verified_once_after_a_quarter_was_read(tmp_path: Path) -> None:
+def test_checksum_of_a_stored_member_is_verified_once_after_reading_a_quarter(
+    tmp_path: Path,
+) -> None:
     numbers = np.zeros((64, 256, 256), np.uint16)
     source = mrcdist.plan_mrc(STORED(tmp_path, mrc_bytes(numbers))).source
     frame = numbers[0].nbytes

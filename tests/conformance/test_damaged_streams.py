@@ -38,7 +38,7 @@ def deflated(content: bytes) -> bytes:
 
 
 def in_members(compress: Compress, size: int = 10_000) -> Compress:
-    """Several members, as written by pigz, bgzip, pbzip2 and `cat a.gz b.gz`."""
+    """Compress to several members, as pigz, bgzip, pbzip2 and `cat a.gz b.gz` do."""
 
     def compress_in_members(content: bytes) -> bytes:
         pieces = (content[at : at + size] for at in range(0, len(content), size))
@@ -47,7 +47,7 @@ def in_members(compress: Compress, size: int = 10_000) -> Compress:
     return compress_in_members
 
 
-WAYS: dict[str, Compress] = {
+COMPRESSIONS: dict[str, Compress] = {
     "gzip stored": stored,
     "gzip": deflated,
     "gzip members": in_members(deflated),
@@ -57,9 +57,9 @@ WAYS: dict[str, Compress] = {
 }
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(params=COMPRESSIONS)
 def compress(request: pytest.FixtureRequest) -> Compress:
-    return WAYS[request.param]
+    return COMPRESSIONS[request.param]
 
 
 @pytest.fixture
@@ -67,116 +67,118 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "a.mrc.z"
 
 
-def put(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes) -> None:
     path.unlink(missing_ok=True)
     path.write_bytes(content)
 
 
-def test_undamaged_streams_are_read(path: Path, compress: Compress) -> None:
-    put(path, compress(PLAIN))
+def test_intact_streams_are_read(path: Path, compress: Compress) -> None:
+    write(path, compress(PLAIN))
     source = mrcdist.plan_mrc(path).source
     np.testing.assert_array_equal(source[...], NUMBERS)
     np.testing.assert_array_equal(source[7:2:-2, 3], NUMBERS[7:2:-2, 3])
 
 
-@pytest.mark.parametrize("wanted", [np.s_[...], np.s_[0], np.s_[5:9, 7, ::3]])
-def test_flipped_bit_never_results_in_a_wrong_array(
-    path: Path, compress: Compress, wanted: object
+@pytest.mark.parametrize("index", [np.s_[...], np.s_[0], np.s_[5:9, 7, ::3]])
+def test_flipped_bit_in_a_stream_never_gives_a_wrong_array(
+    path: Path, compress: Compress, index: object
 ) -> None:
-    sound = compress(PLAIN)
+    intact = compress(PLAIN)
     outcomes = []
     for number in range(40):
-        dice = random.Random(number)
-        # Not of the first bytes, which hold the MRC header: it is read before anything is checked.
-        at, bit = dice.randrange(2000, len(sound)), dice.randrange(8)
-        damaged = bytearray(sound)
+        rng = random.Random(number)
+        # After the MRC header, which is read before anything is verified.
+        at, bit = rng.randrange(2000, len(intact)), rng.randrange(8)
+        damaged = bytearray(intact)
         damaged[at] ^= 1 << bit
-        put(path, bytes(damaged))
+        write(path, bytes(damaged))
         try:
-            found = mrcdist.plan_mrc(path).source[wanted]
-        except FormatError:  # damage of a bzip2 block may change the header, which is in it
+            data = mrcdist.plan_mrc(path).source[index]
+        except FormatError:  # damage to a bzip2 block may change the header inside
             outcomes.append("error")
         else:
-            np.testing.assert_array_equal(found, NUMBERS[wanted])
+            np.testing.assert_array_equal(data, NUMBERS[index])
             outcomes.append("right")
     assert outcomes.count("error") > 30
 
 
-@pytest.mark.parametrize("wanted", [np.s_[...], np.s_[0], np.s_[-1]])
-@pytest.mark.parametrize("lost", [1, 4, 8, 2000])
+@pytest.mark.parametrize("index", [np.s_[...], np.s_[0], np.s_[-1]])
+@pytest.mark.parametrize("missing", [1, 4, 8, 2000])
 def test_truncated_stream_is_an_error(
-    path: Path, compress: Compress, wanted: object, lost: int
+    path: Path, compress: Compress, index: object, missing: int
 ) -> None:
-    put(path, compress(PLAIN)[:-lost])
+    write(path, compress(PLAIN)[:-missing])
     with pytest.raises(MrcdistError):
-        mrcdist.plan_mrc(path).source[wanted]
+        mrcdist.plan_mrc(path).source[index]
 
 
-@pytest.mark.parametrize("at", [-8, -5, -4, -1], ids=["crc", "crc end", "length", "length end"])
-def test_checksum_and_length_of_gzip_are_verified(path: Path, at: int) -> None:
+@pytest.mark.parametrize(
+    "position", [-8, -5, -4, -1], ids=["crc", "end of crc", "length", "end of length"]
+)
+def test_checksum_and_length_of_gzip_are_verified(path: Path, position: int) -> None:
     damaged = bytearray(stored(PLAIN))
-    damaged[at] ^= 1
-    put(path, bytes(damaged))
+    damaged[position] ^= 1
+    write(path, bytes(damaged))
     source = mrcdist.plan_mrc(path).source
-    for wanted in (np.s_[...], np.s_[0]):
+    for index in (np.s_[...], np.s_[0]):
         with pytest.raises(TruncatedFileError, match="damaged or truncated") as caught:
-            source[wanted]
+            source[index]
         assert "incorrect" in caught.value.cause
         assert "copy the file again" in caught.value.remedy
 
 
 @pytest.mark.parametrize("kind", ["gzip", "bzip2"])
-def test_damage_after_the_frames_is_an_error(path: Path, kind: str) -> None:
-    damaged = bytearray(WAYS[kind](b"something else" * 100))
+def test_damaged_member_after_the_frames_is_an_error(path: Path, kind: str) -> None:
+    damaged = bytearray(COMPRESSIONS[kind](b"something else" * 100))
     damaged[-6] ^= 1
-    put(path, WAYS[kind](PLAIN) + bytes(damaged))
+    write(path, COMPRESSIONS[kind](PLAIN) + bytes(damaged))
     with pytest.raises(TruncatedFileError):
         mrcdist.plan_mrc(path).source[0]
 
 
-@pytest.mark.parametrize("more", [b"\0" * 5000, b"appended by hand", b"\x1f", b"B"])
-def test_other_data_after_an_undamaged_stream_are_ignored(
-    path: Path, compress: Compress, more: bytes
+@pytest.mark.parametrize("trailing", [b"\0" * 5000, b"appended by hand", b"\x1f", b"B"])
+def test_other_bytes_after_an_intact_stream_are_ignored(
+    path: Path, compress: Compress, trailing: bytes
 ) -> None:
-    put(path, compress(PLAIN) + more)
+    write(path, compress(PLAIN) + trailing)
     np.testing.assert_array_equal(mrcdist.plan_mrc(path).source[...], NUMBERS)
 
 
-def test_zeros_between_members_of_gzip_are_padding(path: Path) -> None:
-    put(path, stored(PLAIN[:9000]) + b"\0" * 512 + stored(PLAIN[9000:]) + b"\0" * 99)
+def test_zeros_between_gzip_members_are_ignored(path: Path) -> None:
+    write(path, stored(PLAIN[:9000]) + b"\0" * 512 + stored(PLAIN[9000:]) + b"\0" * 99)
     np.testing.assert_array_equal(mrcdist.plan_mrc(path).source[...], NUMBERS)
 
 
 @pytest.mark.parametrize("kind", ["gzip stored members", "bzip2 streams"])
-def test_member_whose_first_byte_is_damaged_ends_the_stream(path: Path, kind: str) -> None:
-    one = WAYS[kind.split(" ")[0]](PLAIN[:10_000])
+def test_error_for_a_damaged_member_states_where_the_stream_ends(path: Path, kind: str) -> None:
+    first_member = COMPRESSIONS[kind.split(" ")[0]](PLAIN[:10_000])
     if kind.startswith("gzip"):
-        one = stored(PLAIN[:10_000])
-    damaged = bytearray(WAYS[kind](PLAIN))
-    assert damaged[: len(one)] == one
-    damaged[len(one)] ^= 1
-    put(path, bytes(damaged))
+        first_member = stored(PLAIN[:10_000])
+    damaged = bytearray(COMPRESSIONS[kind](PLAIN))
+    assert damaged[: len(first_member)] == first_member
+    damaged[len(first_member)] ^= 1
+    write(path, bytes(damaged))
     with pytest.raises(TruncatedFileError, match="after 10000 decompressed bytes") as caught:
         mrcdist.plan_mrc(path).source[...]
     assert "damaged" in caught.value.cause
 
 
-@pytest.mark.parametrize("beyond", [-2, -1, 0, 1])
-def test_member_may_start_anywhere_in_a_fetched_piece(path: Path, beyond: int) -> None:
+@pytest.mark.parametrize("offset", [-2, -1, 0, 1])
+def test_gzip_member_can_start_anywhere_in_a_fetched_piece(path: Path, offset: int) -> None:
     noise = np.random.default_rng(1).integers(0, 2**16, (9, 512, 512), "uint16")
     plain = mrc_bytes(noise)
-    fetched = DEFAULT_LIMITS.stream_piece
+    piece = DEFAULT_LIMITS.stream_piece
     first = next(
         member
-        for length in range(fetched - 400, fetched)
-        if len(member := stored(plain[:length])) == fetched + beyond
+        for length in range(piece - 400, piece)
+        if len(member := stored(plain[:length])) == piece + offset
     )
     length = len(gzip.decompress(first))
-    put(path, first + deflated(plain[length:]))
+    write(path, first + deflated(plain[length:]))
     np.testing.assert_array_equal(mrcdist.plan_mrc(path).source[...], noise)
 
 
-def test_second_read_of_a_part_does_not_read_to_the_end() -> None:
+def test_second_partial_read_does_not_verify_the_stream_again() -> None:
     noise = np.random.default_rng(1).integers(0, 2**16, (48, 512, 512), "uint16")
     with async_store() as store:
         store.files["bucket/a.mrc.gz"] = stored(mrc_bytes(noise))
@@ -189,37 +191,37 @@ def test_second_read_of_a_part_does_not_read_to_the_end() -> None:
     assert requests == [7, 1]  # of 4 MiB each
 
 
-def test_memory_is_independent_of_the_length_of_the_stream(path: Path) -> None:
-    put(path, gzip.compress(mrc_bytes(np.zeros((256, 512, 512), np.uint16)), mtime=0))
+def test_memory_of_a_partial_read_does_not_depend_on_the_length_of_the_stream(path: Path) -> None:
+    write(path, gzip.compress(mrc_bytes(np.zeros((256, 512, 512), np.uint16)), mtime=0))
     source = mrcdist.plan_mrc(path).source
     tracemalloc.start()
     try:
         source[0]
-        assert tracemalloc.get_traced_memory()[1] < 32 * 2**20  # the file holds 128 MiB
+        assert tracemalloc.get_traced_memory()[1] < 32 * 2**20  # the stream has 128 MiB
     finally:
         tracemalloc.stop()
 
 
-def test_stream_that_is_replaced_in_a_store_without_versions_is_reported_as_changed() -> None:
-    """Damaged at first and intact when read again: the file was overwritten in between."""
-    sound = deflated(PLAIN)
+def test_stream_replaced_in_a_store_without_versions_is_reported_as_changed() -> None:
+    """If a damaged file is intact when read again, it was overwritten in between."""
+    intact = deflated(PLAIN)
     reads = []
 
-    class Exchanged(MemoryFileSystem):
+    class ReplacedFile(MemoryFileSystem):
         protocol = "exchanged"
 
         def info(self, path: str, **options: Any) -> dict[str, Any]:
-            return {"name": path, "size": len(sound), "type": "file"}
+            return {"name": path, "size": len(intact), "type": "file"}
 
         def cat_file(self, path: str, start: Any = None, end: Any = None, **_: Any) -> bytes:
             reads.append((start, end))
-            damaged = bytearray(sound)
+            damaged = bytearray(intact)
             if planned and len(reads) - planned[0] < 2:
-                damaged[len(sound) // 2] ^= 255
+                damaged[len(intact) // 2] ^= 255
             return bytes(damaged[start:end])
 
     planned: list[int] = []
-    fsspec.register_implementation("exchanged", Exchanged, clobber=True)
+    fsspec.register_implementation("exchanged", ReplacedFile, clobber=True)
     source = mrcdist.plan_mrc("exchanged://x/a.mrc.gz", metadata_file=None, tilt_file=None).source
     planned.append(len(reads))
     with pytest.raises(FileChangedError, match="changed while it was read") as caught:

@@ -1,4 +1,4 @@
-"""Extended headers of the source file in a new file, compared byte by byte."""
+"""Extended headers of the source are written to the new file; compared byte by byte."""
 
 from __future__ import annotations
 
@@ -36,19 +36,21 @@ KINDS = {
 NUMBERS = counting((SECTIONS, 8, 10), "int16")
 
 
-def recorded(kind: str, *, spare: int = 0, numbers=NUMBERS, pick=slice(None)) -> bytes:
+def bytes_with_records(
+    kind: str, *, spare: int = 0, numbers=NUMBERS, sections=slice(None)
+) -> bytes:
     """Return a file with one record per section, and space for more."""
     records, nint, nreal = KINDS[kind]
     return mrc_bytes(
-        numbers[pick],
-        extended=b"".join(records[pick]) + bytes(spare),
+        numbers[sections],
+        extended=b"".join(records[sections]) + bytes(spare),
         exttyp=kind.encode(),
         nint=nint,
         nreal=nreal,
     )
 
 
-def assert_has(path, kind: str, sections, numbers=NUMBERS) -> None:
+def assert_contains(path, kind: str, sections, numbers=NUMBERS) -> None:
     """Assert that a file consists of these sections and their records."""
     raw = path.read_bytes()
     records, nint, nreal = KINDS[kind]
@@ -62,7 +64,7 @@ def assert_has(path, kind: str, sections, numbers=NUMBERS) -> None:
 
 @pytest.fixture
 def read(tmp_path):
-    def of(*contents: bytes, **options):
+    def read_contents(*contents: bytes, **options):
         paths = [tmp_path / f"in{number}.mrc" for number in range(len(contents))]
         for path, content in zip(paths, contents, strict=True):
             path.write_bytes(content)
@@ -70,63 +72,66 @@ def read(tmp_path):
         [dataset] = mrcdist.read_mrc(names if len(names) > 1 else names[0], **options)
         return dataset
 
-    return of
+    return read_contents
 
 
 @pytest.mark.parametrize("spare", [0, 8000])
 @pytest.mark.parametrize("kind", KINDS)
-def test_records_of_all_sections_are_written(tmp_path, read, kind, spare):
-    mrcdist.write_mrc(tmp_path / "out.mrc", read(recorded(kind, spare=spare)))
-    assert_has(tmp_path / "out.mrc", kind, range(SECTIONS))
+def test_records_of_all_sections_are_written_without_spare_space(tmp_path, read, kind, spare):
+    mrcdist.write_mrc(tmp_path / "out.mrc", read(bytes_with_records(kind, spare=spare)))
+    assert_contains(tmp_path / "out.mrc", kind, range(SECTIONS))
 
 
 @pytest.mark.parametrize("sections", [range(1, 4), range(SECTIONS)[::-1]])
 @pytest.mark.parametrize("kind", KINDS)
-def test_records_of_selected_sections_are_written(tmp_path, read, kind, sections):
-    dataset = read(recorded(kind))
+def test_records_of_the_sections_in_extended_header_are_written(tmp_path, read, kind, sections):
+    dataset = read(bytes_with_records(kind))
     numbers = dataset["data"][list(sections)]
-    some = {"data": numbers, "original_metadata": dataset["original_metadata"]}
-    mrcdist.write_mrc(tmp_path / "out.mrc", some, extended_header=sections)
-    assert_has(tmp_path / "out.mrc", kind, sections)
+    selection = {"data": numbers, "original_metadata": dataset["original_metadata"]}
+    mrcdist.write_mrc(tmp_path / "out.mrc", selection, extended_header=sections)
+    assert_contains(tmp_path / "out.mrc", kind, sections)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_records_survive_json_and_a_hyperspy_file(tmp_path, read, kind):
-    dataset = read(recorded(kind), distributed=False)
+def test_records_survive_a_round_trip_through_json_and_hspy(tmp_path, read, kind):
+    dataset = read(bytes_with_records(kind), distributed=False)
     dataset["original_metadata"] = json.loads(json.dumps(dataset["original_metadata"]))
     path = tmp_path / "in0.mrc"
     signal = hs.load(path, file_format=mrcdist)
     signal.original_metadata.add_dictionary(dataset["original_metadata"])
-    signal.save(tmp_path / "kept.hspy")
-    mrcdist.write_mrc(tmp_path / "out.mrc", hs.load(tmp_path / "kept.hspy"))
-    assert_has(tmp_path / "out.mrc", kind, range(SECTIONS))
+    signal.save(tmp_path / "saved.hspy")
+    mrcdist.write_mrc(tmp_path / "out.mrc", hs.load(tmp_path / "saved.hspy"))
+    assert_contains(tmp_path / "out.mrc", kind, range(SECTIONS))
 
 
 def test_records_of_several_files_are_joined(tmp_path, read):
-    dataset = read(recorded("FEI2", pick=slice(0, 2)), recorded("FEI2", pick=slice(2, 5)))
+    dataset = read(
+        bytes_with_records("FEI2", sections=slice(0, 2)),
+        bytes_with_records("FEI2", sections=slice(2, 5)),
+    )
     mrcdist.write_mrc(tmp_path / "out.mrc", dataset)
-    assert_has(tmp_path / "out.mrc", "FEI2", range(SECTIONS))
+    assert_contains(tmp_path / "out.mrc", "FEI2", range(SECTIONS))
 
 
 def test_records_are_in_the_order_of_the_array(tmp_path, read):
     tilts = tmp_path / "in0.rawtlt"
     tilts.write_text("6\n2\n4\n0\n8\n")
-    dataset = read(recorded("AGAR"), tilt_file=tilts, sort_by_tilt=True)
+    dataset = read(bytes_with_records("AGAR"), tilt_file=tilts, sort_by_tilt=True)
     mrcdist.write_mrc(tmp_path / "out.mrc", dataset)
-    assert_has(tmp_path / "out.mrc", "AGAR", [3, 1, 2, 0, 4])
+    assert_contains(tmp_path / "out.mrc", "AGAR", [3, 1, 2, 0, 4])
 
 
-def test_symmetry_text_is_written_for_any_sections(tmp_path, read):
+def test_symmetry_is_written_for_any_selection_of_sections(tmp_path, read):
     text = b"X,Y,Z".ljust(80) + b"-X,-Y,Z".ljust(80)
     dataset = read(mrc_bytes(NUMBERS, extended=text, exttyp=b"CCP4"))
-    some = {"data": dataset["data"][1:3], "original_metadata": dataset["original_metadata"]}
-    mrcdist.write_mrc(tmp_path / "out.mrc", some)
+    selection = {"data": dataset["data"][1:3], "original_metadata": dataset["original_metadata"]}
+    mrcdist.write_mrc(tmp_path / "out.mrc", selection)
     raw = (tmp_path / "out.mrc").read_bytes()
     assert (raw[104:108], raw[1024:1184]) == (b"CCP4", text)
     assert raw[1184:] == NUMBERS[1:3].tobytes()
 
 
-def test_big_endian_records_decide_the_byte_order(tmp_path, read):
+def test_big_endian_records_set_the_byte_order_of_the_file(tmp_path, read):
     records = b"".join(struct.pack(">i2f", n, n * 2.0, -1.0) for n in range(SECTIONS))
     source = mrc_bytes(NUMBERS, byteorder=">", extended=records, exttyp=b"AGAR", nint=1, nreal=2)
     dataset = read(source)
@@ -146,28 +151,28 @@ def test_big_endian_records_decide_the_byte_order(tmp_path, read):
         (b"MRCO", np.s_[:], "of a kind that mrcdist does not write"),
     ],
 )
-def test_extended_header_that_is_left_out_is_warned_of_once(tmp_path, read, exttyp, data, reason):
+def test_extended_header_that_is_left_out_causes_one_warning(tmp_path, read, exttyp, data, reason):
     records, nint, nreal = KINDS["AGAR"]
     source = mrc_bytes(NUMBERS, extended=b"".join(records), exttyp=exttyp, nint=nint, nreal=nreal)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MrcdistWarning)
         dataset = read(source)
-    some = {"data": dataset["data"][data], "original_metadata": dataset["original_metadata"]}
+    selection = {"data": dataset["data"][data], "original_metadata": dataset["original_metadata"]}
     with pytest.warns(MrcdistWarning, match=reason) as caught:
-        mrcdist.write_mrc(tmp_path / "out.mrc", some)
+        mrcdist.write_mrc(tmp_path / "out.mrc", selection)
     assert len(caught) == 1
     assert struct.unpack("<i", (tmp_path / "out.mrc").read_bytes()[92:96]) == (0,)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        mrcdist.write_mrc(tmp_path / "none.mrc", some, extended_header=b"")
+        mrcdist.write_mrc(tmp_path / "none.mrc", selection, extended_header=b"")
 
 
 @pytest.mark.parametrize("sections", [range(2), range(3, 6), ["a"] * 5, 7])
-def test_section_numbers_that_do_not_fit_the_data_are_an_error(tmp_path, read, sections):
-    dataset = read(recorded("AGAR"))
-    some = {**dataset, "data": dataset["data"][:3]}
+def test_section_numbers_that_do_not_match_the_data_are_an_error(tmp_path, read, sections):
+    dataset = read(bytes_with_records("AGAR"))
+    selection = {**dataset, "data": dataset["data"][:3]}
     with pytest.raises(ArgumentError) as error:
-        mrcdist.write_mrc(tmp_path / "out.mrc", some, extended_header=sections)
+        mrcdist.write_mrc(tmp_path / "out.mrc", selection, extended_header=sections)
     assert error.value.code == "extended-header-invalid"
     with pytest.raises(ArgumentError, match="read without an extended header"):
         mrcdist.write_mrc(tmp_path / "out.mrc", NUMBERS, extended_header=range(5))

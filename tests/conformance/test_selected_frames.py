@@ -1,4 +1,4 @@
-"""Selected frames of a file: the right ones, in the requested order, without reading others."""
+"""`Plan.frames`: selected frames in the requested order, without reading others."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     window=st.tuples(st.integers(0, 15), st.integers(0, 31)),
 )
 @examples(60)
-def test_frames_equal_those_selected_by_numpy(
+def test_selected_frames_equal_those_indexed_by_numpy(
     stored: Any, numbers: list[int], length: int, window: tuple[int, int]
 ) -> None:
     plan = plan_mrc(stored, navigation_shape=(9, 6))
@@ -68,20 +68,20 @@ def test_mask_selects_frames_in_array_order(stored: Any) -> None:
     np.testing.assert_array_equal(array.compute(scheduler="sync"), NUMBERS[mask])
 
 
-def test_frames_of_a_custom_scan_are_selected_by_points(tmp_path: Any) -> None:
+def test_frames_of_a_custom_scan_are_selected_by_scan_points(tmp_path: Any) -> None:
     points = np.array([[2, 1], [0, 0], [0, 2], [1, 1], [3, 0], [0, 1]])
     movie = write_acquisition(
         tmp_path, scan_shape=(3, 4), frame_shape=(3, 5), custom_points=points
     ).movie
     plan = plan_mrc(movie)
     whole = plan.to_dask().compute(scheduler="sync")
-    wanted = [(1, 2), (2, 3), (0, 0), (1, 2)]  # (2, 3) was never visited: zeros
-    got = plan.frames(wanted).compute(scheduler="sync")
-    np.testing.assert_array_equal(got, whole[tuple(np.array(wanted).T)])
-    assert not got[1].any()
+    selection = [(1, 2), (2, 3), (0, 0), (1, 2)]  # (2, 3) was never visited, so it reads as 0
+    frames = plan.frames(selection).compute(scheduler="sync")
+    np.testing.assert_array_equal(frames, whole[tuple(np.array(selection).T)])
+    assert not frames[1].any()
 
 
-def test_tasks_fetch_only_the_bytes_of_their_frames(tmp_path: Any) -> None:
+def test_tasks_fetch_only_the_bytes_of_selected_frames(tmp_path: Any) -> None:
     fsspec.filesystem("memory").pipe("/selected/counted.mrc", STACK)
     plan = plan_mrc("memory://selected/counted.mrc", navigation_shape=(9, 6))
     array = plan.frames([3, 4, 50], chunks=(2, -1, -1))
@@ -93,7 +93,7 @@ def test_tasks_fetch_only_the_bytes_of_their_frames(tmp_path: Any) -> None:
     assert read.requests == 2
 
 
-def test_same_selection_has_the_same_name(stored: Any) -> None:
+def test_dask_name_depends_on_the_selection(stored: Any) -> None:
     plan = plan_mrc(stored, navigation_shape=(9, 6))
     assert plan.frames([1, 2]).name == plan.frames([1, 2]).name
     assert plan.frames([1, 2]).name != plan.frames([2, 1]).name

@@ -21,7 +21,7 @@ CALIBRATED = {
 }
 
 
-def numbered(n: int) -> np.ndarray:
+def numbered_frames(n: int) -> np.ndarray:
     return np.arange(n, dtype="uint16")[:, None, None] * np.ones(FRAME, "uint16")
 
 
@@ -31,7 +31,7 @@ def acquisition(folder: Path, frames: int) -> Path:
         folder,
         scan_shape=(1, frames),
         frame_shape=FRAME,
-        frames=lambda number: numbered(frames)[number],
+        frames=lambda number: numbered_frames(frames)[number],
         sidecar={**CALIBRATED, "Scan - Size X": str(COLUMNS), "Scan - Size Y": str(ROWS)},
     )
     return written.movie
@@ -46,7 +46,7 @@ def numbers(dataset: dict) -> np.ndarray:
     return np.asarray(dataset["data"][..., 0, 0])
 
 
-def test_frames_before_the_scan_are_skipped_and_its_calibration_is_kept(tmp_path):
+def test_frames_before_the_scan_are_skipped_and_the_scan_stays_calibrated(tmp_path):
     path = acquisition(tmp_path, 20 + 7)
     with pytest.raises(mrcdist.SidecarError, match="20 points, but the file has 27"):
         read(path)
@@ -56,7 +56,7 @@ def test_frames_before_the_scan_are_skipped_and_its_calibration_is_kept(tmp_path
     assert axes == [("y", 3.0, "nm"), ("x", 2.0, "nm")]
 
 
-def test_frames_after_each_line_are_skipped(tmp_path):
+def test_flyback_frames_after_each_line_are_skipped(tmp_path):
     path = acquisition(tmp_path, 3 + ROWS * (COLUMNS + 2))
     expected = 3 + np.arange(ROWS * (COLUMNS + 2)).reshape(ROWS, -1)[:, :COLUMNS]
     np.testing.assert_array_equal(numbers(read(path, skip_frames=(3, 2))), expected)
@@ -80,19 +80,19 @@ def test_frames_after_the_scan_are_left_out_with_a_warning(tmp_path):
     np.testing.assert_array_equal(numbers(dataset), np.arange(1, 21).reshape(ROWS, COLUMNS))
 
 
-def test_missing_frames_at_the_end_are_still_an_error(tmp_path):
+def test_frames_missing_at_the_end_are_an_error_unless_allowed(tmp_path):
     path = acquisition(tmp_path, 20)
-    with pytest.raises(mrcdist.SidecarError) as refused:
+    with pytest.raises(mrcdist.SidecarError) as caught:
         read(path, skip_frames=2)
-    assert refused.value.code == "scan-incomplete"
+    assert caught.value.code == "scan-incomplete"
     with pytest.warns(mrcdist.MrcdistWarning, match="2 of 20 frames are missing"):
         dataset = read(path, skip_frames=2, allow_truncated=True)
     assert numbers(dataset).ravel().tolist() == [*range(2, 20), 0, 0]
 
 
-def test_a_stack_without_a_scan_is_shortened(tmp_path):
-    path = write_mrc(tmp_path / "stack.mrc", numbered(9))
-    np.testing.assert_array_equal(read(path, skip_frames=4)["data"], numbered(9)[4:])
+def test_skip_frames_of_a_stack_drops_its_first_frames(tmp_path):
+    path = write_mrc(tmp_path / "stack.mrc", numbered_frames(9))
+    np.testing.assert_array_equal(read(path, skip_frames=4)["data"], numbered_frames(9)[4:])
     with pytest.raises(mrcdist.ArgumentError, match="no scan whose lines"):
         read(path, skip_frames=(0, 1))
     with pytest.raises(mrcdist.ArgumentError, match="needs a scan"):
@@ -103,16 +103,16 @@ def test_a_stack_without_a_scan_is_shortened(tmp_path):
 
 @pytest.mark.filterwarnings("ignore::mrcdist.MrcdistWarning")
 def test_frames_of_a_compressed_stream_are_skipped(tmp_path):
-    plain = write_mrc(tmp_path / "stack.mrc", numbered(23))
-    packed = tmp_path / "stack.mrc.gz"
-    packed.write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
-    for path in (plain, packed):
+    plain = write_mrc(tmp_path / "stack.mrc", numbered_frames(23))
+    compressed = tmp_path / "stack.mrc.gz"
+    compressed.write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
+    for path in (plain, compressed):
         dataset = read(path, skip_frames=3, navigation_shape=(COLUMNS, ROWS))
         np.testing.assert_array_equal(numbers(dataset), np.arange(3, 23).reshape(ROWS, COLUMNS))
 
 
-def test_command_line_accepts_one_number_or_two(tmp_path):
+def test_command_line_accepts_one_or_two_numbers_of_frames_to_skip(tmp_path):
     path = acquisition(tmp_path, 3 + ROWS * (COLUMNS + 2))
-    for given, status in (("3,2", 0), ("-3", 0), ("1,2,3", 2), ("x", 2)):
-        done = CliRunner().invoke(main, ["info", str(path), f"--skip-frames={given}"])
-        assert done.exit_code == status, done.output
+    for value, status in (("3,2", 0), ("-3", 0), ("1,2,3", 2), ("x", 2)):
+        result = CliRunner().invoke(main, ["info", str(path), f"--skip-frames={value}"])
+        assert result.exit_code == status, result.output

@@ -44,7 +44,7 @@ def statistics(array):
 
 @pytest.mark.parametrize("byteorder", ["<", ">"])
 @pytest.mark.parametrize("dtype", MODES)
-def test_file_consists_of_header_and_pixels(tmp_path, dtype, byteorder):
+def test_written_file_consists_of_header_and_pixels(tmp_path, dtype, byteorder):
     array = numbers((3, 4, 5), dtype)
     path = tmp_path / "a.mrc"
     report = mrcdist.write_mrc(path, array, byteorder=byteorder)
@@ -62,11 +62,11 @@ def test_file_consists_of_header_and_pixels(tmp_path, dtype, byteorder):
     assert report.mode == MODES[dtype]
 
 
-def test_uint8_is_stored_as_mode_0_with_imods_stamp_on_request(tmp_path):
+def test_dtype_uint8_is_stored_as_mode_0_with_the_flags_of_imod(tmp_path):
     array = np.arange(60, dtype="uint8").reshape(3, 4, 5) + 190
     mrcdist.write_mrc(tmp_path / "a.mrc", array, dtype="uint8")
     raw = (tmp_path / "a.mrc").read_bytes()
-    # Flag 1 (signed bytes) is not set; flag 4: the origin has MRC2014's sign.
+    # Flag 1 (signed bytes) is not set; flag 4 means that the origin has the sign of MRC2014.
     assert struct.unpack("<i", raw[12:16]) == (0,)
     assert struct.unpack("<2i", raw[152:160]) == (1146047817, 4)
     assert raw[1024:] == array.tobytes()
@@ -90,16 +90,16 @@ def test_four_bit_pixels_are_packed_low_nibble_first(tmp_path, columns, chunks):
     assert struct.unpack("<i", raw[12:16]) == (101,)
 
 
-def axes(*described):
+def axes(*calibrations):
     return [
         {"name": name, "scale": scale, "offset": offset, "units": units}
-        for name, scale, offset, units in described
+        for name, scale, offset, units in calibrations
     ]
 
 
-def test_volume_has_the_calibration_of_its_axes_in_angstrom(tmp_path):
-    described = axes(("z", 2.0, 1.0, "nm"), ("y", 0.5, -3.0, "nm"), ("x", 4.0, 0.0, "Å"))
-    mrcdist.write_mrc(tmp_path / "a.mrc", counting((3, 4, 5), "int16"), axes=described)
+def test_calibration_of_a_volume_is_stored_in_angstrom(tmp_path):
+    calibrated = axes(("z", 2.0, 1.0, "nm"), ("y", 0.5, -3.0, "nm"), ("x", 4.0, 0.0, "Å"))
+    mrcdist.write_mrc(tmp_path / "a.mrc", counting((3, 4, 5), "int16"), axes=calibrated)
     raw = (tmp_path / "a.mrc").read_bytes()
     assert struct.unpack("<3i3f", raw[28:52]) == (5, 4, 3, 5 * 4.0, 4 * 5.0, 3 * 20.0)
     assert struct.unpack("<3i", raw[64:76]) == (1, 2, 3)
@@ -108,9 +108,9 @@ def test_volume_has_the_calibration_of_its_axes_in_angstrom(tmp_path):
 
 
 def test_permuted_axes_are_stored_in_mapc_mapr_maps(tmp_path):
-    described = axes(("y", 2.0, 0.0, "nm"), ("x", 0.5, 0.0, "nm"), ("z", 4.0, 0.0, "nm"))
+    calibrated = axes(("y", 2.0, 0.0, "nm"), ("x", 0.5, 0.0, "nm"), ("z", 4.0, 0.0, "nm"))
     array = counting((3, 4, 5), "int16")
-    mrcdist.write_mrc(tmp_path / "a.mrc", array, axes=described, kind="volume")
+    mrcdist.write_mrc(tmp_path / "a.mrc", array, axes=calibrated, kind="volume")
     raw = (tmp_path / "a.mrc").read_bytes()
     assert struct.unpack("<3i", raw[64:76]) == (3, 1, 2)
     # MX and CELLA follow X, Y, Z: rows (4), sections (3), columns (5).
@@ -121,7 +121,7 @@ def test_permuted_axes_are_stored_in_mapc_mapr_maps(tmp_path):
     ]  # fmt: skip
 
 
-def test_stack_of_volumes_has_ispg_401_and_sections_of_one_as_mz(tmp_path):
+def test_stack_of_volumes_has_ispg_401_and_the_depth_of_a_volume_as_mz(tmp_path):
     array = counting((2, 3, 4, 5), "int16")
     mrcdist.write_mrc(tmp_path / "a.mrc", array, kind="volumes")
     raw = (tmp_path / "a.mrc").read_bytes()
@@ -153,41 +153,41 @@ def labels_in(path):
     return found[:number]
 
 
-class TestLabelsOfTheSourceFile:
-    def copied(self, folder, read, **options):
+class TestLabelsOfTheSource:
+    def copy_labels(self, folder, source_labels, **options):
         numbers = counting((2, 4, 5), "int16")
-        (folder / "a.mrc").write_bytes(mrc_bytes(numbers, labels=read))
+        (folder / "a.mrc").write_bytes(mrc_bytes(numbers, labels=source_labels))
         [data] = mrcdist.read_mrc(folder / "a.mrc", distributed=False)
         mrcdist.write_mrc(folder / "b.mrc", data, **options)
         first, *others = labels_in(folder / "b.mrc")
         assert first.startswith("mrcdist ")
         return others
 
-    def test_labels_follow_the_one_of_mrcdist(self, tmp_path):
-        assert self.copied(tmp_path, (b"by hand", b"x" * 80)) == ["by hand", "x" * 80]
+    def test_labels_of_the_source_follow_the_label_of_mrcdist(self, tmp_path):
+        assert self.copy_labels(tmp_path, (b"by hand", b"x" * 80)) == ["by hand", "x" * 80]
 
-    def test_labels_do_not_grow_with_each_copy(self, tmp_path):
-        self.copied(tmp_path, (b"by hand",))
+    def test_label_of_mrcdist_is_not_repeated_by_each_copy(self, tmp_path):
+        self.copy_labels(tmp_path, (b"by hand",))
         [data] = mrcdist.read_mrc(tmp_path / "b.mrc", distributed=False)
         mrcdist.write_mrc(tmp_path / "c.mrc", data)
         assert labels_in(tmp_path / "c.mrc")[1:] == ["by hand"]
 
-    def test_tenth_label_is_dropped(self, tmp_path):
+    def test_tenth_label_of_the_source_is_dropped(self, tmp_path):
         labels = tuple(b"label %d" % number for number in range(10))
-        assert self.copied(tmp_path, labels) == [f"label {number}" for number in range(9)]
+        assert self.copy_labels(tmp_path, labels) == [f"label {number}" for number in range(9)]
 
-    @pytest.mark.parametrize("labels", [(), ("mine",)])
-    def test_labels_are_replaced_by_the_argument(self, tmp_path, labels):
-        assert self.copied(tmp_path, (b"by hand",), labels=labels) == list(labels)
+    @pytest.mark.parametrize("labels", [(), ("new label",)])
+    def test_labels_argument_replaces_the_labels_of_the_source(self, tmp_path, labels):
+        assert self.copy_labels(tmp_path, (b"by hand",), labels=labels) == list(labels)
 
     @pytest.mark.parametrize(
         "label", [b"4 bits packed", b"MRCZ0.6", "Å".encode(), b"a\x1b[2Jb", b""]
     )
-    def test_labels_about_the_storage_are_left_out(self, tmp_path, label):
-        assert self.copied(tmp_path, (b"by hand", label, b"last")) == ["by hand", "last"]
+    def test_labels_that_describe_the_encoding_of_the_source_are_left_out(self, tmp_path, label):
+        assert self.copy_labels(tmp_path, (b"by hand", label, b"last")) == ["by hand", "last"]
 
 
-def test_statistics_false_marks_them_as_undetermined(tmp_path):
+def test_statistics_false_marks_the_statistics_as_undetermined(tmp_path):
     mrcdist.write_mrc(tmp_path / "a.mrc", counting((2, 4, 5), "int16"), statistics=False)
     raw = (tmp_path / "a.mrc").read_bytes()
     assert struct.unpack("<3f", raw[76:88]) == (0.0, -1.0, -2.0)
@@ -202,7 +202,7 @@ def test_statistics_false_marks_them_as_undetermined(tmp_path):
         (2**24 + 1, "float32"), (np.inf, "uint16"),
     ],
 )  # fmt: skip
-def test_value_that_does_not_fit_a_dtype_is_an_error(tmp_path, value, dtype):
+def test_value_that_the_requested_dtype_cannot_represent_is_an_error(tmp_path, value, dtype):
     array = np.zeros(
         (2, 3, 4), np.result_type(type(value)) if not isinstance(value, int) else "int64"
     )
@@ -219,8 +219,8 @@ def test_dtype_without_a_mode_is_an_error_unless_another_is_requested(tmp_path, 
     with pytest.raises(ArgumentError) as error:
         mrcdist.write_mrc(tmp_path / "a.mrc", array)
     assert error.value.code == "dtype-unwritable"
-    wanted = "complex64" if "complex" in dtype else "float32"
-    mrcdist.write_mrc(tmp_path / "a.mrc", array, dtype=wanted)
+    requested = "complex64" if "complex" in dtype else "float32"
+    mrcdist.write_mrc(tmp_path / "a.mrc", array, dtype=requested)
     [data] = mrcdist.read_mrc(tmp_path / "a.mrc", distributed=False)
     np.testing.assert_array_equal(data["data"], array)
 
@@ -245,7 +245,7 @@ def test_axis_too_long_for_the_header_is_an_error(tmp_path, field, shape):
 
 
 def test_extended_header_too_long_for_the_header_is_an_error(tmp_path):
-    zeros = bytes(TOO_LONG)  # memory that is never used
+    zeros = bytes(TOO_LONG)  # virtual memory that is never touched
     with pytest.raises(ArgumentError, match=f"NSYMBT = {TOO_LONG}") as error:
         mrcdist.write_mrc(tmp_path / "a.mrc", counting((1, 4, 5), "int16"), extended_header=zeros)
     assert (error.value.code, error.value.argument) == ("header-field-overflow", "extended_header")
@@ -253,10 +253,11 @@ def test_extended_header_too_long_for_the_header_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("field", "of_axes"), [("CELLA", {"scale": 1e39}), ("ORIGIN", {"scale": 1.0, "offset": 1e40})]
+    ("field", "calibration"),
+    [("CELLA", {"scale": 1e39}), ("ORIGIN", {"scale": 1.0, "offset": 1e40})],
 )
-def test_calibration_too_large_for_the_header_is_an_error(tmp_path, field, of_axes):
-    axes = [{"name": name, "size": 4, "units": "Å", **of_axes} for name in "yx"]
+def test_calibration_too_large_for_the_header_is_an_error(tmp_path, field, calibration):
+    axes = [{"name": name, "size": 4, "units": "Å", **calibration} for name in "yx"]
     with pytest.raises(ArgumentError, match=f"{field} = ") as error:
         mrcdist.write_mrc(tmp_path / "a.mrc", np.ones((4, 4), "float32"), axes=axes)
     assert error.value.code == "header-field-overflow"
@@ -276,7 +277,7 @@ def test_longest_axes_that_fit_the_header_can_be_planned(tmp_path):
     assert mrcdist.plan_write(tmp_path / "a.mrc", data).header.nz == TOO_LONG - 1
 
 
-def test_sequential_store_is_written_by_one_task():
+def test_file_in_a_sequential_store_is_written_by_one_task():
     array = da.from_array(counting((8, 16, 16), "int16"), chunks=(2, -1, -1))
     plan = mrcdist.plan_write("memory://estimate/a.mrc", array)
     estimate = plan.explain()
@@ -286,7 +287,7 @@ def test_sequential_store_is_written_by_one_task():
     assert len(plan.delayed().dask) == 1
 
 
-def test_disk_is_written_by_one_task_per_block(tmp_path):
+def test_file_on_a_disk_is_written_by_one_task_per_block(tmp_path):
     array = da.zeros((4, 1024, 1024), chunks=(1, -1, -1), dtype="int16")
     estimate = mrcdist.plan_write(tmp_path / "a.mrc", array).explain()
     assert estimate.tasks == 4
@@ -303,7 +304,7 @@ def test_disk_is_written_by_one_task_per_block(tmp_path):
         ((3, 40, 50), {"compressor": "zstd"}),
     ],
 )
-def test_each_block_is_computed_once(tmp_path, chunks, options, resume):
+def test_each_block_of_the_written_array_is_computed_once(tmp_path, chunks, options, resume):
     calls, lock = Counter(), threading.Lock()
 
     def computed(block, block_info=None):
@@ -323,13 +324,13 @@ def test_each_block_is_computed_once(tmp_path, chunks, options, resume):
     np.testing.assert_array_equal(data["data"], numbers)
 
 
-class TestAuxiliaryFilesOfReplacedData:
-    """Sidecars and tilt angles of the data that a new file replaces."""
+class TestAuxiliaryFilesOfOverwrittenData:
+    """Sidecars and tilt angles next to a file that is overwritten."""
 
     @pytest.mark.filterwarnings("ignore:.*cannot be stored in the header")
     @pytest.mark.parametrize("frames", [5, 24])  # 24: as many as the scan has points
     @pytest.mark.parametrize("units", ["nm", "nm^-1"])
-    def test_sidecar_of_a_scan_is_replaced_with_the_scan(self, tmp_path, frames, units):
+    def test_sidecar_is_replaced_when_its_scan_is_overwritten(self, tmp_path, frames, units):
         path = tmp_path / "20260102_00001_movie.mrc"
         mrcdist.write_mrc(path, counting((4, 6, 8, 8), "uint16"))
         stack = counting((frames, 8, 8), "uint16")
@@ -341,17 +342,19 @@ class TestAuxiliaryFilesOfReplacedData:
         np.testing.assert_array_equal(theirs["data"], stack)
         assert [(axis["scale"], axis["units"]) for axis in data["axes"][1:]] == [(0.5, units)] * 2
 
-    def test_sidecar_that_is_kept_is_warned_of(self, tmp_path):
+    def test_sidecar_that_is_kept_causes_a_warning(self, tmp_path):
         (tmp_path / "a_info.txt").write_text("Scan - Enable = Disable\n")
         with pytest.warns(mrcdist.MrcdistWarning, match="a_info.txt next to it is kept"):
             mrcdist.write_mrc(tmp_path / "a_movie.mrc", counting((5, 8, 8), "uint16"))
 
     @pytest.mark.filterwarnings("ignore:.*cannot be stored in the header")
-    def test_replaced_sidecar_keeps_the_keys_of_the_microscope(self, tmp_path):
+    def test_replaced_sidecar_keeps_the_settings_of_the_microscope(self, tmp_path):
         path, sidecar = tmp_path / "a_movie.mrc", tmp_path / "a_info.txt"
         mrcdist.write_mrc(path, counting((4, 6, 8, 8), "uint16"))
-        ours = "Instrument Accelerating Voltage (V) = 200000\nFrames Per Second = 40\nµ = \u03bc\n"
-        sidecar.write_text(sidecar.read_text() + ours, encoding="utf-8")
+        settings = (
+            "Instrument Accelerating Voltage (V) = 200000\nFrames Per Second = 40\nµ = \u03bc\n"
+        )
+        sidecar.write_text(sidecar.read_text() + settings, encoding="utf-8")
         mrcdist.write_mrc(path, counting((5, 8, 8), "uint16"), overwrite=True)
         [data] = mrcdist.read_mrc(path)
         assert data["metadata"]["Acquisition_instrument"]["TEM"]["beam_energy"] == 200
@@ -360,7 +363,7 @@ class TestAuxiliaryFilesOfReplacedData:
 
     @pytest.mark.filterwarnings("ignore:.*cannot be stored in the header")
     @pytest.mark.parametrize(
-        ("others", "scan", "is_there"),
+        ("others", "scan", "movie_exists"),
         [
             (["20260102_00001_0_movie.mrc", "20260102_00001_1_movie.mrc"], True, True),
             (["20260102_00001_0_movie.mrc"], True, False),
@@ -370,21 +373,23 @@ class TestAuxiliaryFilesOfReplacedData:
         ],
         ids=["parts", "parts-alone", "image", "no-movie", "no-scan"],
     )
-    def test_sidecar_of_other_files_is_not_replaced(self, tmp_path, others, scan, is_there):
+    def test_sidecar_is_kept_unless_it_belongs_only_to_the_overwritten_scan(
+        self, tmp_path, others, scan, movie_exists
+    ):
         path, sidecar = (tmp_path / f"20260102_00001_{end}" for end in ("movie.mrc", "info.txt"))
         mrcdist.write_mrc(path, counting((4, 6, 8, 8), "uint16"))
         for name in others:
             (tmp_path / name).write_bytes(path.read_bytes())
         if not scan:
             sidecar.write_text("Scan - Enable = Disable\nFrames Per Second = 40\n")
-        if not is_there:
+        if not movie_exists:
             path.unlink()
         before = sidecar.read_bytes()
         with pytest.warns(mrcdist.MrcdistWarning, match="info.txt next to it is kept"):
             mrcdist.write_mrc(path, counting((8, 8), "float32"), overwrite=True)
         assert sidecar.read_bytes() == before
 
-    def test_sidecar_of_parts_is_not_replaced_by_that_of_another_scan(self, tmp_path):
+    def test_scan_whose_sidecar_belongs_to_parts_of_another_scan_is_refused(self, tmp_path):
         path, sidecar = (tmp_path / f"20260102_00001_{end}" for end in ("movie.mrc", "info.txt"))
         scan = counting((4, 6, 8, 8), "uint16")
         mrcdist.write_mrc(path, scan)
@@ -397,20 +402,20 @@ class TestAuxiliaryFilesOfReplacedData:
         assert not path.exists()
         mrcdist.write_mrc(path, scan, overwrite=True)  # the same scan
 
-    def test_tilt_angles_that_are_kept_are_warned_of(self, tmp_path):
+    def test_tilt_angles_that_are_kept_cause_a_warning(self, tmp_path):
         (tmp_path / "a.rawtlt").write_text("0\n1\n2\n")
         with pytest.warns(mrcdist.MrcdistWarning, match="a.rawtlt next to it is kept"):
             mrcdist.write_mrc(tmp_path / "a.mrc", counting((3, 8, 8), "uint16"))
 
     @pytest.mark.filterwarnings("error")
-    def test_overwriting_a_sidecar_does_not_warn(self, tmp_path):
+    def test_overwriting_a_scan_and_its_sidecar_causes_no_warning(self, tmp_path):
         for _ in range(2):
             scan = counting((4, 6, 8, 8), "uint16")
             mrcdist.write_mrc(tmp_path / "a_movie.mrc", scan, overwrite=True)
 
 
 @pytest.mark.parametrize("as_dask", [False, True])
-def test_masked_arrays_are_refused(tmp_path, as_dask):
+def test_masked_arrays_are_an_error(tmp_path, as_dask):
     masked = np.ma.masked_equal(counting((3, 4, 5), "int16"), 7)
     data = da.from_array(masked, chunks=(1, 4, 5)) if as_dask else masked
     with pytest.raises(ArgumentError, match="masked array") as error:
@@ -420,7 +425,7 @@ def test_masked_arrays_are_refused(tmp_path, as_dask):
 
 
 @pytest.mark.parametrize("url", ["a.mrc", "memory://masked/a.mrc"])
-def test_masks_that_appear_only_in_tasks_are_refused(tmp_path, monkeypatch, url):
+def test_masked_blocks_returned_by_tasks_are_an_error(tmp_path, monkeypatch, url):
     monkeypatch.chdir(tmp_path)
     numbers = da.from_array(counting((3, 4, 5), "int16"), chunks=(1, 4, 5))
     masked = numbers.map_blocks(
@@ -431,7 +436,7 @@ def test_masks_that_appear_only_in_tasks_are_refused(tmp_path, monkeypatch, url)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_colours_are_refused(tmp_path):
+def test_colours_are_an_error(tmp_path):
     raw = header_bytes(nx=8, ny=6, nz=3, mode=16) + bytes(range(144)) * 3
     (tmp_path / "rgb.mrc").write_bytes(raw)
     [data] = mrcdist.read_mrc(tmp_path / "rgb.mrc")
@@ -442,7 +447,7 @@ def test_colours_are_refused(tmp_path):
     assert not (tmp_path / "a.mrc").exists()
 
 
-def test_metadata_can_contain_arrays(tmp_path):
+def test_arrays_in_metadata_that_cannot_be_stored_cause_a_warning(tmp_path):
     metadata = {"Sample": {"positions": np.arange(3.0), "none": None, "empty": ""}}
     data = {"data": counting((3, 4, 5), "int16"), "metadata": metadata}
     with pytest.warns(
@@ -453,10 +458,10 @@ def test_metadata_can_contain_arrays(tmp_path):
 
 
 def test_invalid_byte_order_is_an_error_before_anything_is_computed(tmp_path):
-    def never(block):
+    def fail(block):
         raise AssertionError("computed")
 
-    data = da.zeros((3, 4, 5), chunks=1, dtype="int16").map_blocks(never, meta=np.empty((0, 0, 0)))
+    data = da.zeros((3, 4, 5), chunks=1, dtype="int16").map_blocks(fail, meta=np.empty((0, 0, 0)))
     with pytest.raises(ArgumentError) as error:
         mrcdist.write_mrc(tmp_path / "a.mrc", data, byteorder="big")
     assert (error.value.code, error.value.argument) == ("byte-order-invalid", "byteorder")

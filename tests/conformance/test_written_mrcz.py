@@ -29,7 +29,7 @@ AXES = [
 
 
 @pytest.mark.parametrize("name", ["a.mrcz", "A.MRCZ"])
-def test_mrcz_suffix_selects_mrcz(tmp_path, name):
+def test_suffix_mrcz_selects_the_format(tmp_path, name):
     array = counting(SHAPE, "int16")
     mrcdist.write_mrc(tmp_path / "plain.mrc", array)
     mrcdist.write_mrc(tmp_path / name, array)
@@ -39,7 +39,7 @@ def test_mrcz_suffix_selects_mrcz(tmp_path, name):
         np.testing.assert_array_equal(read_with_mrcz(path)[0], array)
 
 
-def test_mrcz_suffix_is_refused_for_pixels_that_mrcz_does_not_support(tmp_path):
+def test_suffix_mrcz_is_an_error_for_a_dtype_that_mrcz_does_not_support(tmp_path):
     with pytest.raises(ArgumentError, match=r"\.mrc\b") as error:
         mrcdist.write_mrc(tmp_path / "a.mrcz", counting(SHAPE, "int16").astype("float16"))
     assert error.value.code == "compressor-invalid"
@@ -53,7 +53,7 @@ def read_with_mrcz(path):
 
 @pytest.mark.parametrize("byteorder", ["<", ">"])
 @pytest.mark.parametrize("dtype", ["int8", "int16", "float32", "complex64", "uint16"])
-def test_both_packages_read_the_same_numbers(tmp_path, dtype, byteorder):
+def test_mrcz_and_mrcdist_read_the_same_pixels(tmp_path, dtype, byteorder):
     array = counting(SHAPE, dtype)
     path = tmp_path / "a.mrcz"
     chunked = da.from_array(array, chunks=(4, 7, 11))  # neither whole frames nor rows
@@ -63,23 +63,23 @@ def test_both_packages_read_the_same_numbers(tmp_path, dtype, byteorder):
         report.mode
         == 6000 + {"int8": 0, "int16": 1, "float32": 2, "complex64": 4, "uint16": 6}[dtype]
     )
-    found, _ = read_with_mrcz(path)
-    np.testing.assert_array_equal(found, array)
+    numbers, _ = read_with_mrcz(path)
+    np.testing.assert_array_equal(numbers, array)
     [data] = mrcdist.read_mrc(path)
     np.testing.assert_array_equal(data["data"].compute(), array)
-    assert [each.name for each in tmp_path.iterdir()] == ["a.mrcz"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mrcz"]
 
 
 @pytest.mark.parametrize("codec", [c for c in CODECS if c in blosc.compressor_list()])
-def test_codec_in_the_mode_is_that_of_the_chunks(tmp_path, codec):
+def test_mrcz_reads_chunks_of_every_codec(tmp_path, codec):
     array = counting(SHAPE, "int16")
     mrcdist.write_mrc(tmp_path / "a.mrcz", array, compressor=codec)
-    found, meta = read_with_mrcz(tmp_path / "a.mrcz")
-    np.testing.assert_array_equal(found, array)
+    numbers, meta = read_with_mrcz(tmp_path / "a.mrcz")
+    np.testing.assert_array_equal(numbers, array)
     assert meta["compressor"] == codec
 
 
-def test_file_consists_of_header_json_and_one_chunk_per_section(tmp_path):
+def test_mrcz_file_consists_of_header_json_and_one_chunk_per_section(tmp_path):
     array = counting(SHAPE, "uint16")
     path = tmp_path / "a.mrcz"
     metadata = {"General": {"title": "gold"}, "Signal": {"signal_type": np.str_("STEM")}}
@@ -104,7 +104,7 @@ def test_file_consists_of_header_json_and_one_chunk_per_section(tmp_path):
     assert data["metadata"]["Signal"]["signal_type"] == "STEM"
 
 
-def test_both_packages_read_the_same_pixel_sizes(tmp_path):
+def test_mrcz_and_mrcdist_read_the_same_pixel_sizes(tmp_path):
     path = tmp_path / "a.mrcz"
     mrcdist.write_mrc(path, counting(SHAPE, "int16"), axes=AXES, compressor="zstd")
     _, meta = read_with_mrcz(path)
@@ -114,11 +114,11 @@ def test_both_packages_read_the_same_pixel_sizes(tmp_path):
 
 
 @pytest.mark.parametrize("byteorder", ["<", ">"])
-def test_both_packages_read_the_same_voltage_aberration_and_gain(tmp_path, byteorder):
-    read = {"mrcz_header": {"voltage": 200.0, "C3": 2.5, "gain": None}}
+def test_mrcz_and_mrcdist_read_the_same_voltage_aberration_and_gain(tmp_path, byteorder):
+    original = {"mrcz_header": {"voltage": 200.0, "C3": 2.5, "gain": None}}
     noise = {"Noise_properties": {"Variance_linear_model": {"gain_factor": 0.75}}}
     metadata = {"Acquisition_instrument": {"TEM": {"beam_energy": 300.0}}, "Signal": noise}
-    signal = {"data": counting(SHAPE, "int16"), "metadata": metadata, "original_metadata": read}
+    signal = {"data": counting(SHAPE, "int16"), "metadata": metadata, "original_metadata": original}
     path = tmp_path / "a.mrcz"
     mrcdist.write_mrc(path, signal, byteorder=byteorder)
     _, meta = read_with_mrcz(path)
@@ -127,7 +127,7 @@ def test_both_packages_read_the_same_voltage_aberration_and_gain(tmp_path, byteo
     assert data["original_metadata"]["mrcz_header"] == {"voltage": 300.0, "C3": 2.5, "gain": 0.75}
 
 
-def test_single_section_is_read_without_the_others(tmp_path):
+def test_single_section_of_a_written_mrcz_file_is_read_without_the_others(tmp_path):
     array = np.random.default_rng(0).integers(0, 2**16, (8, 256, 256), "uint16")
     path = tmp_path / "a.mrcz"
     mrcdist.write_mrc(path, array, compressor="zstd")
@@ -137,16 +137,16 @@ def test_single_section_is_read_without_the_others(tmp_path):
     assert 0 < (stats.snapshot() - before).nbytes < path.stat().st_size / 4
 
 
-def test_scan_keeps_its_shape(tmp_path):
+def test_scan_written_to_mrcz_keeps_its_axes(tmp_path):
     acquisition = write_acquisition(tmp_path / "in", scan_shape=(4, 6), frame_shape=(16, 24))
     [scan] = mrcdist.read_mrc(acquisition.movie)
     mrcdist.write_mrc(tmp_path / "a_movie.mrc", scan, compressor="zstd")
-    [back] = mrcdist.read_mrc(tmp_path / "a_movie.mrc")
-    np.testing.assert_array_equal(back["data"].compute(), scan["data"].compute())
-    assert back["axes"] == scan["axes"]
+    [reloaded] = mrcdist.read_mrc(tmp_path / "a_movie.mrc")
+    np.testing.assert_array_equal(reloaded["data"].compute(), scan["data"].compute())
+    assert reloaded["axes"] == scan["axes"]
 
 
-def test_sequential_store_can_be_written():
+def test_mrcz_can_be_written_to_a_sequential_store():
     array = counting(SHAPE, "int16")
     mrcdist.write_mrc("memory://mrcz/a.mrcz", array, compressor="zstd", statistics=False)
     [data] = mrcdist.read_mrc("memory://mrcz/a.mrcz", lazy=False)
@@ -162,7 +162,7 @@ def test_sequential_store_can_be_written():
         ("zstd", {"dtype": "uint4"}),
     ],
 )
-def test_modes_that_the_mrcz_package_cannot_read_are_refused(tmp_path, compressor, options):
+def test_codecs_and_dtypes_that_mrcz_does_not_support_are_an_error(tmp_path, compressor, options):
     array = counting(SHAPE, "int16") % 10
     with pytest.raises(ArgumentError) as error:
         mrcdist.write_mrc(tmp_path / "a.mrcz", array, compressor=compressor, **options)
@@ -170,7 +170,7 @@ def test_modes_that_the_mrcz_package_cannot_read_are_refused(tmp_path, compresso
     assert list(tmp_path.iterdir()) == []
 
 
-def test_estimate_explains_how_blocks_are_joined(tmp_path):
+def test_estimate_says_that_compressed_blocks_are_kept_next_to_the_file(tmp_path):
     plan = mrcdist.plan_write(tmp_path / "a.mrcz", counting(SHAPE, "int16"), compressor="zstd")
     assert "kept next to the file" in str(plan.explain())
 
@@ -180,7 +180,7 @@ def test_estimate_explains_how_blocks_are_joined(tmp_path):
     sizes=st.lists(st.integers(1, 300), min_size=1, max_size=30),
     least=st.integers(1, 40),
 )
-def test_parts_of_joined_blocks_are_within_the_limits(start, sizes, least):
+def test_parts_of_an_upload_cover_all_blocks_within_the_limits_of_s3(start, sizes, least):
     limits = S3Limits(least=least, most=10**6, parts=100, usual=least, copied=2 * least)
     parts = joined_parts(start, sizes, limits)
     lengths = [sum(high - low for _, low, high in pieces) for pieces in parts]

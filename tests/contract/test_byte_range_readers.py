@@ -1,4 +1,4 @@
-"""The contract of byte-range readers, tested with all readers."""
+"""The contract of byte-range readers, tested for all of them."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ READERS = (
 
 @dataclass(frozen=True)
 class Stored:
-    """A file of `NUMBERS` for one of the readers.
+    """A file of `NUMBERS` that one of the readers reads.
 
     Attributes
     ----------
     part : mrcdist.read.source.DatasetFile
     payload : bytes
-        What its reader gives, from byte 0 on.
+        The bytes that its reader returns, from byte 0 on.
     replace, delete : callable
-        Put another file of the same size in its place; remove it.
+        Replace the file by another of the same size; delete it.
     """
 
     part: Any
@@ -72,7 +72,7 @@ def stored(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterato
     def write(content: bytes) -> None:
         before = path.stat().st_mtime_ns if path.exists() else 0
         path.write_bytes(content)
-        if before:  # a clock that is too coarse must not hide the change
+        if before:  # a coarse clock must not hide the change
             os.utime(path, ns=(before + 10**9, before + 10**9))
 
     if kind == "mrcz":
@@ -119,8 +119,8 @@ def stored(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterato
             url = f"zip://stack.mrc::{archive}"
 
             def write(content: bytes) -> None:
-                with zipfile.ZipFile(archive, "w") as made:
-                    made.writestr("stack.mrc", content)
+                with zipfile.ZipFile(archive, "w") as file:
+                    file.writestr("stack.mrc", content)
 
             delete = archive.unlink
         elif kind == "tar":
@@ -130,14 +130,14 @@ def stored(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterato
             def write(content: bytes) -> None:
                 member = tarfile.TarInfo("stack.mrc")
                 member.size = len(content)
-                with tarfile.open(archive, "w") as made:
-                    made.addfile(member, io.BytesIO(content))
+                with tarfile.open(archive, "w") as file:
+                    file.addfile(member, io.BytesIO(content))
 
             delete = archive.unlink
         else:
             url = str(path)
         write(raw)
-        [part] = plan_quietly(url, options).source.parts
+        [part] = plan_without_warnings(url, options).source.parts
         yield Stored(part, plain, lambda: write(changed), delete)
 
 
@@ -166,13 +166,12 @@ def gzip_bytes(content: bytes) -> bytes:
 def mrcz_bytes(folder: Path, numbers: np.ndarray) -> bytes:
     import mrcz
 
-    path = folder / "peer.mrcz"
-    # Float sections of random bits do not compress: both files have the same size.
+    path = folder / "sections.mrcz"
     mrcz.writeMRC(numbers.astype("int16"), str(path), compressor="zstd")
     return path.read_bytes()
 
 
-def plan_quietly(url: str, options: dict[str, Any]) -> mrcdist.Plan:
+def plan_without_warnings(url: str, options: dict[str, Any]) -> mrcdist.Plan:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", mrcdist.MrcdistWarning)
         return mrcdist.plan_mrc(url, storage_options=options, metadata_file=None)
@@ -189,12 +188,12 @@ def increasing_ranges(size: int, seed: int) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_ranges_equal_those_of_the_file(stored: Stored, seed: int) -> None:
+def test_ranges_contain_the_bytes_of_the_file(stored: Stored, seed: int) -> None:
     ranges = increasing_ranges(len(stored.payload), seed)
     assert read(stored.part, ranges) == [stored.payload[start:stop] for start, stop in ranges]
 
 
-def test_no_ranges_yield_no_bytes(stored: Stored) -> None:
+def test_empty_list_of_ranges_yields_no_bytes(stored: Stored) -> None:
     assert read(stored.part, []) == []
 
 
@@ -209,13 +208,13 @@ def test_pickled_part_reads_the_same_bytes(stored: Stored) -> None:
     assert read(part, [(0, size)]) == [stored.payload]
 
 
-def test_replaced_file_is_an_error(stored: Stored) -> None:
+def test_file_replaced_after_planning_is_an_error(stored: Stored) -> None:
     stored.replace()
     with pytest.raises(FileChangedError):
         read(stored.part, [(0, len(stored.payload))])
 
 
-def test_deleted_file_is_an_error(stored: Stored, kind: str) -> None:
+def test_file_deleted_after_planning_is_an_error(stored: Stored, kind: str) -> None:
     stored.delete()
     # If an archive is deleted, fsspec may report either the archive or its member as missing.
     with pytest.raises((MissingFileError, FileChangedError)):

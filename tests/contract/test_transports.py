@@ -41,7 +41,7 @@ STORES = ("s3", "http", "asynchronous", "synchronous")
 
 @dataclass(frozen=True)
 class Object:
-    """An object of `CONTENT` in a store, and a function that replaces it."""
+    """An object in a store, and a function that writes its content."""
 
     location: Location
     write: Callable[[bytes], None]
@@ -49,9 +49,9 @@ class Object:
 
 @pytest.fixture(params=STORES)
 def stored(request: pytest.FixtureRequest) -> Object:
-    found: Object = request.getfixturevalue(f"object_on_{request.param}")
-    found.write(CONTENT)
-    return found
+    stored_object: Object = request.getfixturevalue(f"object_on_{request.param}")
+    stored_object.write(CONTENT)
+    return stored_object
 
 
 @pytest.fixture
@@ -66,9 +66,9 @@ def object_on_http(tmp_path: Path) -> Iterator[Object]:
     path = tmp_path / "object"
 
     def write(content: bytes) -> None:
-        known = path.exists()
+        exists = path.exists()
         path.write_bytes(content)
-        if known:  # this server's versions are dates of whole seconds
+        if exists:  # this server's versions are modification times in whole seconds
             later = time.time() + 10
             os.utime(path, (later, later))
 
@@ -106,15 +106,15 @@ def transport_of(stored: Object) -> Transport:
 def get(transport: Transport, start: int, stop: int) -> tuple[bytes, int]:
     """Return the bytes of a range, and how often `alive` was called."""
     memory = np.empty(stop - start, np.uint8)
-    told = 0
+    alive_calls = 0
 
     def alive() -> None:
-        nonlocal told
-        told += 1
+        nonlocal alive_calls
+        alive_calls += 1
 
-    coming = transport.get(start, ScatterBuffer([(memory.size, memory)]), alive)
-    asyncio.run_coroutine_threadsafe(coming, transport.loop).result(30)
-    return memory.tobytes(), told
+    fetch = transport.get(start, ScatterBuffer([(memory.size, memory)]), alive)
+    asyncio.run_coroutine_threadsafe(fetch, transport.loop).result(30)
+    return memory.tobytes(), alive_calls
 
 
 @pytest.mark.parametrize(
@@ -127,21 +127,21 @@ def test_get_fills_the_buffer_with_the_bytes_of_the_range(
     assert raw == CONTENT[start:stop]
 
 
-@pytest.mark.parametrize("sent", [CONTENT, CONTENT[:-1], CONTENT + b"more"])
-def test_whole_file_over_http_may_have_status_200(sent: bytes) -> None:
+@pytest.mark.parametrize("body", [CONTENT, CONTENT[:-1], CONTENT + b"trailing"])
+def test_status_200_over_http_is_accepted_only_for_the_whole_file(body: bytes) -> None:
     """RFC 9110, section 14.2: a server may ignore Range."""
 
     def do_get(request: BaseHTTPRequestHandler) -> None:
         request.send_response(200)
-        request.send_header("Content-Length", str(len(sent)))
+        request.send_header("Content-Length", str(len(body)))
         request.send_header("ETag", '"1"')
         request.end_headers()
-        request.wfile.write(sent)
+        request.wfile.write(body)
 
     with serving(do_get) as endpoint:
         location = Location(f"{endpoint}/object")
         transport = open_transport(location, Version(len(CONTENT), "etag", '"1"'), "strict")
-        if sent == CONTENT:
+        if body == CONTENT:
             assert get(transport, 0, len(CONTENT))[0] == CONTENT
         else:
             with pytest.raises(Transient):
@@ -150,30 +150,30 @@ def test_whole_file_over_http_may_have_status_200(sent: bytes) -> None:
             get(transport, 1, len(CONTENT))
 
 
-@pytest.mark.parametrize("spoilt_from", [0, 1024], ids=["header", "frames"])
-@pytest.mark.parametrize("times", [1, 1000])
-def test_bytes_with_another_checksum_on_s3_are_requested_again(
-    spoilt_from: int, times: int
+@pytest.mark.parametrize("damaged_start", [0, 1024], ids=["header", "frames"])
+@pytest.mark.parametrize("damaged_responses", [1, 1000])
+def test_bytes_with_a_wrong_checksum_on_s3_are_requested_again(
+    damaged_start: int, damaged_responses: int
 ) -> None:
     frames = counting((2, 64, 64), "int16")
     content = mrc_bytes(frames)
-    asked = 0
+    requests = 0
 
     def do_get(request: BaseHTTPRequestHandler) -> None:
-        nonlocal asked
-        there = request.path.startswith("/bucket/movie.mrc")
+        nonlocal requests
+        exists = request.path.startswith("/bucket/movie.mrc")
         first, last = re.findall(r"\d+", request.headers.get("Range", "bytes=0-1023"))
-        start, raw = int(first), bytearray(content[int(first) : int(last) + 1] if there else b"")
-        request.send_response(206 if there else 404)
+        start, raw = int(first), bytearray(content[int(first) : int(last) + 1] if exists else b"")
+        request.send_response(206 if exists else 404)
         request.send_header("Content-Range", f"bytes {start}-{last}/{len(content)}")
         request.send_header("Content-Length", str(len(raw)))
         request.send_header("ETag", '"1"')
         crc = zlib.crc32(raw).to_bytes(4, "big")
         request.send_header("x-amz-checksum-crc32", base64.b64encode(crc).decode())
         request.end_headers()
-        if there and request.command == "GET":
-            asked += start == spoilt_from
-            if start == spoilt_from and asked <= times:
+        if exists and request.command == "GET":
+            requests += start == damaged_start
+            if start == damaged_start and requests <= damaged_responses:
                 raw[500] ^= 64
             request.wfile.write(raw)
 
@@ -186,26 +186,26 @@ def test_bytes_with_another_checksum_on_s3_are_requested_again(
             )
             return plan.source[...]
 
-        if times == 1:
+        if damaged_responses == 1:
             np.testing.assert_array_equal(read(), frames)
         else:
-            with pytest.raises(ReadError, match="did not match calculated checksum") as refused:
+            with pytest.raises(ReadError, match="did not match calculated checksum") as caught:
                 read()
-            assert refused.value.code == "retries-exhausted"
-    assert asked == 2
+            assert caught.value.code == "retries-exhausted"
+    assert requests == 2
 
 
 def test_read_ends_at_the_end_of_the_file(stored: Object) -> None:
     assert transport_of(stored).read(299_990, 50).raw == CONTENT[299_990:]
 
 
-def test_progress_is_reported_as_declared(stored: Object) -> None:
+def test_pinned_transports_report_progress_while_they_fetch(stored: Object) -> None:
     transport = transport_of(stored)
-    _, told = get(transport, 0, len(CONTENT))
-    assert (told > 0) == transport.pinned
+    _, alive_calls = get(transport, 0, len(CONTENT))
+    assert (alive_calls > 0) == transport.pinned
 
 
-def test_get_or_check_raises_for_another_version(stored: Object) -> None:
+def test_replaced_object_is_an_error_in_get_or_check(stored: Object) -> None:
     transport = transport_of(stored)
     stored.write(OTHER_CONTENT)
 
@@ -217,10 +217,10 @@ def test_get_or_check_raises_for_another_version(stored: Object) -> None:
         read_and_check()
 
 
-def test_first_read_of_a_pinned_transport_returns_the_version(stored: Object) -> None:
+def test_first_read_returns_the_version_if_the_transport_is_pinned(stored: Object) -> None:
     transport = open_transport(stored.location, Version(None), "off")
-    answer = transport.read(0, 100)
-    assert (answer.version.size == len(CONTENT)) == transport.pinned
+    response = transport.read(0, 100)
+    assert (response.version.size == len(CONTENT)) == transport.pinned
 
 
 def test_sub_ranges_of_an_asynchronous_filesystem_are_fetched_in_parallel(
