@@ -1,6 +1,6 @@
-"""Synthetic data of the notebooks, and the servers that each needs: one call a notebook.
+"""Synthetic data of the notebooks, and the servers they need: one function per notebook.
 
-What is started here stops at exit, even after an error, or with `stop()`.
+Servers and clusters stop at exit, even after an error, or when `stop()` is called.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ Frames = Callable[[int], npt.NDArray[np.uint8]]
 
 
 class Scan(NamedTuple):
-    """A 4D-STEM acquisition on the disk and in an S3 server."""
+    """A 4D-STEM acquisition on disk and in an S3 server."""
 
     path: Path
-    """The movie on the disk; the other files are beside it."""
+    """The movie on disk; the other files are next to it."""
     url: str
     """The movie in S3."""
     storage_options: dict[str, Any]
-    """How to reach the S3 server."""
+    """Options to access the S3 server."""
     frames: Frames
-    """Each frame by its number, to compare with."""
+    """Frame number → expected frame, for comparison."""
 
 
 class Tilts(NamedTuple):
@@ -55,7 +55,7 @@ class Tilts(NamedTuple):
     urls: list[str]
     storage_options: dict[str, Any]
     series: list[Callable[[int], npt.NDArray[Any]]]
-    """The images of each series by their number, to compare with."""
+    """For each series: image number → expected image, for comparison."""
 
 
 def scan_on_disk() -> Path:
@@ -65,7 +65,7 @@ def scan_on_disk() -> Path:
 
 
 def scan_with_dark_field() -> Scan:
-    """Return a scan of 64 × 64 patterns, and a dark-field image that the camera recorded."""
+    """Return a scan of 64 × 64 patterns, with a dark-field image recorded by the camera."""
     frames = demo_frames((64, 64), (96, 96))
     ring = demo_detectors((96, 96)).dark
     image = np.reshape([frames(index)[ring].sum() for index in range(64**2)], (64, 64))
@@ -98,8 +98,8 @@ def magnetic_film() -> tuple[Scan, Client]:
 def scan_for_batch_jobs() -> Scan:
     """Return a scan of 72 × 72 patterns, and set the environment that `sbatch` passes on to jobs.
 
-    It has the credentials of S3 (yours may be in ``~/.aws`` instead) and, since all nodes are this
-    machine, its network interface and scratch folder.
+    The environment contains the S3 credentials (yours may be in ``~/.aws`` instead) and, because
+    all nodes of the demo cluster are this machine, its network interface and scratch folder.
     """
     frames = demo_frames((72, 72), (96, 96))
     scan = _in_s3(_acquisition(frames, (72, 72), (96, 96), nm=2), frames)
@@ -115,7 +115,7 @@ def scan_for_batch_jobs() -> Scan:
 
 
 def tilt_series() -> Tilts:
-    """Return one series as Thermo Fisher's software writes it, and one as SerialEM does."""
+    """Return two tilt series, in the formats of Thermo Fisher's software and of SerialEM."""
     folder, urls, series = _folder(), [], []
     server, store = _s3(folder, "tomography")
     for name, kind, side, step in (
@@ -134,7 +134,7 @@ def tilt_series() -> Tilts:
 
 
 def tomogram_of_spheres() -> tuple[Path, npt.NDArray[np.float32]]:
-    """Return the path of a volume of hollow spheres with noise, 1 nm a voxel, and its values."""
+    """Return the path and the values of a noisy volume of hollow spheres, with voxels of 1 nm."""
     random, shape = np.random.default_rng(3), (64, 520, 520)
     volume = random.normal(100, 15, shape).astype("float32")
     grid = np.ogrid[tuple(map(slice, shape))]

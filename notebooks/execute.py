@@ -35,7 +35,7 @@ _NEEDS_SLURM = "slurm_batch_job"
 NEEDS_ZARR3 = "zarr_and_xarray"
 _SYNTHETIC = "synthetic"  # tag of cells that create data or compare results with them
 _LARGEST = 600_000  # bytes; GitHub renders larger notebooks slowly or not at all
-# Pictures within HTML: any short word appears somewhere in so many letters.
+# Images embedded in HTML, in whose base64 text any short name may occur by chance.
 _EMBEDDED = re.compile(r"base64,[\w+/=]+")
 _PATHS = re.compile(r"(?<![\w.:/-])/(?:tmp|work|home|root|var|opt|mnt|Users|private)/")
 
@@ -57,14 +57,14 @@ def execute(
     Raises
     ------
     nbclient.exceptions.CellExecutionError
-        A cell failed.
+        If a cell fails.
     """
     working = folder / "notebooks"
     working.mkdir(parents=True)
     for name in ("deploy", "demo"):
         shutil.copytree(HERE.parent / name, folder / name)
     shutil.copy(HERE / "example_data.py", working)
-    kept = environment or {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+    variables = environment or {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
     notebook = nbformat.read(path, as_version=4)
     nbclient.NotebookClient(
         notebook,
@@ -74,7 +74,7 @@ def execute(
     ).execute(
         # Without the user's start-up files and history, and without a proxy for 127.0.0.1.
         env={
-            **kept,
+            **variables,
             "IPYTHONDIR": str(folder / "ipython"),
             "no_proxy": "127.0.0.1,localhost",
         }
@@ -101,22 +101,22 @@ def for_own_data(path: Path, names: str) -> nbformat.NotebookNode:
 
 def faults(notebook: nbformat.NotebookNode) -> list[str]:
     """Return the reasons why the outputs of a notebook cannot be published, if any."""
-    found = []
+    problems = []
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     counts = [cell.execution_count for cell in cells]
     if counts != list(range(1, len(cells) + 1)):
-        found.append(f"cells were not run once each, in order: {counts}")
+        problems.append(f"cells were not run once each, in order: {counts}")
     if not any(output.output_type == "display_data" for output in _outputs(cells)):
-        found.append("it has no figure")
+        problems.append("no figure")
     for output in _outputs(cells):
         if output.output_type == "error":
-            found.append(f"{output.ename}: {output.evalue}")
+            problems.append(f"{output.ename}: {output.evalue}")
         if output.get("name") == "stderr":
-            found.append(f"it complains: {output.text[:200]}")
-        found += [f"it shows {word!r}" for text in _texts(output) for word in _private(text)]
+            problems.append(f"output on stderr: {output.text[:200]}")
+        problems += [f"reveals {name!r}" for text in _texts(output) for name in _private(text)]
     if (size := len(nbformat.writes(notebook))) > _LARGEST:
-        found.append(f"it has {size:,} bytes, more than {_LARGEST:,}")
-    return found
+        problems.append(f"{size:,} bytes, more than {_LARGEST:,}")
+    return problems
 
 
 def _outputs(cells: list[nbformat.NotebookNode]) -> Iterator[nbformat.NotebookNode]:
@@ -150,7 +150,7 @@ def _environment(name: str, folder: Path) -> Iterator[Mapping[str, str] | None]:
 
 
 def _is_zarr_2() -> bool:
-    """Whether this is the environment of HyperSpy and the other notebooks."""
+    """Return whether this is the environment with zarr 2, used by all notebooks but one."""
     return importlib.util.find_spec("ome_zarr_models") is None
 
 
@@ -158,22 +158,22 @@ def main(names: list[str]) -> int:
     """Run the named notebooks and save their outputs; return the number of failures."""
     known = {path.stem: path for path in NOTEBOOKS}
     if unknown := sorted(set(names) - set(known)):
-        print(f"no notebook {', '.join(unknown)}; there are {', '.join(known)}")
+        print(f"unknown notebook {', '.join(unknown)}; choose from {', '.join(known)}")
         return 2
     failed = 0
-    here = set(known) - {_NEEDS_SLURM} - ({NEEDS_ZARR3} if _is_zarr_2() else set())
-    for name in names or sorted(here):
+    runnable = set(known) - {_NEEDS_SLURM} - ({NEEDS_ZARR3} if _is_zarr_2() else set())
+    for name in names or sorted(runnable):
         with tempfile.TemporaryDirectory() as folder:
             try:
                 with _environment(name, Path(folder)) as environment:
                     notebook = execute(known[name], Path(folder, "run"), environment)
-                wrong = faults(notebook)
+                problems = faults(notebook)
             except nbclient.exceptions.CellExecutionError as error:
-                wrong = [str(error)]
-        if not wrong:
+                problems = [str(error)]
+        if not problems:
             nbformat.write(notebook, known[name])
-        failed += bool(wrong)
-        print(f"{name}: {'; '.join(wrong) or 'refreshed'}", flush=True)
+        failed += bool(problems)
+        print(f"{name}: {'; '.join(problems) or 'updated'}", flush=True)
     return failed
 
 

@@ -1,4 +1,4 @@
-"""Fixtures of all tests: real files, S3 servers, and nothing that leaks from test to test."""
+"""Fixtures shared by all tests: S3 servers, real files, and isolation of tests from each other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ hypothesis.settings.load_profile("full")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what takes minutes, unless it is asked for."""
+    """Skip slow tests unless they are selected with -m."""
     if "slow" not in config.getoption("markexpr"):
         for item in items:
             if "slow" in item.keywords:
@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let a run that hangs say where: on a fatal signal, and on SIGUSR1 without ending it."""
+    """Print all stack traces on a fatal signal, and on SIGUSR1 without ending the run."""
     if not faulthandler.is_enabled():
         faulthandler.enable()
     if hasattr(signal, "SIGUSR1"):
@@ -41,17 +41,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Let a worker of xdist end in peace.
+    """Ignore Ctrl-C in xdist workers at the end of the session.
 
-    After five seconds execnet interrupts it, and finalizers that run then complain of it.
+    execnet interrupts them after five seconds, which would print tracebacks from finalizers.
     """
     if hasattr(session.config, "workerinput"):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _nobodys_credentials() -> Iterator[None]:
-    """Keep the S3 settings of whoever runs the tests out of them."""
+def _isolated_environment() -> Iterator[None]:
+    """Hide the user's S3 settings and credentials from the tests."""
     before, isolated = dict(os.environ), isolated_environment()
     os.environ.clear()
     os.environ.update(isolated)
@@ -62,14 +62,14 @@ def _nobodys_credentials() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _forget_s3() -> Iterator[None]:
-    """Drop s3fs's file systems and listings, which outlive a test and know its objects."""
+    """Clear the caches of s3fs: filesystems and listings would outlive the test."""
     yield
     forget_s3()
 
 
 @pytest.fixture
 def registered() -> Iterator[None]:
-    """HyperSpy knows the format by its name, for one test."""
+    """Register the format with HyperSpy for one test."""
     rsciio = pytest.importorskip("rsciio", reason="RosettaSciIO is not installed")
     before = list(rsciio.IO_PLUGINS)
     mrcdist.register_hyperspy()
@@ -79,23 +79,23 @@ def registered() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Folder with files from real microscopes, beside the repository."""
+    """Folder with files from real microscopes, next to the repository."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip(f"files from real microscopes are not here: no folder {folder}")
+        pytest.skip(f"needs files from real microscopes in {folder}")
     return folder
 
 
 @pytest.fixture(scope="session")
 def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """An S3 server in Python: no signatures, small objects."""
+    """An S3 server written in Python; it ignores signatures and is only fit for small objects."""
     with S3_SERVERS["moto"](tmp_path_factory.mktemp("moto")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def radosgw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """Ceph's S3 gateway; skipped where it is not installed."""
+    """Ceph's S3 gateway; tests are skipped if it is not installed."""
     with S3_SERVERS["radosgw"](tmp_path_factory.mktemp("radosgw")) as server:
         yield server
 
@@ -111,7 +111,7 @@ def s3(request: pytest.FixtureRequest) -> S3Server:
 def s3_bucket(s3: S3Server) -> Iterator[Bucket]:
     """An empty bucket on each S3 server in turn, deleted after the test.
 
-    Under hypothesis, which wants no fixture of a single test: `with s3.bucket() as bucket:`.
+    In tests with `@given`, which reject function-scoped fixtures: `with s3.bucket() as bucket:`.
     """
     with s3.bucket() as bucket:
         yield bucket

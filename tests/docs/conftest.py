@@ -16,55 +16,55 @@ import pytest
 from tests.docs.html_pages import Page, read_site
 from tests.support.processes import ROOT, ends_with_parent, isolated_environment
 
-# Where nobody listens: whatever tries to reach the network fails at once.
-NOWHERE = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
+# A port without a server, so that any attempt to use the network fails at once.
+NO_NETWORK = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
 
 
 @dataclass(frozen=True)
 class Build:
-    """What came of building the documentation."""
+    """A build of the documentation: its folder, exit status and output."""
 
     folder: Path
     status: int
-    said: str
+    output: str
 
 
 @pytest.fixture(scope="session")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
-    """Build as conf.py says, without network, any warning being an error."""
-    pytest.importorskip("sphinx", reason="the extra docs is not installed")
+    """Build the documentation without network and with warnings as errors."""
+    pytest.importorskip("sphinx", reason="needs the dependency group docs")
     folder = tmp_path_factory.mktemp("site")
     options = ["-W", "--keep-going", "-n", "-q", "-c", "docs", "-d", f"{folder}-doctrees"]
-    done = subprocess.run(
+    process = subprocess.run(
         ends_with_parent([sys.executable, "-m", "sphinx", *options, ".", str(folder)]),
         cwd=ROOT,
-        env=isolated_environment(NOWHERE),
+        env=isolated_environment(NO_NETWORK),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         timeout=240,
         check=False,
     )
-    return Build(folder, done.returncode, done.stdout)
+    return Build(folder, process.returncode, process.stdout)
 
 
 @pytest.fixture(scope="session")
 def site(build: Build) -> dict[Path, Page]:
-    """All pages of the site, parsed, by path."""
+    """Path → parsed page, for all pages of the site."""
     return read_site(build.folder)
 
 
 @dataclass
 class Server:
-    """The site on this machine, and what was asked of it in vain."""
+    """A local web server for the site, with the requests that failed."""
 
     address: str
-    refused: list[str] = field(default_factory=list)
+    failed_requests: list[str] = field(default_factory=list)
 
 
 @pytest.fixture
 def served(build: Build, probe: str) -> Iterator[Server]:
-    """Serve the site for one test, and beside it `/probe.html`."""
+    """Serve the site, and the page `probe` as `/probe.html`."""
     server = Server("")
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -80,25 +80,25 @@ def served(build: Build, probe: str) -> Iterator[Server]:
                 super().do_GET()
 
         def send_error(self, code: int, *args: object) -> None:  # type: ignore[override]
-            server.refused.append(f"{code} {self.path}")
+            server.failed_requests.append(f"{code} {self.path}")
             super().send_error(code)
 
         def log_message(self, *_: object) -> None:
-            """Keep the test's output to itself."""
+            """Print nothing."""
 
     handler = functools.partial(Handler, directory=str(build.folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
-        server.address = f"http://127.0.0.1:{listening.server_port}"
-        thread = threading.Thread(target=listening.serve_forever)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as http_server:
+        server.address = f"http://127.0.0.1:{http_server.server_port}"
+        thread = threading.Thread(target=http_server.serve_forever)
         thread.start()
         try:
             yield server
         finally:
-            listening.shutdown()
+            http_server.shutdown()
             thread.join()
 
 
 @pytest.fixture
 def probe() -> str:
-    """What `/probe.html` is; nothing, unless a test has its own."""
+    """Content of `/probe.html`; empty unless a test overrides this fixture."""
     return ""

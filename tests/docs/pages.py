@@ -1,4 +1,4 @@
-"""The sources of the documentation, and the blocks of code in them."""
+"""Markdown sources of the documentation, and the code blocks in them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w+)\n(?P<code>.*?)^ *```$"
 
 @dataclass(frozen=True)
 class Block:
-    """Code between fences, without their indentation."""
+    """A fenced code block, without the indentation of its fence."""
 
     page: str
     line: int
@@ -33,19 +33,19 @@ class Block:
 
 
 def blocks(path: Path, language: str) -> list[Block]:
-    """Find the blocks of a language in a page."""
+    """Return the code blocks of a page in one language."""
     text = path.read_text("utf-8")
     return [
         Block(
             page=str(path.relative_to(ROOT)),
-            line=text.count("\n", 0, found.start()) + 1,
-            code=re.sub(rf"^{found['indent']}", "", found["code"], flags=re.M),
+            line=text.count("\n", 0, match.start()) + 1,
+            code=re.sub(rf"^{match['indent']}", "", match["code"], flags=re.M),
         )
-        for found in _FENCE.finditer(text)
-        if found["language"] == language
+        for match in _FENCE.finditer(text)
+        if match["language"] == language
     ]
 
 
 def all_blocks(language: str) -> list[Block]:
-    """Find the blocks of a language in all pages."""
+    """Return the code blocks of all pages in one language."""
     return [block for path in PAGES.values() for block in blocks(path, language)]

@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md lists every module, its functions exist, and its walks are what happens."""
+"""ARCHITECTURE.md lists every module, and its walks through the code match recorded calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.processes import ROOT
 from tests.support.s3 import S3Server
 
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
-NAMED = sorted(set(re.findall(r"`([\w/]+\.py):([\w.]+)`", ARCHITECTURE)))
+STEPS = sorted(set(re.findall(r"`([\w/]+\.py):([\w.]+)`", ARCHITECTURE)))
 # Never called, so not among the recorded calls.
 CONSTANTS = {"SPECIMEN_PIXEL_X"}
 
@@ -109,7 +109,7 @@ def calls(moto: S3Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return calls
 
 
-def test_every_module_is_in_the_row_of_its_folder() -> None:
+def test_every_module_is_in_the_row_of_its_folder_in_architecture() -> None:
     [table] = re.findall(r"^## Where to change what$.*?^Outside", ARCHITECTURE, re.M | re.S)
     rows = {
         entry: set(re.findall(r"`([\w/]+)(?:\.py)?`", row))
@@ -124,11 +124,11 @@ def test_every_module_is_in_the_row_of_its_folder() -> None:
     assert [entry for entry in rows if not (ROOT / "mrcdist" / entry).exists()] == []
 
 
-def test_walks_through_the_code_are_in_architecture() -> None:
-    assert len(NAMED) > 20
+def test_architecture_contains_walks_through_the_code() -> None:
+    assert len(STEPS) > 20
 
 
-@pytest.mark.parametrize(("path", "name"), NAMED)
+@pytest.mark.parametrize(("path", "name"), STEPS)
 def test_function_named_in_architecture_exists(path: str, name: str) -> None:
     assert name in names_in(path)
 

@@ -1,4 +1,4 @@
-"""What the pages say of the code holds: settings, error messages, extras, files, the two tables."""
+"""Statements of the documentation about the code: settings, error messages, extras, tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TROUBLESHOOTING = PAGES["docs/howto/troubleshooting.md"].read_text("utf-8")
 
 
 def table(text: str) -> list[list[str]]:
-    """Take the rows of the first table of a text, without its head."""
+    """Return the rows of the first table in a text, without its header."""
     lines = [line for line in text[text.index("\n|") :].splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
@@ -33,11 +33,11 @@ SETTINGS = {
 
 
 class TestSettings:
-    def test_every_setting_is_in_the_table_and_no_other(self):
+    def test_table_of_settings_has_every_setting_and_no_other(self):
         assert set(SETTINGS) == set(DEFAULTS)
 
     @pytest.mark.parametrize("key", DEFAULTS)
-    def test_default_of_a_setting_is_the_codes(self, key):
+    def test_documented_default_of_a_setting_equals_that_of_the_code(self, key):
         shown, default = SETTINGS[key], DEFAULTS[key]
         if isinstance(default, str):
             assert shown == f'"{default}"'
@@ -47,7 +47,7 @@ class TestSettings:
             assert float(shown.removesuffix(" s")) == default
 
 
-# Sections are by class; headings in them are messages, with … for what differs.
+# One section per class; headings in it are messages, with … for variable parts.
 SECTIONS = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", TROUBLESHOOTING, re.M | re.S))
 MESSAGES = [
     message
@@ -58,16 +58,16 @@ MESSAGES = [
 
 
 @pytest.fixture(scope="module")
-def words() -> str:
-    """All texts in mrcdist's code, each on a line, without docstrings."""
+def string_literals() -> str:
+    """All string literals in mrcdist's code except docstrings, one per line."""
     trees = [ast.parse(path.read_text("utf-8")) for path in (ROOT / "mrcdist").rglob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     docstrings = {node.value for node in nodes if isinstance(node, ast.Expr)}
-    texts = [node for node in nodes if isinstance(node, ast.Constant) and node not in docstrings]
-    return "\n".join(node.value for node in texts if isinstance(node.value, str))
+    literals = [node for node in nodes if isinstance(node, ast.Constant) and node not in docstrings]
+    return "\n".join(node.value for node in literals if isinstance(node.value, str))
 
 
-# Under each heading: the codes of the errors that it explains.
+# Class → codes of the errors explained in its section.
 CODES = {
     name: {
         code
@@ -80,51 +80,51 @@ CODES = {
 
 class TestTroubleshooting:
     @pytest.mark.parametrize("raised", RAISED, ids=lambda raised: raised.place)
-    def test_every_error_has_an_entry(self, raised):
-        if raised.known_as != "error.code":
-            assert raised.known_as in CODES[raised.kind.__name__]
+    def test_every_error_has_an_entry_in_troubleshooting(self, raised):
+        if raised.code != "error.code":
+            assert raised.code in CODES[raised.kind.__name__]
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_the_codes_named_are_those_of_the_class(self, kind):
-        known = {raised.known_as for raised in RAISED if raised.kind.__name__ == kind}
+    def test_codes_in_troubleshooting_are_in_the_section_of_their_class(self, kind):
+        known = {raised.code for raised in RAISED if raised.kind.__name__ == kind}
         assert known >= CODES[kind]
 
-    def test_every_entry_names_its_codes(self):
+    def test_every_entry_in_troubleshooting_has_its_codes(self):
         for name in set(KINDS) - {"MrcdistWarning"}:
             entries = re.split(r"^### .*$", SECTIONS[name], flags=re.M)[1:]
             assert [entry for entry in entries if not entry.startswith("\n\nCode")] == []
 
-    def test_every_class_of_errors_has_a_section(self):
+    def test_every_error_class_has_a_section_in_troubleshooting(self):
         assert set(KINDS) <= set(SECTIONS)
         assert [name for name in KINDS if not SECTIONS[name].strip()] == []
 
     @pytest.mark.parametrize("name", KINDS)
-    def test_the_builtin_that_catches_an_error_is_named(self, name):
+    def test_documented_builtin_base_of_an_error_class_is_its_last_base(self, name):
         rows = {row[0]: row[1] for row in table(TROUBLESHOOTING)}
         bases = [base.__name__ for base in getattr(mrcdist, name).__bases__]
         assert rows[f"[{name}](#{name.lower()})"].strip("`") == bases[-1]
 
     @pytest.mark.parametrize("message", MESSAGES)
-    def test_words_of_a_heading_are_those_of_the_code(self, message, words):
+    def test_message_in_troubleshooting_is_in_the_code(self, message, string_literals):
         pieces = [piece for piece in re.split(r"\s*…\s*", message) if piece.strip(" :")]
         assert pieces
-        assert [piece for piece in pieces if piece not in words] == []
+        assert [piece for piece in pieces if piece not in string_literals] == []
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
-def test_the_browser_is_shown_where_one_begins(page):
+def test_readme_and_tutorial_show_browse(page):
     assert re.search(r"\bbrowse\(plan\)", PAGES[page].read_text("utf-8"))
 
 
 class TestReadme:
-    def test_the_readme_is_one_page(self):
+    def test_readme_has_at_most_110_lines(self):
         assert len(README.splitlines()) <= 110
 
     @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#]+)", README))
-    def test_links_of_the_readme_lead_to_files(self, link):
+    def test_link_in_the_readme_leads_to_a_file(self, link):
         assert (ROOT / link).is_file()
 
-    def test_the_readme_has_the_part_that_the_comparison_shows(self):
+    def test_readme_has_the_table_that_the_comparison_page_includes(self):
         part = README.split("<!-- peers -->")[1].split("<!-- end of peers -->")[0]
         assert "python tests/benchmarks/run.py" in part
         assert len(table(part)) >= 4
@@ -134,12 +134,12 @@ FORMATS = table(PAGES["docs/reference/formats.md"].read_text("utf-8"))
 
 
 class TestFormatTable:
-    """The rows are those of the script; what stands in them is what it printed."""
+    """Rows of tests/parity/format_table.py, with its results."""
 
-    def test_the_table_has_every_file(self):
+    def test_format_table_has_a_row_for_every_file(self):
         assert [row[0] for row in FORMATS[:-1]] == list(ROWS)
 
-    def test_sums_of_the_table_are_right_in_the_comparison_and_in_the_readme(self):
+    def test_totals_of_the_format_table_are_correct_there_and_in_the_readme(self):
         *rows, sums = FORMATS
         for column in range(1, len(sums)):
             right = sum(row[column] == "right" for row in rows)
@@ -148,19 +148,19 @@ class TestFormatTable:
         assert [cell.strip() for cell in line.strip("|").split("|")][1:] == sums[1:]
 
 
-def test_extras_that_are_shown_can_be_installed():
+def test_extras_in_the_documentation_exist():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     text = "\n".join(path.read_text("utf-8") for path in PAGES.values())
-    shown = re.findall(r"""pip install ["']?[\w./]*\[([\w,-]+)\]""", text)
-    assert shown
-    assert re.findall(r"pip install .?mrcdist.*", text) == [], "it is on no index"
-    named = {extra for extras in shown for extra in extras.split(",")}
-    assert named <= set(project["optional-dependencies"])
+    commands = re.findall(r"""pip install ["']?[\w./]*\[([\w,-]+)\]""", text)
+    assert commands
+    assert re.findall(r"pip install .?mrcdist.*", text) == [], "mrcdist is not on PyPI"
+    extras = {extra for command in commands for extra in command.split(",")}
+    assert extras <= set(project["optional-dependencies"])
 
 
-def test_extras_that_remedies_name_can_be_installed():
+def test_extras_in_remedies_of_errors_exist():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     text = "\n".join(path.read_text("utf-8") for path in (ROOT / "mrcdist").rglob("*.py"))
-    named = set(re.findall(r"""install_command\(["']([\w-]+)["']\)""", text))
-    assert {"plot", "mrcz", "xarray"} <= named <= set(project["optional-dependencies"])
+    extras = set(re.findall(r"""install_command\(["']([\w-]+)["']\)""", text))
+    assert {"plot", "mrcz", "xarray"} <= extras <= set(project["optional-dependencies"])
     assert re.findall(r"""pip install ["']?mrcdist\[""", text) == []

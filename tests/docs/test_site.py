@@ -1,4 +1,4 @@
-"""The documentation builds without a warning, and every link in it leads somewhere."""
+"""The documentation builds without warnings, and its links work."""
 
 from __future__ import annotations
 
@@ -9,57 +9,57 @@ import zlib
 import pytest
 
 import mrcdist
-from tests.docs.html_pages import Page, fault_of, is_external
+from tests.docs.html_pages import Page, is_external, link_problem
 from tests.support.processes import ROOT
 
 
-def test_the_site_builds_without_a_warning(build):
-    assert build.status == 0, build.said
-    assert build.said == ""
+def test_site_builds_without_warnings(build):
+    assert build.status == 0, build.output
+    assert build.output == ""
 
 
-def test_the_site_has_the_pages_that_are_wanted(build):
-    wanted = [
+def test_site_has_all_pages_notebooks_and_deployment_guides(build):
+    sources = [
         *(path.relative_to(ROOT) for path in (ROOT / "docs").rglob("*.md")),
         *(path.relative_to(ROOT) for path in (ROOT / "notebooks").glob("*.ipynb")),
         *(path.relative_to(ROOT) for path in (ROOT / "deploy").rglob("README.md")),
     ]
-    assert len(wanted) > 15
-    missing = [path for path in wanted if not (build.folder / path).with_suffix(".html").is_file()]
+    assert len(sources) > 15
+    missing = [path for path in sources if not (build.folder / path).with_suffix(".html").is_file()]
     assert missing == []
 
 
-def test_every_link_leads_somewhere(site):
+def test_every_link_has_a_valid_target(site):
     assert sum(len(page.links) for page in site.values()) > 1000
-    faults = [
-        f"{page.path.name}: {fault}"
+    problems = [
+        f"{page.path.name}: {problem}"
         for page in site.values()
         for link in {*page.links, *page.assets}
-        if (fault := fault_of(link, page, site))
+        if (problem := link_problem(link, page, site))
     ]
-    assert faults == []
+    assert problems == []
 
 
-def test_a_page_needs_nothing_from_other_sites(site):
-    fetched = {
+def test_pages_load_nothing_from_other_sites(site):
+    external = {
         f"{page.path.name}: {asset}"
         for page in site.values()
         for asset in page.assets
         if is_external(asset) and not asset.startswith("data:")
     }
-    assert fetched == set()
+    assert external == set()
 
 
-def test_every_public_name_is_in_the_reference(build, site):
+def test_every_public_name_is_in_the_api_reference(build, site):
     anchors = site[(build.folder / "docs/reference/api.html").resolve()].anchors
     assert [name for name in mrcdist.__all__ if f"mrcdist.{name}" not in anchors] == []
 
 
 def test_other_projects_can_link_to_every_public_name(build):
-    """Sphinx lists them in objects.inv, which the intersphinx of other projects reads."""
+    """Sphinx lists them in objects.inv, which intersphinx reads in other projects."""
     *_, compressed = (build.folder / "objects.inv").read_bytes().split(b"\n", maxsplit=4)
-    listed = {line.split()[0] for line in zlib.decompress(compressed).decode().splitlines()}
-    assert [name for name in mrcdist.__all__ if f"mrcdist.{name}" not in listed] == []
+    names = {line.split()[0] for line in zlib.decompress(compressed).decode().splitlines()}
+    assert [name for name in mrcdist.__all__ if f"mrcdist.{name}" not in names] == []
 
 
 def test_every_public_function_has_an_example():
@@ -77,24 +77,20 @@ def test_every_public_function_has_an_example():
     [
         ("save", "docs/howto/write"),
         ("convert", "docs/howto/zarr-xarray"),
-        ("bin", "docs/howto/crop-and-bin"),  # of which "binning" is a form, for the search
+        ("bin", "docs/howto/crop-and-bin"),  # the stem of "binning"
         ("cite", "docs/index"),
     ],
 )
-def test_a_search_finds_the_page_by_its_heading(build, word, page):
+def test_search_index_finds_a_page_by_a_word_in_its_headings(build, word, page):
     text = (build.folder / "searchindex.js").read_text("utf-8")
     index = json.loads(text.removeprefix("Search.setIndex(").removesuffix(")"))
-    found = index["titleterms"][word]
-    names = [index["docnames"][i] for i in (found if isinstance(found, list) else [found])]
-    assert page in names
+    numbers = index["titleterms"][word]
+    numbers = numbers if isinstance(numbers, list) else [numbers]
+    assert page in [index["docnames"][number] for number in numbers]
 
 
-def test_other_projects_can_link_to_names_of_the_reference(build):
-    assert (build.folder / "objects.inv").is_file()
-
-
-class TestFaults:
-    """The check of links sees what it is there to see."""
+class TestLinkProblems:
+    """The check of links detects broken ones."""
 
     @pytest.fixture
     def page(self, tmp_path):
@@ -106,18 +102,18 @@ class TestFaults:
         "link",
         ["other.html", "other.html#here", "./other.html", "https://www.dask.org/x", "data:,"],
     )
-    def test_good_links_have_no_fault(self, page, link):
-        assert fault_of(link, page, {}) is None
+    def test_valid_link_has_no_problem(self, page, link):
+        assert link_problem(link, page, {}) is None
 
     @pytest.mark.parametrize(
         "link",
         ["missing.html", "other.html#there", "folder", "https://nowhere", "htp://a.org", "../x"],
     )
-    def test_bad_links_have_a_fault(self, page, link):
-        assert fault_of(link, page, {}) is not None
+    def test_broken_link_has_a_problem(self, page, link):
+        assert link_problem(link, page, {}) is not None
 
-    def test_links_to_places_on_the_page_itself_are_checked(self, page):
+    def test_link_within_a_page_needs_an_existing_anchor(self, page):
         page.path.write_text("")
         site = {page.path: page}
-        assert fault_of("#top", page, site) is None
-        assert fault_of("#bottom", page, site) is not None
+        assert link_problem("#top", page, site) is None
+        assert link_problem("#bottom", page, site) is not None

@@ -1,4 +1,4 @@
-"""The errors that the package's code makes, found in its syntax trees."""
+"""All places in the package where an error is created, found in its syntax trees."""
 
 from __future__ import annotations
 
@@ -17,21 +17,32 @@ KINDS = sorted(name for name in mrcdist.__all__ if hasattr(errors, name))
 
 @dataclass(frozen=True)
 class Raised:
-    """One place where an error is made."""
+    """A call that creates an error.
+
+    Attributes
+    ----------
+    place : str
+        Module and line.
+    kind : type
+    explicit_code : str or None
+        The argument `code`, as source code if it is not a literal; None if there is none.
+    source : str
+        The call.
+    """
 
     place: str
     kind: type[errors.MrcdistError]
-    code: str | None  # None: the class's own; a name: another error's
+    explicit_code: str | None
     source: str
 
     @property
-    def known_as(self) -> str:
+    def code(self) -> str:
         """The code that the error has."""
-        return self.code or self.kind.default_code
+        return self.explicit_code or self.kind.default_code
 
 
-def _raised() -> list[Raised]:
-    found = []
+def _find_raised() -> list[Raised]:
+    raised = []
     for path in sorted((ROOT / "mrcdist").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if not isinstance(node, ast.Call):
@@ -40,12 +51,16 @@ def _raised() -> list[Raised]:
             if isinstance(kind, type) and issubclass(kind, errors.MrcdistError):
                 [code] = [k.value for k in node.keywords if k.arg == "code"] or [None]
                 place = f"{path.relative_to(ROOT / 'mrcdist')}:{node.lineno}"
-                # One of two codes, by a condition, is two places.
-                either = [code.body, code.orelse] if isinstance(code, ast.IfExp) else [code]
-                for one in either:
-                    said = one.value if isinstance(one, ast.Constant) else one and ast.unparse(one)
-                    found.append(Raised(place, kind, said, ast.unparse(node)))
-    return found
+                # A conditional expression has two codes: one entry for each.
+                codes = [code.body, code.orelse] if isinstance(code, ast.IfExp) else [code]
+                for node_of_code in codes:
+                    explicit = (
+                        node_of_code.value
+                        if isinstance(node_of_code, ast.Constant)
+                        else node_of_code and ast.unparse(node_of_code)
+                    )
+                    raised.append(Raised(place, kind, explicit, ast.unparse(node)))
+    return raised
 
 
-RAISED = _raised()
+RAISED = _find_raised()

@@ -38,7 +38,7 @@ BUILTINS = {
     "WriteError": OSError,
 }
 EVERY = [getattr(errors, name) for name in BUILTINS]
-CODES = sorted({raised.known_as for raised in RAISED} - {"error.code"})
+CODES = sorted({raised.code for raised in RAISED} - {"error.code"})
 
 
 class TestClasses:
@@ -100,7 +100,7 @@ class TestCodes:
 
     def test_argument_and_format_errors_have_their_own_code(self):
         kinds = (errors.ArgumentError, errors.FormatError)
-        bare = [raised for raised in RAISED if raised.code is None]
+        bare = [raised for raised in RAISED if raised.explicit_code is None]
         assert [raised.place for raised in bare if issubclass(raised.kind, kinds)] == []
 
     def test_options_are_named_only_in_errors_of_the_command_line(self):
@@ -113,7 +113,7 @@ class TestCodes:
 
     @pytest.mark.parametrize("code", CODES)
     def test_errors_with_the_same_code_have_one_class(self, code):
-        assert len({raised.kind for raised in RAISED if raised.known_as == code}) <= 1
+        assert len({raised.kind for raised in RAISED if raised.code == code}) <= 1
 
     def test_copies_with_a_place_or_remedy_keep_code_and_argument(self):
         error = errors.ArgumentError("chunks=0", code="chunks-invalid", argument="chunks")
