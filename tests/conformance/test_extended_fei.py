@@ -220,6 +220,20 @@ class TestFei2:
         assert "Alpha tilt max" in header.columns
         assert "Scan rotation" not in header.columns
 
+    @pytest.mark.parametrize(("size", "complete"), [(791, 0), (796, 1), (804, 1), (887, 3)])
+    def test_record_between_fei1_and_fei2_has_the_appended_fields_that_fit(self, size, complete):
+        full = fei_record(scan_mode=2, detector_commercial_name=b"Ceta", tilt_per_image=1.5)
+        record = struct.pack("<i", size) + full[4:size]
+        header = decode("FEI2", 3 * record, 3)
+        appended = ("Scan mode enumeration", "Detector commercial name", "Tilt per image")
+        assert [name in header.columns for name in appended] == [
+            number < complete for number in range(3)
+        ]
+        assert header.n_records == 3
+        if complete == 3:
+            np.testing.assert_array_equal(header.columns["Tilt per image"], [1.5] * 3)
+            assert "Objective aperture name" not in header.columns
+
     def test_fewer_records_than_sections_cause_a_note(self):
         header = decode("FEI2", fei_record(alpha=1.0) + fei_record(alpha=2.0), 5)
         assert header.n_records == 2

@@ -149,16 +149,14 @@ class _Fei(Decoder):
             text = f"the {self.kind} records and the main header have different byte orders"
             notes.append(Note("records-other-byte-order", f"{text}: each is read in its own"))
 
-        # FEI2 appends fields to FEI1.
-        layout = self.kind if size >= self.standard_bytes else "FEI1"
-        dtype = get_ext_header_dtype(layout.encode(), order or self.header.byteorder)
+        dtype = _record_dtype(self.kind, size, order or self.header.byteorder)
         n_records = min(self.header.nz, len(raw) // size)
         if n_records == 0:
             return Decoded({}, notes)
         records = np.ndarray(n_records, dtype, raw, strides=(size,))
         columns = {
             name: _column(records[name])
-            for name in dtype.names
+            for name in dtype.names or ()
             if name != _UNUSED and "reserved" not in name
         }
         others = int(np.count_nonzero(np.asarray(columns["Metadata size"]) != size))
@@ -236,6 +234,20 @@ class Fei2(_Fei):
 
     kind = "FEI2"
     standard_bytes = 888
+
+
+def _record_dtype(kind: str, size: int, byteorder: ByteOrder) -> np.dtype[Any]:
+    """Return the layout of a record, without the fields that do not fit into `size` bytes."""
+    known = get_ext_header_dtype(kind.encode(), byteorder)
+    fields = {name: known.fields[name] for name in known.names}
+    fitting = [name for name, (field, at) in fields.items() if at + field.itemsize <= size]
+    return np.dtype(
+        {
+            "names": fitting,
+            "formats": [fields[name][0] for name in fitting],
+            "offsets": [fields[name][1] for name in fitting],
+        }
+    )
 
 
 def _column(field: npt.NDArray[Any]) -> npt.NDArray[Any] | list[str]:
