@@ -113,14 +113,13 @@ def follow_sections(
         except FormatError:
             if number < sections:
                 raise
-            limit = number  # the sections are followed by other data
-            break
+            break  # the sections are followed by other data
         if at + header.ctbytes > file_size:
             break
         offsets.append(at + header.ctbytes)
     advance(number - counted)
     notes: tuple[str, ...] = ()
-    if number == limit and (excess := file_size - offsets[-1]) > 0:
+    if number >= sections and (excess := file_size - offsets[-1]) > 0:
         notes = (Note("bytes-after-frames", f"{excess} bytes after the last section are ignored"),)
     return SectionTable(tuple(offsets), notes)
 

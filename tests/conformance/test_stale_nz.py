@@ -220,6 +220,14 @@ def test_trailing_bytes_of_mrcz_are_not_counted_as_sections(tmp_path, trailing):
     assert any("NZ = 10 is out of date: the file has 12" in note for note in notes)
 
 
+@pytest.mark.parametrize("more", [b"junk", blosc.compress(NUMBERS[0].tobytes(), 2)[:-1]])
+def test_bytes_after_all_announced_sections_of_mrcz_cause_a_note(tmp_path, more):
+    path = tmp_path / "a.mrcz"
+    path.write_bytes(mrcz_bytes(NUMBERS[:12], 12) + more)
+    _, notes = read(path, navigation_shape=(5, 4), allow_truncated=True)
+    assert any(f"{len(more)} bytes after the last section are ignored" in note for note in notes)
+
+
 @pytest.mark.parametrize("nz", [0, 1, 5])
 def test_nz_is_used_without_a_scan_and_the_warning_suggests_navigation_shape(tmp_path, nz):
     path = tmp_path / "a.mrc"
