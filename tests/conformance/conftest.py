@@ -9,5 +9,5 @@ from tests.support.acquisitions import KEEPERS, Keep
 
 @pytest.fixture(scope="session", params=list(KEEPERS))
 def keep(request: pytest.FixtureRequest) -> Keep:
-    """Keep the files of a folder on disk, and in a store without files, in turn."""
+    """Run a test with files on disk and with files in fsspec's memory filesystem."""
     return KEEPERS[request.param]

@@ -112,7 +112,7 @@ class TestShape:
         np.testing.assert_array_equal(signal["data"], image(1))
 
     def test_image_whose_lines_have_another_length_is_not_reshaped(self, tmp_path, keep):
-        """The number of pixels fits, but they are not in the order of the scan points."""
+        """The number of pixels matches, but their order is not that of the scan points."""
         written = acquisition(
             tmp_path,
             scan_shape=(3, 4),

@@ -58,8 +58,8 @@ CRYSTAL = {
 
 
 def test_copy_of_a_crystal_map_keeps_space_group_cell_and_start(tmp_path):
-    found = header_of_copy(tmp_path, read_file_with(tmp_path, **CRYSTAL))
-    assert found == {
+    header = header_of_copy(tmp_path, read_file_with(tmp_path, **CRYSTAL))
+    assert header == {
         "start": (5, -2, 7), "intervals": (20, 10, 12), "cell": (40.0, 30.0, 36.0),
         "angles": ANGLES, "order": (3, 1, 2), "ispg": 19, "origin": (0.0, 0.0, 0.0), "codes": [],
     }  # fmt: skip
@@ -72,19 +72,19 @@ def test_crop_of_a_crystal_map_has_another_start_in_the_same_cell(tmp_path):
     for axis, (first, size) in zip(data["axes"], ((1, 2), (0, 4), (2, 3)), strict=True):
         axis["offset"] += first * axis["scale"]
         axis["size"] = size
-    found = header_of_copy(tmp_path, data)
-    assert (found["start"], found["origin"]) == ((7, -2, 8), (0.0, 0.0, 0.0))
-    assert (found["intervals"], found["cell"]) == ((20, 10, 12), (40.0, 30.0, 36.0))
+    header = header_of_copy(tmp_path, data)
+    assert (header["start"], header["origin"]) == ((7, -2, 8), (0.0, 0.0, 0.0))
+    assert (header["intervals"], header["cell"]) == ((20, 10, 12), (40.0, 30.0, 36.0))
 
 
 def test_transposed_map_keeps_the_start_of_each_axis(tmp_path):
     data = read_file_with(tmp_path, **CRYSTAL)
     data["data"] = data["data"].transpose(2, 0, 1)
     data["axes"] = [{**data["axes"][i], "navigate": i == 2} for i in (2, 0, 1)]
-    found = header_of_copy(tmp_path, data, kind="volume")
+    header = header_of_copy(tmp_path, data, kind="volume")
     # Columns became sections, sections became rows, rows became columns.
-    assert (found["order"], found["start"]) == ((1, 2, 3), (-2, 7, 5))
-    assert found["intervals"] == (20, 10, 12)
+    assert (header["order"], header["start"]) == ((1, 2, 3), (-2, 7, 5))
+    assert header["intervals"] == (20, 10, 12)
 
 
 def test_binned_map_keeps_the_cell_but_not_the_start(tmp_path):
@@ -93,10 +93,10 @@ def test_binned_map_keeps_the_cell_but_not_the_start(tmp_path):
     for axis in data["axes"][1:]:
         axis["scale"] *= 2
         axis["size"] //= 2
-    found = header_of_copy(tmp_path, data)
+    header = header_of_copy(tmp_path, data)
     # Columns are along Z, rows along X.
-    assert (found["intervals"], found["cell"]) == ((10, 10, 6), (40.0, 30.0, 36.0))
-    assert (found["start"][:2], found["codes"]) == ((0, 0), ["start-not-stored"])
+    assert (header["intervals"], header["cell"]) == ((10, 10, 6), (40.0, 30.0, 36.0))
+    assert (header["start"][:2], header["codes"]) == ((0, 0), ["start-not-stored"])
 
 
 @settings(max_examples=40)
@@ -124,27 +124,27 @@ def test_crop_keeps_the_positions_of_pixels(tmp_path_factory, start, origin, fir
 
 def test_copy_of_a_stack_of_images_keeps_start_and_origin(tmp_path):
     fields = {"start": (3, 4, 5), "intervals": (6, 4, 1), "cell": (12.0, 8.0, 2.0)}
-    found = header_of_copy(tmp_path, read_file_with(tmp_path, origin=(0.0, 0.0, -9.0), **fields))
-    assert found["start"] == (3, 4, 5)
-    assert (found["cell"], found["ispg"]) == ((12.0, 8.0, 2.0), 0)
-    assert found["origin"] == (0.0, 0.0, -9.0)
+    header = header_of_copy(tmp_path, read_file_with(tmp_path, origin=(0.0, 0.0, -9.0), **fields))
+    assert header["start"] == (3, 4, 5)
+    assert (header["cell"], header["ispg"]) == ((12.0, 8.0, 2.0), 0)
+    assert header["origin"] == (0.0, 0.0, -9.0)
 
 
 @pytest.mark.parametrize(("ispg", "mz"), [(1, 6), (90, 6), (430, 3)])
 def test_copy_of_an_uncalibrated_volume_keeps_its_space_group(tmp_path, ispg, mz):
     numbers = counting((6, 4, 6), "int16")
-    found = header_of_copy(
+    header = header_of_copy(
         tmp_path, read_file_with(tmp_path, numbers, ispg=ispg, intervals=(6, 4, mz))
     )
-    assert (found["ispg"], found["intervals"]) == (ispg, (6, 4, mz))
+    assert (header["ispg"], header["intervals"]) == (ispg, (6, 4, mz))
 
 
 def test_section_of_a_volume_causes_a_note_about_the_space_group(tmp_path):
     data = read_file_with(tmp_path, **CRYSTAL)
     section = {"data": data["data"][0], "axes": data["axes"][1:]}
-    found = header_of_copy(tmp_path, {**data, **section})
-    assert found["ispg"] == 0
-    assert found["codes"] == ["space-group-not-stored", "start-not-stored"]
+    header = header_of_copy(tmp_path, {**data, **section})
+    assert header["ispg"] == 0
+    assert header["codes"] == ["space-group-not-stored", "start-not-stored"]
 
 
 def test_metadata_that_a_plain_stack_cannot_store_cause_a_warning(tmp_path):
@@ -161,8 +161,8 @@ def test_metadata_stored_in_a_sidecar_cause_no_warning(tmp_path):
     metadata = {"Acquisition_instrument": {"TEM": tem}}
     mrcdist.write_mrc(tmp_path / "a_movie.mrc", counting((2, 3, 4, 4), "uint16"), metadata=metadata)
     [back] = mrcdist.read_mrc(tmp_path / "a_movie.mrc", distributed=False)
-    found = back["metadata"]["Acquisition_instrument"]["TEM"]
-    assert {name: found[name] for name in tem} == tem
+    restored = back["metadata"]["Acquisition_instrument"]["TEM"]
+    assert {name: restored[name] for name in tem} == tem
 
 
 def test_tilt_angles_that_are_not_monotonic_are_written_to_rawtlt(tmp_path):
@@ -198,7 +198,7 @@ def test_header_fields_of_imod_that_are_not_stored_cause_a_note(tmp_path, at, fo
 
 def test_times_of_a_movie_that_are_not_stored_cause_a_note(tmp_path):
     axes = [{"name": "t", "scale": 0.5, "units": "s"}, {"name": "y"}, {"name": "x"}]
-    found = header_of_copy(tmp_path, NUMBERS, axes=axes)
-    assert found["codes"] == ["sections-not-calibrated"]
+    header = header_of_copy(tmp_path, NUMBERS, axes=axes)
+    assert header["codes"] == ["sections-not-calibrated"]
     axes[0] |= {"units": "deg"}  # stored in a file of tilt angles
     assert header_of_copy(tmp_path, NUMBERS, axes=axes)["codes"] == []

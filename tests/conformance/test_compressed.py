@@ -40,7 +40,7 @@ def test_gzip_and_bzip2_are_recognised_by_content_and_read_by_one_task(
 def test_byte_order_is_inferred_from_plausible_sizes_if_nothing_else_distinguishes(
     tmp_path, wrap, byteorder, shape
 ):
-    """Modes and axes of 0 look alike in both orders; the size of a compressed file is unknown."""
+    """Zeros for MODE and MAPC, MAPR, MAPS are the same in both byte orders."""
     numbers = counting(shape, "int8")
     raw = mrc_bytes(numbers, byteorder=byteorder, mapcrs=(0, 0, 0), stamp=b"\0\0\0\0")
     path = tmp_path / "a.mrc"

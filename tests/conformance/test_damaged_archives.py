@@ -1,4 +1,4 @@
-"""Members of damaged archives: an error, or the correct array; bytes read for a checksum."""
+"""Damaged archives give an error or the correct array; bytes read to verify checksums."""
 
 from __future__ import annotations
 

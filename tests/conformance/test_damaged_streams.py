@@ -1,4 +1,4 @@
-"""Damaged gzip and bzip2 files: an error, or the correct array, whichever part is read."""
+"""Damaged gzip and bzip2 files give an error or the correct array, whichever part is read."""
 
 from __future__ import annotations
 

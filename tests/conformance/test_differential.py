@@ -120,12 +120,12 @@ def run_case(number, folder, server):
                 expected, case.truth, err_msg="the reference reader is wrong"
             )
         with dask.config.set(case.settings):
-            found = array_and_axes(case, urls, rng)
+            result = array_and_axes(case, urls, rng)
         if expected is None:
-            assert found is None, "an array instead of an error"
+            assert result is None, "an array instead of an error"
             return "error"
-        assert found is not None, "an error instead of an array"
-        array, axes = found
+        assert result is not None, "an error instead of an array"
+        array, axes = result
         assert array.dtype == expected.dtype
         np.testing.assert_array_equal(array, expected)
         uncompressed_raster = case.compression is None and not case.codec and case.scan is None

@@ -54,12 +54,12 @@ class TestOldFeiBlock:
         assert header.notes == ()
         np.testing.assert_array_equal(tilt_angles(header), [-1.0, 0.0, 1.0])
         assert section_pixel_size(header) == pytest.approx((0.5, 0.5))
-        found = tem(header)
-        assert found.pop("Stage") == pytest.approx(
+        metadata = tem(header)
+        assert metadata.pop("Stage") == pytest.approx(
             {"tilt_beta": 0.5, "x": 0.01, "y": 0.02, "z": 0.03}
         )
-        assert found.pop("Detector") == {"Camera": {"exposure": 0.25}}
-        assert found == pytest.approx(
+        assert metadata.pop("Detector") == {"Camera": {"exposure": 0.25}}
+        assert metadata == pytest.approx(
             {"beam_energy": 200.0, "magnification": 5e4, "defocus": -4000.0}
         )
         np.testing.assert_array_equal(header.columns["mean_int"], [123.0] * 3)
@@ -127,10 +127,10 @@ def test_serialem_record_with_all_fields_is_decoded():
     assert list(header.columns) == list(expected)
     for name, values in expected.items():
         np.testing.assert_allclose(header.columns[name], values)
-    found = tem(header)
-    assert found.pop("Stage") == pytest.approx({"x": 0.01, "y": -0.02})
+    metadata = tem(header)
+    assert metadata.pop("Stage") == pytest.approx({"x": 0.01, "y": -0.02})
     # A negative dose is ignored, so the other one is common to all sections.
-    assert found == pytest.approx({"magnification": 29000.0, "dose": 300.5})
+    assert metadata == pytest.approx({"magnification": 29000.0, "dose": 300.5})
 
 
 def test_serialem_records_have_the_byte_order_of_the_main_header():

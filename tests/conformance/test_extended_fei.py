@@ -1,7 +1,6 @@
 """Decoding of FEI1 and FEI2 records, built byte by byte from the layout in the EPU manual."""
 
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +16,6 @@ from mrcdist.format.extended.registry import (
 )
 from mrcdist.format.header import parse_header
 from tests.support.extended_headers import decode, identify, tem
-
-REAL_FILE = Path(__file__).resolve().parents[3] / "shared" / "data" / "HAADFscan.mrc"
 
 # Fields of an FEI record in the EPU manual: offset, struct format, offset of the mask, its bit.
 FEI_FIELDS = {
@@ -94,13 +91,13 @@ class TestFei2:
             1,
         )
         assert header.notes == ()
-        found = tem(header)
-        stage, detector = found.pop("Stage"), found.pop("Detector")
+        metadata = tem(header)
+        stage, detector = metadata.pop("Stage"), metadata.pop("Detector")
         assert stage == pytest.approx({"tilt_beta": -1.5, "x": 0.01, "y": -0.02, "z": 0.003})
         assert detector == {"detector_type": "HAADF", "Camera": {"exposure": 0.5}}
-        assert found.pop("microscope") == "Spectra"
-        assert found.pop("acquisition_mode") == "STEM"
-        assert found == pytest.approx(
+        assert metadata.pop("microscope") == "Spectra"
+        assert metadata.pop("acquisition_mode") == "STEM"
+        assert metadata == pytest.approx(
             {
                 "beam_energy": 200.0,
                 "magnification": 12500.0,
@@ -111,7 +108,7 @@ class TestFei2:
                 "dose": 30.0,
             }
         )
-        assert type(found["beam_energy"]) is float
+        assert type(metadata["beam_energy"]) is float
 
     @pytest.mark.parametrize(
         ("field", "value", "path"),
@@ -336,9 +333,8 @@ class TestFei1:
         assert "Scan rotation" not in header.columns
 
 
-@pytest.mark.skipif(not REAL_FILE.exists(), reason=f"{REAL_FILE.name} is not available")
-def test_records_of_a_real_velox_file_are_decoded():
-    raw = REAL_FILE.read_bytes()
+def test_records_of_a_real_velox_file_are_decoded(real_data):
+    raw = (real_data / "HAADFscan.mrc").read_bytes()
     main = parse_header(raw[:1024], file_size=len(raw))
     decoders = possible_decoders(main)
     first = raw[1024 : 1024 + 888]
@@ -349,15 +345,15 @@ def test_records_of_a_real_velox_file_are_decoded():
     # CELLA of the main header, in Å, agrees.
     assert main.pixel_size(0) / 10 == pytest.approx(section_pixel_size(header)[1], rel=1e-5)
     assert scan_step(header) == pytest.approx(section_pixel_size(header))
-    found = tem(header)
-    assert found["beam_energy"] == 300.0
-    assert found["camera_length"] == pytest.approx(91.1)
-    assert found["convergence_angle"] == pytest.approx(14.327, abs=1e-3)
-    assert found["dwell_time"] == 0.01
-    assert found["microscope"] == "Spectra"
-    assert found["acquisition_mode"] == "STEM"
-    assert found["Stage"]["x"] == pytest.approx(0.0238563)
-    assert "magnification" not in found  # its bit is not set
+    metadata = tem(header)
+    assert metadata["beam_energy"] == 300.0
+    assert metadata["camera_length"] == pytest.approx(91.1)
+    assert metadata["convergence_angle"] == pytest.approx(14.327, abs=1e-3)
+    assert metadata["dwell_time"] == 0.01
+    assert metadata["microscope"] == "Spectra"
+    assert metadata["acquisition_mode"] == "STEM"
+    assert metadata["Stage"]["x"] == pytest.approx(0.0238563)
+    assert "magnification" not in metadata  # its bit is not set
 
 
 class TestAnglesConvertedTwice:

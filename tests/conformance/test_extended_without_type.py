@@ -1,4 +1,4 @@
-"""Extended headers whose EXTTYP is missing or says little: their kind is inferred.
+"""Extended headers whose EXTTYP is missing or ambiguous: their kind is inferred.
 
 NINT and NREAL, sizes and contents determine the kind. The layouts follow IMOD's description of its
 MRC files; IMOD's programs keep the records of other writers.
@@ -181,9 +181,9 @@ def test_symmetry_is_decoded_to_text_with_and_without_exttyp(tmp_path, exttyp, p
     path.write_bytes(head + extended + numbers.tobytes())
     [ds] = mrcdist.read_mrc(path)  # any warning fails the test
     np.testing.assert_array_equal(ds["data"].compute(), numbers)
-    found = ds["original_metadata"]["extended_header"]
-    assert found["type"] == "CCP4"
-    assert [line.encode() for line in found["text"]] == list(SYMMETRY)
+    extended_header = ds["original_metadata"]["extended_header"]
+    assert extended_header["type"] == "CCP4"
+    assert [line.encode() for line in extended_header["text"]] == list(SYMMETRY)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ EXTREME_FLOATS = (0.0, -0.0, 1.0, -1.0, math.nan, math.inf, -math.inf, 3.4e38, 1
 # A reader may hold a decoded copy (of 4-bit data: twice the bytes) and the pieces that it came
 # from; a decompressor's pieces have 4 MiB.
 ALLOWED_BYTES = 9 * 2**20
-# The contents of a stream are only known after decompression, so its header is trusted up to here.
+# The size of a stream is only known after decompression: its header is trusted up to this limit.
 ALLOWED_BYTES_OF_STREAMS = 64 * 2**20
 ALLOWED_COPIES = 8
 
@@ -223,7 +223,7 @@ def check_outcome(raw, path, options, *, whole, sized):
         warnings.simplefilter("always")
         try:
             plan = mrcdist.plan_mrc(path, **options)
-            found = plan.source[...]
+            array = plan.source[...]
             if whole:
                 [eager] = mrcdist.read_mrc(path, distributed=False, **options)
                 [lazy] = mrcdist.read_mrc(path, **options)
@@ -233,9 +233,9 @@ def check_outcome(raw, path, options, *, whole, sized):
             return type(error).__name__
     assert {warning.category for warning in caught} <= {MrcdistWarning}
     expected = expected_array(raw, plan)
-    np.testing.assert_array_equal(found, expected)
-    assert found.dtype == plan.dtype
-    assert found.dtype.isnative
+    np.testing.assert_array_equal(array, expected)
+    assert array.dtype == plan.dtype
+    assert array.dtype.isnative
     if whole:
         np.testing.assert_array_equal(eager["data"], expected)
         np.testing.assert_array_equal(lazy["data"].compute(scheduler="synchronous"), expected)

@@ -183,8 +183,8 @@ class TestTruncatedByNsymbt:
 
     def test_allow_truncated_reads_frames_if_nsymbt_bytes_are_missing(self, tmp_path, kind):
         raw, frames = truncated(kind)
-        found = read(write(tmp_path, raw), "is truncated", allow_truncated=True)
-        np.testing.assert_array_equal(found, frames)
+        array = read(write(tmp_path, raw), "is truncated", allow_truncated=True)
+        np.testing.assert_array_equal(array, frames)
 
     @pytest.mark.parametrize("allow_truncated", [False, True])
     def test_file_without_map_and_nsymbt_missing_bytes_is_not_taken_for_mrc(
@@ -226,8 +226,8 @@ def test_file_without_extended_header_is_refused_if_its_pixels_may_be_one(tmp_pa
 def test_dropped_extended_header_is_recognised_by_the_bytes_in_its_place(tmp_path, kind, options):
     raw, data = without_extended_header(kind)
     path = write(tmp_path, raw)
-    found = read(path, "no extended header: data begin at byte 1024", **options)
-    np.testing.assert_array_equal(found, data)
+    array = read(path, "no extended header: data begin at byte 1024", **options)
+    np.testing.assert_array_equal(array, data)
     assert "extended header" in errors_of(path)
     assert "file size" not in errors_of(path)
 
@@ -236,13 +236,13 @@ def test_dropped_extended_header_is_recognised_by_the_bytes_in_its_place(tmp_pat
 def test_file_shorter_than_nsymbt_is_read_without_an_extended_header(tmp_path, kind):
     """NSYMBT exceeds the size of the data, so the bytes present must be the data."""
     raw, data = without_extended_header(kind, NUMBERS[:1])
-    found = read(write(tmp_path, raw), "no extended header: data begin at byte 1024")
-    np.testing.assert_array_equal(found, data[0])
+    array = read(write(tmp_path, raw), "no extended header: data begin at byte 1024")
+    np.testing.assert_array_equal(array, data[0])
 
 
 def test_single_image_with_nsymbt_missing_bytes_is_an_error(tmp_path):
     _, extended, _ = fei1()
-    data = np.tile(NUMBERS[:30].reshape(1, -1, NX), 1)
+    data = NUMBERS[:30].reshape(1, -1, NX)
     head = header_bytes(nx=NX, ny=240, nz=1, mode=1, nsymbt=len(extended), exttyp=b"FEI1")
     raw = (head + extended + data.tobytes())[: -len(extended)]
     path = write(tmp_path, raw)
@@ -267,8 +267,8 @@ def test_allow_truncated_reads_frames_if_other_lengths_are_missing(tmp_path, kin
     _, extended, _ = kind()
     data = pixels(len(extended))
     raw = head_of(kind, data) + extended + data.tobytes()
-    found = read(write(tmp_path, raw[:-missing]), "is truncated", allow_truncated=True)
-    np.testing.assert_array_equal(found, data[: (data.nbytes - missing) // FRAME])
+    array = read(write(tmp_path, raw[:-missing]), "is truncated", allow_truncated=True)
+    np.testing.assert_array_equal(array, data[: (data.nbytes - missing) // FRAME])
 
 
 @pytest.mark.parametrize("kind", [fei1, symmetry, json, hdf5], ids=lambda kind: kind.__name__)
@@ -277,8 +277,8 @@ def test_extended_header_is_skipped_with_a_warning_if_nsymbt_is_0(tmp_path, kind
     raw = bytearray(head_of(kind, NUMBERS) + extended + NUMBERS.tobytes())
     struct.pack_into("<i", raw, 92, 0)
     path = write(tmp_path, raw)
-    found = read(path, "NSYMBT = 0, but")
-    np.testing.assert_array_equal(found, NUMBERS)
+    array = read(path, "NSYMBT = 0, but")
+    np.testing.assert_array_equal(array, NUMBERS)
     assert "extended header" in errors_of(path)
 
 
@@ -288,5 +288,5 @@ def test_exttyp_without_an_extended_header_is_ignored(tmp_path, exttyp):
     raw = head + NUMBERS.tobytes()
     [ds] = mrcdist.read_mrc(write(tmp_path, raw))
     np.testing.assert_array_equal(ds["data"].compute(), NUMBERS)
-    found = read(write(tmp_path, raw + bytes(768)), "768 bytes follow")
-    np.testing.assert_array_equal(found, NUMBERS)
+    array = read(write(tmp_path, raw + bytes(768)), "768 bytes follow")
+    np.testing.assert_array_equal(array, NUMBERS)

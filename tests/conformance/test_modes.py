@@ -46,10 +46,10 @@ def assert_reads(path, raw, expected, **options):
     """Check values, shape and dtype of the array, read lazily and eagerly."""
     for lazy in (True, False):
         ds = load(path, raw, distributed=False, lazy=lazy, **options)
-        found = np.asarray(ds["data"])
-        assert found.dtype == expected.dtype
-        assert found.dtype.isnative
-        np.testing.assert_array_equal(found, expected)
+        array = np.asarray(ds["data"])
+        assert array.dtype == expected.dtype
+        assert array.dtype.isnative
+        np.testing.assert_array_equal(array, expected)
         assert [axis["size"] for axis in ds["axes"]] == list(expected.shape)
 
 
@@ -342,10 +342,10 @@ def test_any_index_into_a_local_file_equals_numpy(case, io):
         path = Path(folder) / "any.mrc"
         path.write_bytes(raw)
         plan = mrcdist.plan_mrc(path, navigation_shape=navigation[::-1])
-        found = plan.source[index]
-    assert found.dtype == expected.dtype
-    assert found.dtype.isnative
-    np.testing.assert_array_equal(found, expected[index])
+        array = plan.source[index]
+    assert array.dtype == expected.dtype
+    assert array.dtype.isnative
+    np.testing.assert_array_equal(array, expected[index])
 
 
 @ignore_warnings
@@ -391,8 +391,8 @@ def test_index_into_packed_rows_reads_only_the_bytes_needed(tmp_path, where, ind
     url = in_memory(raw) if where == "memory" else tmp_path / "a.mrc"
     io = "auto" if where == "memory" else where
     with dask.config.set({"mrcdist.io": io, "mrcdist.max-gap": 0}):
-        found = bytes_read(mrcdist.plan_mrc(url).source, index)
+        nbytes = bytes_read(mrcdist.plan_mrc(url).source, index)
     if where != "map":  # a map spans gaps, whose pages are never loaded
-        assert found == expected
+        assert nbytes == expected
     else:
-        assert expected <= found <= 4 * 48
+        assert expected <= nbytes <= 4 * 48

@@ -40,7 +40,7 @@ class TestSelection:
     @pytest.mark.parametrize("selection", ["first part", "glob", "list"])
     @pytest.mark.parametrize("parts", [1, 2, 5, 12])
     def test_all_parts_form_one_scan(self, tmp_path, keep, selection, parts):
-        """24 frames in 12 parts: part 10 comes after part 9."""
+        """With 12 parts, part 10 must follow part 9."""
         written = parts_of(tmp_path, parts)
         assert len(written.movies) == parts
         folder = keep(tmp_path)
@@ -89,7 +89,7 @@ class TestSelection:
         assert (f"also as {second_name}" in raised.value.problem) == (alias != "URL")
 
     def test_different_files_with_equal_inode_numbers_are_read(self, tmp_path, monkeypatch):
-        """Few filesystems reuse inode numbers, so `stat` is replaced."""
+        """Only some network filesystems do that, so `stat` is replaced."""
 
         class PathWithEqualInodes(type(Path())):
             def stat(self, **options):

@@ -283,11 +283,11 @@ def test_allow_truncated_keeps_the_complete_sections_of_a_truncated_file(missing
 
 
 @pytest.mark.parametrize(
-    ("allowed", "found"), [(False, "contain 0 complete"), (True, "none of the sections")]
+    ("allowed", "message"), [(False, "contain 0 complete"), (True, "none of the sections")]
 )
-def test_file_without_a_complete_section_is_a_truncation_error(allowed, found):
+def test_file_without_a_complete_section_is_a_truncation_error(allowed, message):
     # Left behind by mrcz if a section exceeds blosc's limit of 2 GiB.
-    with pytest.raises(TruncatedFileError, match=found):
+    with pytest.raises(TruncatedFileError, match=message):
         frames_in(bytes(1024)[:233], sections=1, allowed=allowed)
 
 

@@ -202,8 +202,8 @@ def test_json_is_merged_into_the_metadata(tmp_path, codec, byteorder):
     }
     assert metadata["Sample"] == {"elements": ["Fe", "O"]}
     assert "other" not in metadata
-    found = ds["original_metadata"]["extended_header"]
-    assert found == {"type": "json", "records": {}, "text": [], "json": DOCUMENT}
+    extended_header = ds["original_metadata"]["extended_header"]
+    assert extended_header == {"type": "json", "records": {}, "text": [], "json": DOCUMENT}
 
 
 @pytest.mark.parametrize("document", [{}, {"General": "text", "Signal": 3}, {"a": {"b": 1}}])
@@ -224,8 +224,8 @@ def test_json_entries_of_wrong_type_do_not_replace_metadata(tmp_path):
 
 def test_numbers_in_json_that_are_not_finite_become_none(tmp_path):
     text = b'{"a": NaN, "b": [Infinity, -Infinity, 1e999], "c": 1e3}  \0\0'
-    found = load(tmp_path, mrcz_bytes(text=text))["original_metadata"]["extended_header"]
-    assert found["json"] == {"a": None, "b": [None, None, None], "c": 1000.0}
+    extended_header = load(tmp_path, mrcz_bytes(text=text))["original_metadata"]["extended_header"]
+    assert extended_header["json"] == {"a": None, "b": [None, None, None], "c": 1000.0}
 
 
 @pytest.mark.parametrize(
@@ -288,9 +288,9 @@ def test_calibration_and_metadata_agree_with_the_mrcz_package(tmp_path, compress
 def test_validation_says_that_the_pixel_size_is_stored_as_by_mrcz(tmp_path):
     path = tmp_path / "a.mrc"
     path.write_bytes(mrcz_bytes())
-    [found] = [finding for finding in validate(path).findings if finding.check == "sampling"]
-    assert found.severity == "warning"
-    assert "mrcz package" in found.found
+    [sampling] = [finding for finding in validate(path).findings if finding.check == "sampling"]
+    assert sampling.severity == "warning"
+    assert "mrcz package" in sampling.found
 
 
 def test_command_info_shows_voltage_and_pixel_size(tmp_path):

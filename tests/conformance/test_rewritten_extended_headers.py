@@ -39,7 +39,7 @@ NUMBERS = counting((SECTIONS, 8, 10), "int16")
 def bytes_with_records(
     kind: str, *, spare: int = 0, numbers=NUMBERS, sections=slice(None)
 ) -> bytes:
-    """Return a file with one record per section, and space for more."""
+    """Return a file with one record per section, followed by `spare` bytes."""
     records, nint, nreal = KINDS[kind]
     return mrc_bytes(
         numbers[sections],

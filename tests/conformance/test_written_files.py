@@ -148,9 +148,9 @@ def test_extended_header_and_labels_are_stored_unchanged(tmp_path):
 def labels_in(path):
     raw = path.read_bytes()
     [number] = struct.unpack("<i", raw[220:224])
-    found = [raw[at : at + 80].rstrip(b" \0").decode() for at in range(224, 1024, 80)]
-    assert found[number:] == [""] * (10 - number)
-    return found[:number]
+    labels = [raw[at : at + 80].rstrip(b" \0").decode() for at in range(224, 1024, 80)]
+    assert labels[number:] == [""] * (10 - number)
+    return labels[:number]
 
 
 class TestLabelsOfTheSource:
@@ -400,7 +400,7 @@ class TestAuxiliaryFilesOfOverwrittenData:
         assert error.value.code == "destination-exists"
         assert sidecar.read_bytes() == before
         assert not path.exists()
-        mrcdist.write_mrc(path, scan, overwrite=True)  # the same scan
+        mrcdist.write_mrc(path, scan, overwrite=True)  # the same scan is accepted
 
     def test_tilt_angles_that_are_kept_cause_a_warning(self, tmp_path):
         (tmp_path / "a.rawtlt").write_text("0\n1\n2\n")

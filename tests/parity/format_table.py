@@ -257,21 +257,21 @@ def judge(package: str, path: Path, row: Row) -> str:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
-            found = np.asarray(reader(path, row))
+            array = np.asarray(reader(path, row))
         except Exception as error:  # noqa: BLE001 any exception is a verdict
             if not _on_purpose(error, package):
                 return "error"
             return "right" if row.expected is None or row.may_refuse else "refused"
     if row.expected is None:
         return "wrong array"
-    if found.dtype.names:  # colours as fields
-        found = np.stack([found[name] for name in found.dtype.names], -1)
-    same_values = found.size == row.expected.size and np.array_equal(
-        found.reshape(-1), row.expected.reshape(-1)
+    if array.dtype.names:  # colours as fields
+        array = np.stack([array[name] for name in array.dtype.names], -1)
+    same_values = array.size == row.expected.size and np.array_equal(
+        array.reshape(-1), row.expected.reshape(-1)
     )
     if not same_values:
         return "wrong array"
-    same_shape = np.squeeze(found).shape == np.squeeze(row.expected).shape
+    same_shape = np.squeeze(array).shape == np.squeeze(row.expected).shape
     return "right" if same_shape else "wrong shape"
 
 

@@ -35,7 +35,7 @@ def test_mrcfile_agrees_on_undisputed_files(tmp_path, name):
 @pytest.mark.parametrize(
     "package",
     [
-        # LiberTEM takes a second for each file.
+        # LiberTEM takes a second per file.
         pytest.param(name, marks=[pytest.mark.slow] * (name == "libertem"))
         for name in READERS
         if name != "mrcdist"

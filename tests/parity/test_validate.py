@@ -1,4 +1,4 @@
-"""Verdicts of `mrcdist validate` and `mrcfile.validate` agree, except for a list with reasons.
+"""Verdicts of `mrcdist validate` and `mrcfile.validate` agree, except for the cases in DIFFERS.
 
 Files are written byte by byte. mrcfile always compares statistics, hence `statistics=True`.
 """
