@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.acquisitions import KEEPERS, Keep
+from tests.support.acquisitions import STORES, Store
 
 
-@pytest.fixture(scope="session", params=list(KEEPERS))
-def keep(request: pytest.FixtureRequest) -> Keep:
+@pytest.fixture(scope="session", params=list(STORES))
+def store(request: pytest.FixtureRequest) -> Store:
     """Run a test with files on disk and with files in fsspec's memory filesystem."""
-    return KEEPERS[request.param]
+    return STORES[request.param]

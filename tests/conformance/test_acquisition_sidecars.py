@@ -15,8 +15,8 @@ from tests.support.acquisitions import axis_names, in_memory, sidecar_values, ur
 FRAME = (3, 5)
 
 
-def read(path, keep, **options):
-    [dataset] = read_mrc(url_of(path, keep), **options)
+def read(path, store, **options):
+    [dataset] = read_mrc(url_of(path, store), **options)
     return dataset
 
 
@@ -43,10 +43,10 @@ def read_to_end(stream):
 
 class TestSource:
     @pytest.mark.parametrize("kind", ["path", "str", "file url", "url", "binary", "text"])
-    def test_metadata_file_can_be_a_path_url_or_stream(self, tmp_path, keep, kind):
+    def test_metadata_file_can_be_a_path_url_or_stream(self, tmp_path, store, kind):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
         sidecar = written.sidecar.rename(tmp_path / "elsewhere.txt")
-        assert axis_names(read(written.movie, keep)) == ["z", "y", "x"]
+        assert axis_names(read(written.movie, store)) == ["z", "y", "x"]
         metadata_file = {
             "path": lambda: sidecar,
             "str": lambda: str(sidecar),
@@ -56,7 +56,7 @@ class TestSource:
             "text": lambda: sidecar.open(encoding="latin-1"),
         }[kind]()
         try:
-            dataset = read(written.movie, keep, metadata_file=metadata_file)
+            dataset = read(written.movie, store, metadata_file=metadata_file)
             assert axis_names(dataset) == ["y", "x", "ky", "kx"]
             assert dataset["original_metadata"]["de_metadata"] == {
                 key.strip(): value.strip()
@@ -68,19 +68,19 @@ class TestSource:
             if hasattr(metadata_file, "close"):
                 metadata_file.close()
 
-    def test_metadata_file_none_uses_no_sidecar(self, tmp_path, keep):
+    def test_metadata_file_none_uses_no_sidecar(self, tmp_path, store):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
-        dataset = read(written.movie, keep, metadata_file=None)
+        dataset = read(written.movie, store, metadata_file=None)
         assert axis_names(dataset) == ["z", "y", "x"]
         assert "de_metadata" not in dataset["original_metadata"]
         assert "Acquisition_instrument" not in dataset["metadata"]
         # The cell in the header is negative: uncalibrated, not a scale of -1.
         assert axes_of(dataset) == dict.fromkeys(["z", "y", "x"], (1.0, None))
 
-    def test_metadata_file_that_does_not_exist_is_an_error(self, tmp_path, keep):
+    def test_metadata_file_that_does_not_exist_is_an_error(self, tmp_path, store):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
         with pytest.raises(MissingFileError, match=r"nowhere\.txt"):
-            read(written.movie, keep, metadata_file=tmp_path / "nowhere.txt")
+            read(written.movie, store, metadata_file=tmp_path / "nowhere.txt")
 
     @pytest.mark.parametrize(
         ("opened", "message", "remedy"),
@@ -121,21 +121,21 @@ class TestSource:
             [dataset] = read_mrc(written.movie, metadata_file=stream)
         assert dataset["original_metadata"]["de_metadata"]["Operator"] == "caf\xe9"
 
-    def test_metadata_file_of_an_unsupported_type_is_an_error(self, tmp_path, keep):
+    def test_metadata_file_of_an_unsupported_type_is_an_error(self, tmp_path, store):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
         with pytest.raises(ArgumentError, match="metadata_file is a dict"):
-            read(written.movie, keep, metadata_file={})
+            read(written.movie, store, metadata_file={})
 
-    def test_sidecar_of_another_acquisition_is_not_used(self, tmp_path, keep):
+    def test_sidecar_of_another_acquisition_is_not_used(self, tmp_path, store):
         """The suffix is part of the name: `_a` and `_b` are different acquisitions."""
         own = write_acquisition(
             tmp_path, name="20260101_00001_b", scan_shape=(2, 4), frame_shape=FRAME
         )
         write_acquisition(tmp_path, name="20260101_00001_a", scan_shape=(4, 2), frame_shape=FRAME)
         write_acquisition(tmp_path, name="20260101_00001", scan_shape=(8, 1), frame_shape=FRAME)
-        assert read(own.movie, keep)["data"].shape == (2, 4, *FRAME)
+        assert read(own.movie, store)["data"].shape == (2, 4, *FRAME)
         own.sidecar.unlink()
-        assert axis_names(read(own.movie, keep)) == ["z", "y", "x"]
+        assert axis_names(read(own.movie, store)) == ["z", "y", "x"]
 
 
 class TestText:
@@ -147,58 +147,58 @@ class TestText:
         return written
 
     @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
-    def test_line_endings_of_any_system_are_read(self, tmp_path, keep, newline):
+    def test_line_endings_of_any_system_are_read(self, tmp_path, store, newline):
         written = self.rewritten(tmp_path, lambda raw: raw.replace(b"\n", newline))
-        dataset = read(written.movie, keep)
+        dataset = read(written.movie, store)
         assert dataset["data"].shape == (2, 4, *FRAME)
         assert dataset["original_metadata"]["de_metadata"]["Scan - Type"] == "Raster"
 
     @pytest.mark.parametrize("encoding", ["latin-1", "utf-8", "utf-8-sig"])
-    def test_text_in_latin_1_or_utf_8_is_read(self, tmp_path, keep, encoding):
+    def test_text_in_latin_1_or_utf_8_is_read(self, tmp_path, store, encoding):
         written = self.rewritten(
             tmp_path,
             lambda raw: (raw.decode("latin-1") + "Operator = Jürgen, 50 µm\n").encode(encoding),
         )
-        original = read(written.movie, keep)["original_metadata"]["de_metadata"]
+        original = read(written.movie, store)["original_metadata"]["de_metadata"]
         assert original["Operator"] == "Jürgen, 50 µm"
         assert original["Server Software Version"] == "2.7.5.10756"  # the first key
 
-    def test_value_may_contain_an_equals_sign(self, tmp_path, keep):
+    def test_value_may_contain_an_equals_sign(self, tmp_path, store):
         written = self.rewritten(tmp_path, lambda raw: raw + b"Preset = a=1, b = 2\n")
-        original = read(written.movie, keep)["original_metadata"]["de_metadata"]
+        original = read(written.movie, store)["original_metadata"]["de_metadata"]
         assert original["Preset"] == "a=1, b = 2"
 
-    def test_line_that_is_not_key_and_value_causes_a_warning(self, tmp_path, keep):
+    def test_line_that_is_not_key_and_value_causes_a_warning(self, tmp_path, store):
         written = self.rewritten(tmp_path, lambda raw: b"*** junk ***\n" + raw)
         with pytest.warns(MrcdistWarning, match=r"junk") as caught:
-            dataset = read(written.movie, keep)
+            dataset = read(written.movie, store)
         assert "1 line" in str(caught[0].message)
         assert dataset["data"].shape == (2, 4, *FRAME)
 
-    def test_file_that_is_not_a_sidecar_is_an_error(self, tmp_path, keep):
+    def test_file_that_is_not_a_sidecar_is_an_error(self, tmp_path, store):
         written = self.rewritten(tmp_path, lambda raw: b"<html>not found</html>")
         with pytest.raises(SidecarError, match="key = value"):
-            read(written.movie, keep)
+            read(written.movie, store)
 
-    def test_original_metadata_have_every_key_as_text(self, tmp_path, keep):
+    def test_original_metadata_have_every_key_as_text(self, tmp_path, store):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
-        original = read(written.movie, keep)["original_metadata"]["de_metadata"]
+        original = read(written.movie, store)["original_metadata"]["de_metadata"]
         assert original == sidecar_values(written)
         assert all(isinstance(value, str) for value in original.values())
 
-    def test_image_size_that_contradicts_the_header_causes_a_warning(self, tmp_path, keep):
+    def test_image_size_that_contradicts_the_header_causes_a_warning(self, tmp_path, store):
         written = write_acquisition(
             tmp_path, scan_shape=(2, 4), frame_shape=FRAME, sidecar={"Image Size X (pixels)": "99"}
         )
         with pytest.warns(MrcdistWarning, match="99"):
-            assert read(written.movie, keep)["data"].shape == (2, 4, *FRAME)
+            assert read(written.movie, store)["data"].shape == (2, 4, *FRAME)
 
 
 @pytest.mark.parametrize("server", ["2.7", "new"])
 class TestValues:
     """All numbers in the result are compared with the text of the sidecar."""
 
-    def test_axes_of_a_scan_have_the_values_in_the_sidecar(self, tmp_path, keep, server):
+    def test_axes_of_a_scan_have_the_values_in_the_sidecar(self, tmp_path, store, server):
         written = write_acquisition(
             tmp_path,
             scan_shape=(2, 4),
@@ -212,7 +212,7 @@ class TestValues:
         repeat = float(stored["Scan - Time (seconds)"]) + float(
             stored["Scan - Repeat Delay (seconds)"]
         )
-        assert axes_of(read(written.movie, keep)) == {
+        assert axes_of(read(written.movie, store)) == {
             "repeat": (pytest.approx(repeat), "s"),
             "y": (float(stored["Specimen Pixel Size Y (nanometers)"]), "nm"),
             "x": (float(stored["Specimen Pixel Size X (nanometers)"]), "nm"),
@@ -221,12 +221,12 @@ class TestValues:
             "kx": (float(stored["Diffraction Pixel Size X"]), "nm^-1"),
         }
 
-    def test_metadata_have_the_values_in_the_sidecar(self, tmp_path, keep, server):
+    def test_metadata_have_the_values_in_the_sidecar(self, tmp_path, store, server):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME, server=server)
         stored = sidecar_values(written)
         recorded_at = datetime.fromtimestamp(int(stored["Timestamp (seconds since Epoch)"]), UTC)
         gain = stored["ADUs Per Electron Bin1x" if server == "2.7" else "ADUs Per Electron"]
-        assert read(written.movie, keep)["metadata"] == {
+        assert read(written.movie, store)["metadata"] == {
             "General": {
                 "title": "20260101_00001_movie",
                 "original_filename": "20260101_00001_movie.mrc",
@@ -255,7 +255,7 @@ class TestValues:
             },
         }
 
-    def test_values_of_minus_one_are_unknown(self, tmp_path, keep, server):
+    def test_values_of_minus_one_are_unknown(self, tmp_path, store, server):
         unknown = [
             "Specimen Pixel Size X (nanometers)",
             "Specimen Pixel Size Y (nanometers)",
@@ -273,7 +273,7 @@ class TestValues:
             server=server,
             sidecar=dict.fromkeys(unknown, "-1"),
         )
-        dataset = read(written.movie, keep)
+        dataset = read(written.movie, store)
         assert axes_of(dataset) == dict.fromkeys(["y", "x", "ky", "kx"], (1.0, None))
         tem = dataset["metadata"]["Acquisition_instrument"]["TEM"]
         assert set(tem) == {"dwell_time", "frames_per_second", "detector", "Detector"}
@@ -289,7 +289,7 @@ class TestValues:
         ],
     )
     def test_axes_of_a_movie_without_a_scan_have_the_values_in_the_sidecar(
-        self, tmp_path, keep, server, camera_length, mode, names
+        self, tmp_path, store, server, camera_length, mode, names
     ):
         written = write_acquisition(
             tmp_path,
@@ -304,7 +304,7 @@ class TestValues:
             },
         )
         stored = sidecar_values(written)
-        dataset = read(written.movie, keep)
+        dataset = read(written.movie, store)
         assert axis_names(dataset) == names
         pixel = (
             "Diffraction Pixel Size {}" if "ky" in names else "Specimen Pixel Size {} (nanometers)"

@@ -16,8 +16,8 @@ FRAME = (3, 5)
 FRAME_AXES = ["ky", "kx"]
 
 
-def read(path, keep, **options):
-    [dataset] = read_mrc(url_of(path, keep), **options)
+def read(path, store, **options):
+    [dataset] = read_mrc(url_of(path, store), **options)
     return dataset
 
 
@@ -36,7 +36,7 @@ class TestOrder:
         server=st.sampled_from(["2.7", "new"]),
     )
     def test_frames_are_ordered_by_repeat_row_column_and_point_repeat(
-        self, tmp_path_factory, keep, sizes, lengths, dtype, server
+        self, tmp_path_factory, store, sizes, lengths, dtype, server
     ):
         repeats, y, x, point_repeats = sizes
         written = write_acquisition(
@@ -53,7 +53,7 @@ class TestOrder:
             *(length for length, kept in zip(lengths, has_axis, strict=False) if kept),
             *lengths[4:],
         )
-        dataset = read(written.movie, keep, chunks=chunks)
+        dataset = read(written.movie, store, chunks=chunks)
         names = [
             name
             for name, kept in zip(["repeat", "y", "x", "point_repeat"], has_axis, strict=True)
@@ -69,7 +69,7 @@ class TestOrder:
         "spelling",
         ["Scan - Point Repeats", "Scan - Point Repeat", "Scan - Camera Frames Per Point"],
     )
-    def test_every_spelling_of_point_repeats_is_read(self, tmp_path, keep, spelling):
+    def test_every_spelling_of_point_repeats_is_read(self, tmp_path, store, spelling):
         written = write_acquisition(
             tmp_path,
             scan_shape=(2, 4),
@@ -77,110 +77,110 @@ class TestOrder:
             frame_shape=FRAME,
             sidecar={"Scan - Camera Frames Per Point": None, spelling: "3"},
         )
-        dataset = read(written.movie, keep)
+        dataset = read(written.movie, store)
         assert axis_names(dataset) == ["y", "x", "point_repeat", *FRAME_AXES]
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
 
-    def test_region_of_interest_determines_the_scan_shape(self, tmp_path, keep):
+    def test_region_of_interest_determines_the_scan_shape(self, tmp_path, store):
         written = write_acquisition(
             tmp_path, scan_shape=(16, 9), roi=(2, 3), repeats=2, frame_shape=FRAME
         )
-        dataset = read(written.movie, keep)
+        dataset = read(written.movie, store)
         assert dataset["data"].shape == (2, 2, 3, *FRAME)
         assert axis_names(dataset) == ["repeat", "y", "x", *FRAME_AXES]
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
 
-    def test_sizes_of_a_disabled_region_of_interest_are_ignored(self, tmp_path, keep):
+    def test_sizes_of_a_disabled_region_of_interest_are_ignored(self, tmp_path, store):
         written = write_acquisition(
             tmp_path,
             scan_shape=(2, 3),
             frame_shape=FRAME,
             sidecar={"Scan - ROI Size X": "7", "Scan - ROI Size Y": "7"},
         )
-        assert read(written.movie, keep)["data"].shape == (2, 3, *FRAME)
+        assert read(written.movie, store)["data"].shape == (2, 3, *FRAME)
 
     @pytest.mark.parametrize(
         ("scan_shape", "names"), [((1, 6), ["x"]), ((6, 1), ["y"]), ((1, 1), [])]
     )
-    def test_scan_axes_of_length_1_are_dropped(self, tmp_path, keep, scan_shape, names):
+    def test_scan_axes_of_length_1_are_dropped(self, tmp_path, store, scan_shape, names):
         written = write_acquisition(tmp_path, scan_shape=scan_shape, frame_shape=FRAME)
         for lazy in (True, False):
-            dataset = read(written.movie, keep, lazy=lazy, distributed=lazy)
+            dataset = read(written.movie, store, lazy=lazy, distributed=lazy)
             assert axis_names(dataset) == names + FRAME_AXES
             np.testing.assert_array_equal(np.asarray(dataset["data"]), all_frames(written))
 
-    def test_frames_of_one_row_keep_their_ky_axis(self, tmp_path, keep):
+    def test_frames_of_one_row_keep_their_ky_axis(self, tmp_path, store):
         written = write_acquisition(tmp_path, scan_shape=(2, 3), frame_shape=(1, 7))
-        dataset = read(written.movie, keep)
+        dataset = read(written.movie, store)
         assert axis_names(dataset) == ["y", "x", *FRAME_AXES]
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
 
-    def test_movie_without_a_scan_has_a_time_axis(self, tmp_path, keep):
+    def test_movie_without_a_scan_has_a_time_axis(self, tmp_path, store):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME, scan=False)
-        dataset = read(written.movie, keep)
+        dataset = read(written.movie, store)
         assert axis_names(dataset) == ["time", *FRAME_AXES]
         np.testing.assert_array_equal(
             dataset["data"].compute(), all_frames(written).reshape(8, *FRAME)
         )
 
-    def test_scan_in_tem_mode_is_read_as_a_scan(self, tmp_path, keep):
+    def test_scan_in_tem_mode_is_read_as_a_scan(self, tmp_path, store):
         written = write_acquisition(
             tmp_path,
             scan_shape=(2, 4),
             frame_shape=FRAME,
             sidecar={"Instrument Project TEMorSTEM Mode": "0"},
         )
-        assert axis_names(read(written.movie, keep)) == ["y", "x", *FRAME_AXES]
+        assert axis_names(read(written.movie, store)) == ["y", "x", *FRAME_AXES]
 
 
 class TestFrameCount:
-    def test_more_frames_than_points_are_an_error_with_a_remedy(self, tmp_path, keep):
+    def test_more_frames_than_points_are_an_error_with_a_remedy(self, tmp_path, store):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME, present=10)
         for allow in (False, True):
             with pytest.raises(SidecarError, match=r"8 points.* 10 frames") as caught:
-                read(written.movie, keep, allow_truncated=allow)
+                read(written.movie, store, allow_truncated=allow)
             assert "navigation_shape" in caught.value.remedy
             assert "metadata_file=None" in caught.value.remedy
-        stack = read(written.movie, keep, navigation_shape=(10,))["data"]
+        stack = read(written.movie, store, navigation_shape=(10,))["data"]
         np.testing.assert_array_equal(stack.compute(), frames_of(range(10), written))
-        plain = read(written.movie, keep, metadata_file=None)["data"]
+        plain = read(written.movie, store, metadata_file=None)["data"]
         np.testing.assert_array_equal(plain.compute(), frames_of(range(10), written))
 
-    def test_fewer_frames_than_points_are_an_error_with_a_remedy(self, tmp_path, keep):
+    def test_fewer_frames_than_points_are_an_error_with_a_remedy(self, tmp_path, store):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME, present=5)
         with pytest.raises(SidecarError, match=r"8 points.* 5 frames") as caught:
-            read(written.movie, keep)
+            read(written.movie, store)
         assert "allow_truncated=True" in caught.value.remedy
 
     @pytest.mark.parametrize("chunks", ["auto", (1, 3, -1, -1), (2, 2, 2, 3)])
-    def test_missing_frames_of_a_partial_scan_read_as_0(self, tmp_path, keep, chunks):
+    def test_missing_frames_of_a_partial_scan_read_as_0(self, tmp_path, store, chunks):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME, present=5)
         with pytest.warns(MrcdistWarning, match="3 of 8 frames are missing"):
-            dataset = read(written.movie, keep, allow_truncated=True, chunks=chunks)
+            dataset = read(written.movie, store, allow_truncated=True, chunks=chunks)
         assert axis_names(dataset) == ["y", "x", *FRAME_AXES]
         expected = all_frames(written)
         assert not expected[1, 1:].any()
         np.testing.assert_array_equal(dataset["data"].compute(), expected)
 
-    def test_frames_missing_from_the_file_are_an_error_unless_allowed(self, tmp_path, keep):
+    def test_frames_missing_from_the_file_are_an_error_unless_allowed(self, tmp_path, store):
         written = write_acquisition(
             tmp_path, scan_shape=(2, 4), frame_shape=FRAME, present=5, announced=8
         )
         with pytest.raises(TruncatedFileError, match="5 of 8 frames"):
-            read(written.movie, keep)
+            read(written.movie, store)
         with pytest.warns(MrcdistWarning) as caught:
-            dataset = read(written.movie, keep, allow_truncated=True)
+            dataset = read(written.movie, store, allow_truncated=True)
         assert any("3 of 8 frames are missing" in str(warning.message) for warning in caught)
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
 
-    def test_incomplete_last_frame_counts_as_missing(self, tmp_path, keep):
+    def test_incomplete_last_frame_counts_as_missing(self, tmp_path, store):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
         whole = written.movie.read_bytes()
         written.movie.write_bytes(whole[:-1])
         with pytest.raises(TruncatedFileError, match="7 of 8 frames"):
-            read(written.movie, keep)
+            read(written.movie, store)
         with pytest.warns(MrcdistWarning) as caught:
-            data = read(written.movie, keep, allow_truncated=True)["data"].compute()
+            data = read(written.movie, store, allow_truncated=True)["data"].compute()
         assert any("1 of 8 frames are missing" in str(warning.message) for warning in caught)
         expected = all_frames(written)
         expected[1, 3] = 0
@@ -208,11 +208,11 @@ class TestNavigationShape:
     )
     @pytest.mark.parametrize("sidecar", ["auto", None])
     def test_navigation_shape_overrides_the_sidecar(
-        self, tmp_path, keep, navigation_shape, array_order, sidecar
+        self, tmp_path, store, navigation_shape, array_order, sidecar
     ):
         written = write_acquisition(tmp_path, scan_shape=(3, 8), frame_shape=FRAME)
         dataset = read(
-            written.movie, keep, navigation_shape=navigation_shape, metadata_file=sidecar
+            written.movie, store, navigation_shape=navigation_shape, metadata_file=sidecar
         )
         names = axis_names(dataset)
         assert len(set(names)) == len(names) == len(array_order) + 2
@@ -236,29 +236,29 @@ class TestNavigationShape:
         ],
     )
     def test_invalid_navigation_shape_is_an_error_that_states_the_reason(
-        self, tmp_path, keep, navigation_shape, message
+        self, tmp_path, store, navigation_shape, message
     ):
         written = write_acquisition(tmp_path, scan_shape=(3, 8), frame_shape=FRAME)
         with pytest.raises(ArgumentError) as caught:
-            read(written.movie, keep, navigation_shape=navigation_shape)
+            read(written.movie, store, navigation_shape=navigation_shape)
         assert message in str(caught.value)
         assert "navigation_shape" in caught.value.problem
 
     def test_scan_far_longer_than_the_file_is_an_error_even_if_truncation_is_allowed(
-        self, tmp_path, keep
+        self, tmp_path, store
     ):
         sizes = {"Scan - Size X": str(10**17), "Scan - Size Y": "1"}
         written = write_acquisition(tmp_path, scan_shape=(3, 8), frame_shape=FRAME, sidecar=sizes)
         with pytest.raises(SidecarError, match=str(10**17)):
-            read(written.movie, keep, allow_truncated=True)
+            read(written.movie, store, allow_truncated=True)
         for size in (10**9, 10**30):
             with pytest.raises(ArgumentError, match=str(size)):
-                read(written.movie, keep, navigation_shape=(size,), allow_truncated=True)
+                read(written.movie, store, navigation_shape=(size,), allow_truncated=True)
 
-    def test_longer_navigation_shape_is_a_partial_scan_if_allowed(self, tmp_path, keep):
+    def test_longer_navigation_shape_is_a_partial_scan_if_allowed(self, tmp_path, store):
         written = write_acquisition(tmp_path, scan_shape=(3, 8), frame_shape=FRAME)
         with pytest.warns(MrcdistWarning, match="1 of 25 frames are missing"):
-            dataset = read(written.movie, keep, navigation_shape=(5, 5), allow_truncated=True)
+            dataset = read(written.movie, store, navigation_shape=(5, 5), allow_truncated=True)
         expected = frames_of([*range(24), -1], written).reshape(5, 5, *FRAME)
         np.testing.assert_array_equal(dataset["data"].compute(), expected)
 
@@ -273,23 +273,23 @@ class TestNavigationShape:
         ],
         ids=str,
     )
-    def test_navigation_shape_equal_to_the_scan_keeps_the_axes(self, tmp_path, keep, options):
+    def test_navigation_shape_equal_to_the_scan_keeps_the_axes(self, tmp_path, store, options):
         options = {"scan_shape": (3, 8), "frame_shape": FRAME, **options}
         written = write_acquisition(tmp_path, **options)
-        scan = read(written.movie, keep)
+        scan = read(written.movie, store)
         scan_shape = list(reversed(scan["data"].shape[:-2]))
         for shape in (scan_shape, [*scan_shape, 1], [1, *scan_shape]):
-            assert read(written.movie, keep, navigation_shape=shape)["axes"] == scan["axes"]
+            assert read(written.movie, store, navigation_shape=shape)["axes"] == scan["axes"]
 
     def test_navigation_shape_keeps_the_fast_axes_that_it_shares_with_the_scan(
-        self, tmp_path, keep
+        self, tmp_path, store
     ):
         """Frames are in the order of the scan, so 8 consecutive ones are always a line."""
         written = write_acquisition(tmp_path, scan_shape=(6, 8), repeats=6, frame_shape=FRAME)
-        y, x = read(written.movie, keep, navigation_shape=(8, 36))["axes"][:2]
+        y, x = read(written.movie, store, navigation_shape=(8, 36))["axes"][:2]
         assert (x["name"], x["scale"], x["units"]) == ("x", 0.4, "nm")
         assert (y["name"], y["scale"], y["units"]) == ("scan_y", 1.0, None)
-        first, *others = read(written.movie, keep, navigation_shape=(4, 12, 6))["axes"][:3]
+        first, *others = read(written.movie, store, navigation_shape=(4, 12, 6))["axes"][:3]
         assert [axis["name"] for axis in (first, *others)] == ["scan_3", "scan_y", "scan_x"]
         assert {axis["units"] for axis in (first, *others)} == {None}
 
@@ -299,28 +299,28 @@ class TestNavigationShape:
             [dataset] = read_mrc(written.movie, navigation_shape=(3, 8))
         assert dataset["data"].shape == (8, 3, *FRAME)
 
-    def test_axes_of_equal_length_are_not_mistaken_for_x_and_y_of_the_scan(self, tmp_path, keep):
+    def test_axes_of_equal_length_are_not_mistaken_for_x_and_y_of_the_scan(self, tmp_path, store):
         """The lengths are those of x and y, but the fastest axis is that of the repeats."""
         written = write_acquisition(tmp_path, scan_shape=(4, 4), point_repeats=3, frame_shape=FRAME)
         with pytest.warns(MrcdistWarning, match="the shape of the scan is"):
-            axes = read(written.movie, keep, navigation_shape=(4, 4, 3))["axes"][:3]
+            axes = read(written.movie, store, navigation_shape=(4, 4, 3))["axes"][:3]
         assert [(axis["name"], axis["units"]) for axis in axes] == [
             ("scan_3", None),
             ("scan_y", None),
             ("scan_x", None),
         ]
 
-    def test_navigation_shape_with_flyback_frames_keeps_the_calibration(self, tmp_path, keep):
+    def test_navigation_shape_with_flyback_frames_keeps_the_calibration(self, tmp_path, store):
         """The camera also records during flyback: `[:, :8]` is the scan."""
         written = write_acquisition(tmp_path, scan_shape=(2, 8), frame_shape=FRAME, present=20)
-        scan_axes = read(written.movie, keep, skip_frames=(0, 2))["axes"]
-        y, x, *signal = read(written.movie, keep, navigation_shape=(10, 2))["axes"]
+        scan_axes = read(written.movie, store, skip_frames=(0, 2))["axes"]
+        y, x, *signal = read(written.movie, store, navigation_shape=(10, 2))["axes"]
         assert [y, x | {"size": 8}, *signal] == scan_axes
         assert x["units"] == "nm"
 
-    def test_axes_have_generic_names_if_the_number_of_points_differs(self, tmp_path, keep):
+    def test_axes_have_generic_names_if_the_number_of_points_differs(self, tmp_path, store):
         written = write_acquisition(tmp_path, scan_shape=(2, 8), frame_shape=FRAME, present=24)
-        axes = read(written.movie, keep, navigation_shape=(8, 3))["axes"][:2]
+        axes = read(written.movie, store, navigation_shape=(8, 3))["axes"][:2]
         assert [(axis["name"], axis["units"]) for axis in axes] == [
             ("scan_y", None),
             ("scan_x", None),
@@ -328,7 +328,7 @@ class TestNavigationShape:
 
     @pytest.mark.parametrize(("navigation_shape", "is_time"), [((24,), True), ((6, 4), False)])
     def test_navigation_axes_of_a_movie_are_not_named_like_its_signal_axes(
-        self, tmp_path, keep, navigation_shape, is_time
+        self, tmp_path, store, navigation_shape, is_time
     ):
         """A movie of images has signal axes called y and x."""
         written = write_acquisition(
@@ -341,17 +341,17 @@ class TestNavigationShape:
                 "Instrument Project TEMorSTEM Mode": "-1",
             },
         )
-        dataset = read(written.movie, keep, navigation_shape=navigation_shape)
+        dataset = read(written.movie, store, navigation_shape=navigation_shape)
         names = axis_names(dataset)
         assert names[-2:] == ["y", "x"]
         assert len(set(names)) == len(names)
-        assert (dataset["axes"][0] == read(written.movie, keep)["axes"][0]) == is_time
+        assert (dataset["axes"][0] == read(written.movie, store)["axes"][0]) == is_time
 
-    def test_navigation_shape_replaces_an_invalid_sidecar(self, tmp_path, keep):
+    def test_navigation_shape_replaces_an_invalid_sidecar(self, tmp_path, store):
         written = write_acquisition(
             tmp_path, scan_shape=(3, 8), frame_shape=FRAME, sidecar={"Scan - Size X": "many"}
         )
         with pytest.raises(SidecarError, match="many"):
-            read(written.movie, keep)
-        dataset = read(written.movie, keep, navigation_shape=(8, 3))
+            read(written.movie, store)
+        dataset = read(written.movie, store, navigation_shape=(8, 3))
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))

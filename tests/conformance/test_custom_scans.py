@@ -30,8 +30,8 @@ def custom(folder, points, **options):
     )
 
 
-def read(path, keep, **options):
-    [dataset] = read_mrc(url_of(path, keep), **options)
+def read(path, store, **options):
+    [dataset] = read_mrc(url_of(path, store), **options)
     return dataset
 
 
@@ -49,19 +49,19 @@ def frame_at(points, shape=GRID):
 
 class TestOrder:
     @pytest.mark.parametrize("chunks", ["auto", (1, 2, -1, -1), (2, 3, 2, 2)])
-    def test_frames_are_placed_at_the_points_of_the_list(self, tmp_path, keep, chunks):
+    def test_frames_are_placed_at_the_points_of_the_list(self, tmp_path, store, chunks):
         written = custom(tmp_path, ONCE)
         for lazy in (True, False):
-            dataset = read(written.movie, keep, chunks=chunks, lazy=lazy)
+            dataset = read(written.movie, store, chunks=chunks, lazy=lazy)
             assert axis_names(dataset) == ["y", "x", "ky", "kx"]
             expected = frames_of(frame_at(ONCE), written)
             assert not expected[0, 1].any()
             np.testing.assert_array_equal(np.asarray(dataset["data"]), expected)
 
-    def test_points_visited_more_than_once_add_a_repeat_axis(self, tmp_path, keep):
+    def test_points_visited_more_than_once_add_a_repeat_axis(self, tmp_path, store):
         points = [*ONCE.tolist(), [0, 0], [2, 1], [0, 0]]
         written = custom(tmp_path, points)
-        dataset = read(written.movie, keep)
+        dataset = read(written.movie, store)
         assert axis_names(dataset) == ["y", "x", "repeat", "ky", "kx"]
         table = frame_at(points)
         assert table[0, 0].tolist() == [1, 8, 10]
@@ -76,29 +76,29 @@ class TestOrder:
         chunk=st.integers(1, 4),
     )
     def test_arbitrary_lists_and_chunks_give_the_expected_frames(
-        self, tmp_path_factory, keep, points, chunk
+        self, tmp_path_factory, store, points, chunk
     ):
         written = custom(tmp_path_factory.mktemp("custom"), points)
         table = frame_at(points)
-        data = read(written.movie, keep, chunks=chunk)["data"]
+        data = read(written.movie, store, chunks=chunk)["data"]
         np.testing.assert_array_equal(data.compute(), frames_of(table, written))
 
-    def test_grid_has_the_size_in_the_sidecar_not_that_of_the_points(self, tmp_path, keep):
+    def test_grid_has_the_size_in_the_sidecar_not_that_of_the_points(self, tmp_path, store):
         written = custom(tmp_path, [[0, 0], [1, 0], [1, 1]])
-        assert read(written.movie, keep)["data"].shape == (*GRID, *FRAME)
+        assert read(written.movie, store)["data"].shape == (*GRID, *FRAME)
 
-    def test_grid_of_one_row_has_no_y_axis(self, tmp_path, keep):
+    def test_grid_of_one_row_has_no_y_axis(self, tmp_path, store):
         points = [[3, 0], [0, 0]]
         written = write_acquisition(
             tmp_path, scan_shape=(1, 4), frame_shape=FRAME, custom_points=np.array(points)
         )
-        dataset = read(written.movie, keep)
+        dataset = read(written.movie, store)
         assert axis_names(dataset) == ["x", "ky", "kx"]
         np.testing.assert_array_equal(dataset["data"].compute(), frames_of([1, -1, -1, 0], written))
 
-    def test_navigation_shape_keeps_the_frames_in_recorded_order(self, tmp_path, keep):
+    def test_navigation_shape_keeps_the_frames_in_recorded_order(self, tmp_path, store):
         written = custom(tmp_path, ONCE)
-        dataset = read(written.movie, keep, navigation_shape=(4, 2))
+        dataset = read(written.movie, store, navigation_shape=(4, 2))
         np.testing.assert_array_equal(
             dataset["data"].compute(), frames_of(np.arange(8).reshape(2, 4), written)
         )
@@ -108,43 +108,43 @@ class TestOrder:
 
 
 class TestScanPoints:
-    def test_point_outside_the_grid_is_an_error(self, tmp_path, keep):
+    def test_point_outside_the_grid_is_an_error(self, tmp_path, store):
         written = custom(tmp_path, [[0, 0], [4, 1]])
         with pytest.raises(SidecarError, match="x = 4, y = 1"):
-            read(written.movie, keep)
+            read(written.movie, store)
 
-    def test_error_for_a_missing_list_of_points_states_its_expected_name(self, tmp_path, keep):
+    def test_error_for_a_missing_list_of_points_states_its_expected_name(self, tmp_path, store):
         written = custom(tmp_path, ONCE)
         written.scan_points.unlink()
         with pytest.raises(SidecarError, match=r"20260101_00001_scan_coordinates\.csv") as caught:
-            read(written.movie, keep)
+            read(written.movie, store)
         assert "scan_file" in caught.value.remedy
 
-    def test_error_for_a_missing_list_of_points_names_all_files_looked_for(self, tmp_path, keep):
+    def test_error_for_a_missing_list_of_points_names_all_files_looked_for(self, tmp_path, store):
         written = custom(tmp_path, ONCE, parts=2)
         written.scan_points.unlink()
         with pytest.raises(SidecarError) as caught:
-            read(written.movie, keep)
+            read(written.movie, store)
         assert "00001_0_scan_coordinates.csv, 20260101_00001_scan" in caught.value.cause
         renamed = written.movie.rename(tmp_path / "renamed.mrc")
         with pytest.raises(SidecarError) as caught:
-            read(renamed, keep, metadata_file=written.sidecar)
+            read(renamed, store, metadata_file=written.sidecar)
         assert "renamed" not in caught.value.cause
         assert "only looked for next to a file called *_movie.mrc" in caught.value.cause
 
     def test_list_of_points_is_found_if_the_folder_cannot_be_listed(
-        self, tmp_path, keep, monkeypatch
+        self, tmp_path, store, monkeypatch
     ):
         written = custom(tmp_path, ONCE)
         monkeypatch.setattr(Location, "list_siblings", lambda self: None)
-        data = read(written.movie, keep)["data"]
+        data = read(written.movie, store)["data"]
         np.testing.assert_array_equal(data.compute(), frames_of(frame_at(ONCE), written))
 
-    def test_column_names_without_x_and_y_cause_a_warning(self, tmp_path, keep):
+    def test_column_names_without_x_and_y_cause_a_warning(self, tmp_path, store):
         written = custom(tmp_path, ONCE)
         written.scan_points.write_bytes(b"first,second\n" + written.scan_points.read_bytes())
         with pytest.warns(MrcdistWarning, match="'first,second', are read as x, y"):
-            data = read(written.movie, keep)["data"]
+            data = read(written.movie, store)["data"]
         np.testing.assert_array_equal(data.compute(), frames_of(frame_at(ONCE), written))
 
     @pytest.mark.parametrize(
@@ -154,30 +154,30 @@ class TestScanPoints:
             ({"metadata_file": None}, "no sidecar"),
         ],
     )
-    def test_scan_file_that_is_not_used_causes_a_warning(self, tmp_path, keep, options, reason):
+    def test_scan_file_that_is_not_used_causes_a_warning(self, tmp_path, store, options, reason):
         written = custom(tmp_path, ONCE)
         with pytest.warns(MrcdistWarning, match=f"scan_file is not used: .*{reason}"):
-            dataset = read(written.movie, keep, scan_file=tmp_path / "nowhere.csv", **options)
+            dataset = read(written.movie, store, scan_file=tmp_path / "nowhere.csv", **options)
         assert dataset["data"].shape == (8, *FRAME)
 
     @pytest.mark.parametrize(("scan", "kind"), [(True, "raster"), (False, "movie")])
     def test_scan_file_is_ignored_with_a_warning_without_a_custom_scan(
-        self, tmp_path, keep, scan, kind
+        self, tmp_path, store, scan, kind
     ):
         written = write_acquisition(tmp_path, scan_shape=GRID, frame_shape=FRAME, scan=scan)
         with pytest.warns(MrcdistWarning, match=f"scan_file is not used: .* {kind}"):
-            data = read(written.movie, keep, scan_file=tmp_path / "nowhere.csv")["data"]
+            data = read(written.movie, store, scan_file=tmp_path / "nowhere.csv")["data"]
         np.testing.assert_array_equal(
             data.compute().reshape(12, *FRAME), frames_of(range(12), written)
         )
 
-    def test_scan_file_none_disables_the_list_of_points(self, tmp_path, keep):
+    def test_scan_file_none_disables_the_list_of_points(self, tmp_path, store):
         written = custom(tmp_path, ONCE)
         with pytest.raises(SidecarError, match="scan_file=None"):
-            read(written.movie, keep, scan_file=None)
+            read(written.movie, store, scan_file=None)
 
     @pytest.mark.parametrize("kind", ["path", "str", "url", "binary", "text"])
-    def test_scan_file_can_be_a_path_url_or_stream(self, tmp_path, keep, kind):
+    def test_scan_file_can_be_a_path_url_or_stream(self, tmp_path, store, kind):
         written = custom(tmp_path, ONCE)
         points = written.scan_points.rename(tmp_path / "elsewhere.csv")
         scan_file = {
@@ -187,22 +187,22 @@ class TestScanPoints:
             "binary": io.BytesIO(points.read_bytes()),
             "text": io.StringIO(points.read_text()),
         }[kind]
-        data = read(written.movie, keep, scan_file=scan_file)["data"]
+        data = read(written.movie, store, scan_file=scan_file)["data"]
         np.testing.assert_array_equal(data.compute(), frames_of(frame_at(ONCE), written))
 
-    def test_error_for_a_list_of_another_length_states_both_numbers(self, tmp_path, keep):
+    def test_error_for_a_list_of_another_length_states_both_numbers(self, tmp_path, store):
         written = custom(tmp_path, ONCE, present=6)
         with pytest.raises(SidecarError, match="8 points, but the movie has 6 frames") as caught:
-            read(written.movie, keep)
+            read(written.movie, store)
         assert "allow_truncated=True" in caught.value.remedy
         longer = custom(tmp_path / "longer", ONCE, present=9)
         with pytest.raises(SidecarError, match="8 points, but the movie has 9 frames"):
-            read(longer.movie, keep, allow_truncated=True)
+            read(longer.movie, store, allow_truncated=True)
 
-    def test_points_not_reached_by_an_aborted_scan_read_as_0(self, tmp_path, keep):
+    def test_points_not_reached_by_an_aborted_scan_read_as_0(self, tmp_path, store):
         written = custom(tmp_path, ONCE, present=6)
         with pytest.warns(MrcdistWarning, match=r"2 of 8 .* read as 0"):
-            dataset = read(written.movie, keep, allow_truncated=True)
+            dataset = read(written.movie, store, allow_truncated=True)
         table = frame_at(ONCE)
         table[table >= 6] = -1
         np.testing.assert_array_equal(dataset["data"].compute(), frames_of(table, written))

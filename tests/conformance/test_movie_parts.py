@@ -39,11 +39,11 @@ def renumbered(written, numbers, stem="20260101_00001"):
 class TestSelection:
     @pytest.mark.parametrize("selection", ["first part", "glob", "list"])
     @pytest.mark.parametrize("parts", [1, 2, 5, 12])
-    def test_all_parts_form_one_scan(self, tmp_path, keep, selection, parts):
+    def test_all_parts_form_one_scan(self, tmp_path, store, selection, parts):
         """With 12 parts, part 10 must follow part 9."""
         written = parts_of(tmp_path, parts)
         assert len(written.movies) == parts
-        folder = keep(tmp_path)
+        folder = store(tmp_path)
         url = {
             "first part": f"{folder}/{written.movie.name}",
             "glob": f"{folder}/20260101_00001*_movie.mrc",
@@ -53,18 +53,18 @@ class TestSelection:
         assert axis_names(dataset) == ["y", "x", "ky", "kx"]
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
 
-    def test_frames_of_a_list_are_in_the_order_of_the_list(self, tmp_path, keep):
+    def test_frames_of_a_list_are_in_the_order_of_the_list(self, tmp_path, store):
         written = parts_of(tmp_path, 2)
-        folder = keep(tmp_path)
+        folder = store(tmp_path)
         [dataset] = read_mrc(
             [f"{folder}/{path.name}" for path in reversed(written.movies)], metadata_file=None
         )
         expected = frames_of([*range(12, 24), *range(12)], written)
         np.testing.assert_array_equal(dataset["data"].compute(), expected)
 
-    def test_list_of_one_part_reads_only_that_part(self, tmp_path, keep):
+    def test_list_of_one_part_reads_only_that_part(self, tmp_path, store):
         written = parts_of(tmp_path, 2)
-        [dataset] = read_mrc([f"{keep(tmp_path)}/{written.movie.name}"], metadata_file=None)
+        [dataset] = read_mrc([f"{store(tmp_path)}/{written.movie.name}"], metadata_file=None)
         np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(12), written))
 
     def test_part_that_is_listed_twice_is_an_error(self, tmp_path):
@@ -114,23 +114,23 @@ class TestSelection:
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
 
     @pytest.mark.parametrize("first", [0, 1])
-    def test_first_part_may_have_number_0_or_1(self, tmp_path, keep, first):
+    def test_first_part_may_have_number_0_or_1(self, tmp_path, store, first):
         written = parts_of(tmp_path)
         if first:
             renumbered(written, range(1, 4))
-        [dataset] = read_mrc(f"{keep(tmp_path)}/20260101_00001_{first}_movie.mrc")
+        [dataset] = read_mrc(f"{store(tmp_path)}/20260101_00001_{first}_movie.mrc")
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
 
     @pytest.mark.parametrize("wildcard", ["*", "[0-2]"])
-    def test_pattern_with_a_wildcard_finds_all_parts(self, tmp_path, keep, wildcard):
+    def test_pattern_with_a_wildcard_finds_all_parts(self, tmp_path, store, wildcard):
         written = parts_of(tmp_path)
-        [dataset] = read_mrc(f"{keep(tmp_path)}/20260101_00001_{wildcard}_movie.mrc")
+        [dataset] = read_mrc(f"{store(tmp_path)}/20260101_00001_{wildcard}_movie.mrc")
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
 
-    def test_existing_file_with_brackets_in_its_name_is_read(self, tmp_path, keep):
+    def test_existing_file_with_brackets_in_its_name_is_read(self, tmp_path, store):
         written = write_acquisition(tmp_path, scan_shape=(4, 6), frame_shape=FRAME)
         written.movie.rename(tmp_path / "run [1]_movie.mrc")
-        [dataset] = read_mrc(f"{keep(tmp_path)}/run [1]_movie.mrc")
+        [dataset] = read_mrc(f"{store(tmp_path)}/run [1]_movie.mrc")
         np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(24), written))
 
     @pytest.mark.parametrize("wildcard", ["*", "[0-2]"])
@@ -149,37 +149,37 @@ class TestSelection:
         ],
     )
     def test_special_characters_in_the_name_of_a_folder_match_literally(
-        self, tmp_path, keep, folder, neighbour, wildcard
+        self, tmp_path, store, folder, neighbour, wildcard
     ):
         """Files in a folder that the name would match as a pattern do not become parts."""
         for other in (folder, neighbour):
             (tmp_path / other).mkdir()
         written = parts_of(tmp_path / folder, scan=False)
         write_acquisition(tmp_path / neighbour, scan_shape=(2, 3), frame_shape=FRAME, scan=False)
-        if "::" in folder and keep(tmp_path).startswith("memory"):
+        if "::" in folder and store(tmp_path).startswith("memory"):
             pytest.skip("in a URL, :: joins the members of a chain")
-        [dataset] = read_mrc(f"{keep(tmp_path)}/{folder}/20260101_00001_{wildcard}_movie.mrc")
+        [dataset] = read_mrc(f"{store(tmp_path)}/{folder}/20260101_00001_{wildcard}_movie.mrc")
         np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(24), written))
 
-    def test_brackets_next_to_a_wildcard_match_literally(self, tmp_path, keep):
+    def test_brackets_next_to_a_wildcard_match_literally(self, tmp_path, store):
         written = parts_of(tmp_path, scan=False)
         renumbered(written, range(3), stem="run [1]")
         write_acquisition(tmp_path, name="run 1", scan_shape=(2, 3), frame_shape=FRAME, scan=False)
-        [dataset] = read_mrc(f"{keep(tmp_path)}/run [1]_*_movie.mrc")
+        [dataset] = read_mrc(f"{store(tmp_path)}/run [1]_*_movie.mrc")
         np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(24), written))
 
-    def test_pattern_does_not_match_hidden_files(self, tmp_path, keep):
+    def test_pattern_does_not_match_hidden_files(self, tmp_path, store):
         written = parts_of(tmp_path, scan=False)
         for part in written.movies:  # as left by macOS on foreign disks
             (tmp_path / f"._{part.name}").write_bytes(b"no movie")
-        [dataset] = read_mrc(f"{keep(tmp_path)}/*_movie.mrc")
+        [dataset] = read_mrc(f"{store(tmp_path)}/*_movie.mrc")
         np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(24), written))
 
-    def test_pattern_does_not_match_folders(self, tmp_path, keep):
+    def test_pattern_does_not_match_folders(self, tmp_path, store):
         written = parts_of(tmp_path, scan=False)
         (tmp_path / "20260101_00001_3_movie.mrc").mkdir()
         (tmp_path / "20260101_00001_3_movie.mrc" / "notes.txt").write_text("text")
-        [dataset] = read_mrc(f"{keep(tmp_path)}/*_movie.mrc")
+        [dataset] = read_mrc(f"{store(tmp_path)}/*_movie.mrc")
         np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(24), written))
 
     @pytest.mark.parametrize("name", ["a*b.mrc", "a?b.mrc", "a[1]b.mrc", "a::b.mrc", "zip::b.mrc"])
@@ -200,33 +200,33 @@ class TestSelection:
         for filename in (f"a::b/{written.movie.name}", written.movie, "a::b/*_movie.mrc"):
             assert axis_names(read_mrc(filename)[0]) == ["y", "x", "ky", "kx"]
 
-    def test_superscript_digits_are_not_taken_for_part_numbers(self, tmp_path, keep):
+    def test_superscript_digits_are_not_taken_for_part_numbers(self, tmp_path, store):
         written = parts_of(tmp_path)
         renumbered(written, range(3), stem="1²3")
-        [dataset] = read_mrc(f"{keep(tmp_path)}/1²3_*_movie.mrc", metadata_file=None)
+        [dataset] = read_mrc(f"{store(tmp_path)}/1²3_*_movie.mrc", metadata_file=None)
         np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(24), written))
 
-    def test_single_later_part_is_read_as_a_stack(self, tmp_path, keep):
+    def test_single_later_part_is_read_as_a_stack(self, tmp_path, store):
         written = parts_of(tmp_path)
-        url = f"{keep(tmp_path)}/{written.movies[1].name}"
+        url = f"{store(tmp_path)}/{written.movies[1].name}"
         for options in ({"metadata_file": None}, {"navigation_shape": (8,)}):
             [dataset] = read_mrc(url, **options)
             np.testing.assert_array_equal(
                 dataset["data"].compute(), frames_of(range(8, 16), written)
             )
 
-    def test_pattern_that_matches_two_acquisitions_is_an_error(self, tmp_path, keep):
+    def test_pattern_that_matches_two_acquisitions_is_an_error(self, tmp_path, store):
         parts_of(tmp_path)
         parts_of(tmp_path, name="20260101_00002")
         with pytest.raises(ArgumentError, match="20260101_00001, 20260101_00002") as raised:
-            read_mrc(f"{keep(tmp_path)}/*_movie.mrc")
+            read_mrc(f"{store(tmp_path)}/*_movie.mrc")
         assert raised.value.argument == "filename"
 
     def test_single_part_causes_a_warning_if_the_folder_cannot_be_listed(
-        self, tmp_path, keep, monkeypatch
+        self, tmp_path, store, monkeypatch
     ):
         written = parts_of(tmp_path, scan=False)
-        url = f"{keep(tmp_path)}/{written.movie.name}"
+        url = f"{store(tmp_path)}/{written.movie.name}"
         monkeypatch.setattr(Location, "list_siblings", lambda self: None)
         with pytest.warns(MrcdistWarning, match="cannot list the folder to look for further parts"):
             [dataset] = read_mrc(url)
@@ -235,33 +235,33 @@ class TestSelection:
             warnings.simplefilter("error")
             read_mrc([url])
 
-    def test_missing_part_is_an_error(self, tmp_path, keep):
+    def test_missing_part_is_an_error(self, tmp_path, store):
         written = parts_of(tmp_path)
         written.movies[1].unlink()
         with pytest.raises(MissingFileError, match="0, 2"):
-            read_mrc(f"{keep(tmp_path)}/{written.movie.name}")
+            read_mrc(f"{store(tmp_path)}/{written.movie.name}")
 
     @pytest.mark.parametrize("scan", [True, False])
-    def test_error_for_a_pattern_with_a_gap_names_the_missing_part(self, tmp_path, keep, scan):
+    def test_error_for_a_pattern_with_a_gap_names_the_missing_part(self, tmp_path, store, scan):
         written = parts_of(tmp_path, scan=scan)
         written.movies[1].unlink()
         with pytest.raises(MissingFileError, match=r"00001_1_movie\.mrc"):
-            read_mrc(f"{keep(tmp_path)}/*_movie.mrc", allow_truncated=True)
+            read_mrc(f"{store(tmp_path)}/*_movie.mrc", allow_truncated=True)
 
     def test_list_with_a_gap_is_read_with_a_warning_that_names_the_missing_part(
-        self, tmp_path, keep
+        self, tmp_path, store
     ):
         written = parts_of(tmp_path, scan=False)
-        folder = keep(tmp_path)
+        folder = store(tmp_path)
         with pytest.warns(MrcdistWarning, match="00001_1_movie.mrc is missing from the list"):
             [dataset] = read_mrc([f"{folder}/{written.movies[i].name}" for i in (0, 2)])
         expected = frames_of([*range(8), *range(16, 24)], written)
         np.testing.assert_array_equal(dataset["data"].compute(), expected)
 
-    def test_pattern_that_matches_nothing_is_an_error(self, tmp_path, keep):
+    def test_pattern_that_matches_nothing_is_an_error(self, tmp_path, store):
         parts_of(tmp_path)
         with pytest.raises(MissingFileError, match="nothing"):
-            read_mrc(f"{keep(tmp_path)}/nothing*.mrc")
+            read_mrc(f"{store(tmp_path)}/nothing*.mrc")
 
     def test_empty_list_is_an_error(self):
         with pytest.raises(ArgumentError, match="empty"):
@@ -285,13 +285,13 @@ class TestFirstPart:
     )
     @pytest.mark.filterwarnings("ignore:.*is missing from the list")
     def test_parts_of_a_scan_without_the_first_or_with_a_gap_are_an_error(
-        self, tmp_path, keep, allow, custom, present, selection, absent
+        self, tmp_path, store, allow, custom, present, selection, absent
     ):
         points = np.array([[i % 6, i // 6] for i in reversed(range(24))]) if custom else None
         written = parts_of(tmp_path, custom_points=points)
         if present[0]:
             renumbered(written, present)
-        folder = keep(tmp_path)
+        folder = store(tmp_path)
         stem = "20260101_"
         url = (
             f"{folder}/{stem}{selection}"
@@ -303,10 +303,10 @@ class TestFirstPart:
         assert f"00001_{absent}_movie.mrc is not among them" in caught.value.problem
 
     def test_later_part_of_a_scan_is_an_error_if_the_folder_cannot_be_listed(
-        self, tmp_path, keep, monkeypatch
+        self, tmp_path, store, monkeypatch
     ):
         written = parts_of(tmp_path)
-        url = f"{keep(tmp_path)}/{written.movies[1].name}"
+        url = f"{store(tmp_path)}/{written.movies[1].name}"
         monkeypatch.setattr(Location, "list_siblings", lambda self: None)
         with pytest.raises(SidecarError, match=r"00001_0_movie\.mrc is not among them"):
             read_mrc(url, allow_truncated=True)
@@ -314,33 +314,33 @@ class TestFirstPart:
 
 class TestReading:
     @pytest.mark.parametrize("chunks", [5, (3, -1, -1, -1), (1, 4, 2, 3), -1])
-    def test_chunks_that_span_parts_are_read(self, tmp_path, keep, chunks):
+    def test_chunks_that_span_parts_are_read(self, tmp_path, store, chunks):
         written = parts_of(tmp_path, 5)
-        url = f"{keep(tmp_path)}/{written.movie.name}"
+        url = f"{store(tmp_path)}/{written.movie.name}"
         [dataset] = read_mrc(url, chunks=chunks)
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
         np.testing.assert_array_equal(
             dataset["data"][::-2, 1:5:3, ::-1].compute(), all_frames(written)[::-2, 1:5:3, ::-1]
         )
 
-    def test_parts_can_be_read_eagerly(self, tmp_path, keep):
+    def test_parts_can_be_read_eagerly(self, tmp_path, store):
         written = parts_of(tmp_path, 5)
-        url = f"{keep(tmp_path)}/{written.movie.name}"
+        url = f"{store(tmp_path)}/{written.movie.name}"
         for distributed in (True, False):
             [dataset] = read_mrc(url, lazy=False, distributed=distributed)
             np.testing.assert_array_equal(dataset["data"], all_frames(written))
 
-    def test_custom_scan_in_parts_is_read(self, tmp_path, keep):
+    def test_custom_scan_in_parts_is_read(self, tmp_path, store):
         points = np.random.default_rng(1).permutation(24)
         written = parts_of(tmp_path, 5, custom_points=np.stack([points % 6, points // 6], axis=1))
-        [dataset] = read_mrc(f"{keep(tmp_path)}/{written.movie.name}", chunks=(2, 2, -1, -1))
+        [dataset] = read_mrc(f"{store(tmp_path)}/{written.movie.name}", chunks=(2, 2, -1, -1))
         expected = frames_of(np.argsort(points).reshape(4, 6), written)
         np.testing.assert_array_equal(dataset["data"].compute(), expected)
 
-    def test_aborted_acquisition_with_fewer_parts_is_read_if_allowed(self, tmp_path, keep):
+    def test_aborted_acquisition_with_fewer_parts_is_read_if_allowed(self, tmp_path, store):
         written = parts_of(tmp_path, 5, present=12)
         assert len(written.movies) == 3
-        url = f"{keep(tmp_path)}/{written.movie.name}"
+        url = f"{store(tmp_path)}/{written.movie.name}"
         with pytest.raises(SidecarError, match=r"24 points.* 12 frames"):
             read_mrc(url)
         with pytest.warns(MrcdistWarning, match="12 of 24 frames are missing"):
@@ -351,21 +351,21 @@ class TestReading:
 class TestNotes:
     """Notes that apply to several parts are given once."""
 
-    def test_trailing_bytes_of_each_part_cause_one_note(self, tmp_path, keep):
+    def test_trailing_bytes_of_each_part_cause_one_note(self, tmp_path, store):
         written = parts_of(tmp_path)
         for number, movie in enumerate(written.movies, 1):
             movie.write_bytes(movie.read_bytes() + bytes(number))
         with pytest.warns(MrcdistWarning) as caught:
-            read_mrc(f"{keep(tmp_path)}/{written.movie.name}")
+            read_mrc(f"{store(tmp_path)}/{written.movie.name}")
         [warning] = caught
         assert "1 bytes follow" in str(warning.message)
         assert "also in 2 other files" in str(warning.message)
 
-    def test_note_on_trailing_bytes_names_a_later_part(self, tmp_path, keep):
+    def test_note_on_trailing_bytes_names_a_later_part(self, tmp_path, store):
         written = parts_of(tmp_path)
         written.movies[1].write_bytes(written.movies[1].read_bytes() + b"x")
         with pytest.warns(MrcdistWarning) as caught:
-            read_mrc(f"{keep(tmp_path)}/{written.movie.name}")
+            read_mrc(f"{store(tmp_path)}/{written.movie.name}")
         [warning] = caught
         assert f"{written.movies[1].name}: 1 bytes follow" in str(warning.message)
 
@@ -374,38 +374,38 @@ class TestConsistency:
     """Parts with different frames cannot be joined."""
 
     @pytest.mark.parametrize("other", [{"frame_shape": (5, 3)}, {"dtype": "int16"}])
-    def test_error_for_a_part_with_other_frames_names_that_part(self, tmp_path, keep, other):
+    def test_error_for_a_part_with_other_frames_names_that_part(self, tmp_path, store, other):
         options = {"scan_shape": (4, 6), "frame_shape": FRAME, **other}
         written = parts_of(tmp_path)
         odd = write_acquisition(tmp_path / "odd", **options).movie
         odd.replace(written.movies[1])
         with pytest.raises(FormatError, match="does not match") as caught:
-            read_mrc(f"{keep(tmp_path)}/{written.movie.name}")
+            read_mrc(f"{store(tmp_path)}/{written.movie.name}")
         assert written.movies[1].name in str(caught.value)
 
-    def test_error_for_a_part_that_is_not_an_mrc_file_names_that_part(self, tmp_path, keep):
+    def test_error_for_a_part_that_is_not_an_mrc_file_names_that_part(self, tmp_path, store):
         written = parts_of(tmp_path)
         written.movies[1].write_bytes(b"<html>".ljust(2000))
         with pytest.raises(FormatError) as caught:
-            read_mrc(f"{keep(tmp_path)}/{written.movie.name}")
+            read_mrc(f"{store(tmp_path)}/{written.movie.name}")
         assert written.movies[1].name in caught.value.where
 
-    def test_only_the_last_part_may_be_truncated(self, tmp_path, keep):
+    def test_only_the_last_part_may_be_truncated(self, tmp_path, store):
         written = parts_of(tmp_path)
         first, *_, last = written.movies
         whole = first.read_bytes()
         first.write_bytes(whole[:-1])
-        url = f"{keep(tmp_path)}/{first.name}"
+        url = f"{store(tmp_path)}/{first.name}"
         for allow in (False, True):
             with pytest.raises(TruncatedFileError):
                 read_mrc(url, allow_truncated=allow)
         first.write_bytes(whole)
         last.write_bytes(last.read_bytes()[:-1])
         with pytest.raises(TruncatedFileError, match="7 of 8 frames") as caught:
-            read_mrc(f"{keep(tmp_path)}/{first.name}")
+            read_mrc(f"{store(tmp_path)}/{first.name}")
         assert last.name in caught.value.where
         with pytest.warns(MrcdistWarning) as caught:
-            [dataset] = read_mrc(f"{keep(tmp_path)}/{first.name}", allow_truncated=True)
+            [dataset] = read_mrc(f"{store(tmp_path)}/{first.name}", allow_truncated=True)
         assert any("1 of 24 frames are missing" in str(warning.message) for warning in caught)
         expected = frames_of([*range(23), -1], written).reshape(4, 6, *FRAME)
         np.testing.assert_array_equal(dataset["data"].compute(), expected)

@@ -47,30 +47,30 @@ def assert_complete(result, expected, nz):
 @pytest.mark.parametrize("options", [{}, {"allow_truncated": True}])
 @pytest.mark.parametrize("nz", [0, 1, 7, 19])
 class TestScan:
-    def test_raster_scan_has_all_frames_in_the_file(self, tmp_path, keep, nz, options):
+    def test_raster_scan_has_all_frames_in_the_file(self, tmp_path, store, nz, options):
         written = write_acquisition(tmp_path, scan_shape=SCAN, announced=nz)
-        url = url_of(written.movie, keep)
+        url = url_of(written.movie, store)
         expected = frames_of(np.arange(N).reshape(SCAN), written)
         assert_complete(read(url, **options), expected, nz)
 
-    def test_repeated_scan_has_all_frames_in_the_file(self, tmp_path, keep, nz, options):
+    def test_repeated_scan_has_all_frames_in_the_file(self, tmp_path, store, nz, options):
         written = write_acquisition(
             tmp_path, scan_shape=(2, 5), repeats=2, point_repeats=1, announced=nz
         )
         expected = frames_of(np.arange(N).reshape(2, 2, 5), written)
-        assert_complete(read(url_of(written.movie, keep), **options), expected, nz)
+        assert_complete(read(url_of(written.movie, store), **options), expected, nz)
 
-    def test_custom_scan_has_all_frames_in_the_file(self, tmp_path, keep, nz, options):
+    def test_custom_scan_has_all_frames_in_the_file(self, tmp_path, store, nz, options):
         points = np.stack(np.unravel_index(np.arange(N)[::-1], SCAN)[::-1], -1)
         written = write_acquisition(tmp_path, scan_shape=SCAN, custom_points=points, announced=nz)
         expected = frames_of(np.arange(N)[::-1].reshape(SCAN), written)
-        assert_complete(read(url_of(written.movie, keep), **options), expected, nz)
+        assert_complete(read(url_of(written.movie, store), **options), expected, nz)
 
-    def test_navigation_shape_has_all_frames_in_the_file(self, tmp_path, keep, nz, options):
+    def test_navigation_shape_has_all_frames_in_the_file(self, tmp_path, store, nz, options):
         written = write_acquisition(tmp_path, scan_shape=SCAN, announced=nz)
         expected = frames_of(np.arange(N).reshape(2, 10), written)
         result = read(
-            url_of(written.movie, keep), navigation_shape=(10, 2), metadata_file=None, **options
+            url_of(written.movie, store), navigation_shape=(10, 2), metadata_file=None, **options
         )
         assert_complete(result, expected, nz)
 

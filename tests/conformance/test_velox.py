@@ -53,11 +53,11 @@ def record(**values):
     return bytes(raw)
 
 
-def read(folder, keep, frames=FRAMES, records=None, **options):
+def read(folder, store, frames=FRAMES, records=None, **options):
     movie = folder / "velox.mrc"
     records = [record(**SCAN)] * len(frames) if records is None else records
     movie.write_bytes(mrc_bytes(frames, extended=b"".join(records), exttyp=b"FEI2"))
-    [dataset] = read_mrc(url_of(movie, keep), **options)
+    [dataset] = read_mrc(url_of(movie, store), **options)
     return dataset
 
 
@@ -67,8 +67,8 @@ def calibration(dataset):
 
 class TestShape:
     @pytest.mark.parametrize("chunks", ["auto", (2, 3, 2, -1)])
-    def test_scan_that_matches_the_sections_sets_the_shape(self, tmp_path, keep, chunks):
-        dataset = read(tmp_path, keep, chunks=chunks)
+    def test_scan_that_matches_the_sections_sets_the_shape(self, tmp_path, store, chunks):
+        dataset = read(tmp_path, store, chunks=chunks)
         assert axis_names(dataset) == ["y", "x", "ky", "kx"]
         np.testing.assert_array_equal(dataset["data"].compute(), FRAMES.reshape(3, 4, 5, 7))
 
@@ -81,10 +81,10 @@ class TestShape:
         ids=["another number of frames", "serpentine"],
     )
     def test_stack_stays_3d_with_a_log_message_if_the_scan_does_not_match(
-        self, tmp_path, keep, frames, records, caplog
+        self, tmp_path, store, frames, records, caplog
     ):
         with caplog.at_level(logging.INFO, logger="mrcdist"):
-            dataset = read(tmp_path, keep, frames, records)
+            dataset = read(tmp_path, store, frames, records)
         assert dataset["data"].shape == frames.shape
         axis_names(dataset)
         np.testing.assert_array_equal(dataset["data"].compute(), frames)
@@ -92,70 +92,70 @@ class TestShape:
         assert "navigation_shape" in logged
 
     def test_navigation_shape_overrides_the_scan_without_a_log_message(
-        self, tmp_path, keep, caplog
+        self, tmp_path, store, caplog
     ):
         with caplog.at_level(logging.INFO, logger="mrcdist"):
-            dataset = read(tmp_path, keep, navigation_shape=(6, 2))
+            dataset = read(tmp_path, store, navigation_shape=(6, 2))
         np.testing.assert_array_equal(dataset["data"].compute(), FRAMES.reshape(2, 6, 5, 7))
         assert axis_names(dataset)[2:] == ["ky", "kx"]
         assert not caplog.messages
 
-    def test_missing_frames_of_a_truncated_scan_read_as_0(self, tmp_path, keep):
+    def test_missing_frames_of_a_truncated_scan_read_as_0(self, tmp_path, store):
         movie = tmp_path / "velox.mrc"
         raw = mrc_bytes(FRAMES, extended=record(**SCAN) * 12, exttyp=b"FEI2")
         movie.write_bytes(raw[: -3 * FRAMES[0].nbytes])
         with pytest.warns(MrcdistWarning) as caught:
-            [dataset] = read_mrc(url_of(movie, keep), allow_truncated=True)
+            [dataset] = read_mrc(url_of(movie, store), allow_truncated=True)
         assert any("3 of 12 frames are missing" in str(warning.message) for warning in caught)
         assert axis_names(dataset) == ["y", "x", "ky", "kx"]
         expected = FRAMES.copy()
         expected[9:] = 0
         np.testing.assert_array_equal(dataset["data"].compute(), expected.reshape(3, 4, 5, 7))
 
-    def test_stack_stays_3d_if_the_records_have_no_scan(self, tmp_path, keep):
-        dataset = read(tmp_path, keep, records=[record(volts=200e3)] * 12)
+    def test_stack_stays_3d_if_the_records_have_no_scan(self, tmp_path, store):
+        dataset = read(tmp_path, store, records=[record(volts=200e3)] * 12)
         assert dataset["data"].shape == FRAMES.shape
 
 
 class TestCalibration:
-    def test_scan_step_is_the_field_of_view_divided_by_the_points(self, tmp_path, keep):
-        assert calibration(read(tmp_path, keep)) == [
+    def test_scan_step_is_the_field_of_view_divided_by_the_points(self, tmp_path, store):
+        assert calibration(read(tmp_path, store)) == [
             ("y", pytest.approx(2.0), "nm"),
             ("x", pytest.approx(1.5), "nm"),
             ("ky", 1.0, None),
             ("kx", 1.0, None),
         ]
 
-    def test_navigation_shape_equal_to_the_scan_keeps_the_calibration(self, tmp_path, keep):
-        own = read(tmp_path, keep)["axes"]
-        assert read(tmp_path, keep, navigation_shape=(4, 3))["axes"] == own
-        other = calibration(read(tmp_path, keep, navigation_shape=(6, 2)))
+    def test_navigation_shape_equal_to_the_scan_keeps_the_calibration(self, tmp_path, store):
+        own = read(tmp_path, store)["axes"]
+        assert read(tmp_path, store, navigation_shape=(4, 3))["axes"] == own
+        other = calibration(read(tmp_path, store, navigation_shape=(6, 2)))
         assert other[:2] == [("scan_y", 1.0, None), ("scan_x", 1.0, None)]
 
-    def test_scan_step_is_not_used_as_pixel_size_of_the_camera(self, tmp_path, keep):
+    def test_scan_step_is_not_used_as_pixel_size_of_the_camera(self, tmp_path, store):
         """Velox states the step as pixel size, which is wrong for patterns even without a scan."""
         step = {"pixel_y": 2e-9, "pixel_x": 1.5e-9}
         for fov in (SCAN, {key: SCAN[key] for key in ("top", "bottom", "left", "right")}):
-            dataset = read(tmp_path, keep, FRAMES[:11], [record(**fov, **step)] * 11)
+            dataset = read(tmp_path, store, FRAMES[:11], [record(**fov, **step)] * 11)
             assert [axis["units"] for axis in dataset["axes"]] == [None, None, None]
 
-    def test_scan_step_is_the_pixel_size_of_scanned_images(self, tmp_path, keep):
+    def test_scan_step_is_the_pixel_size_of_scanned_images(self, tmp_path, store):
         frames = counting((5, 3, 4), "uint16")
         step = {"pixel_y": 2e-9, "pixel_x": 1.5e-9}
-        dataset = read(tmp_path, keep, frames, [record(**SCAN, **step)] * 5)
+        dataset = read(tmp_path, store, frames, [record(**SCAN, **step)] * 5)
         assert calibration(dataset)[1:] == [
             ("y", pytest.approx(2.0), "nm"),
             ("x", pytest.approx(1.5), "nm"),
         ]
 
-    def test_pixel_size_of_images_without_a_scan_is_in_nm(self, tmp_path, keep):
+    def test_pixel_size_of_images_without_a_scan_is_in_nm(self, tmp_path, store):
         records = [record(pixel_y=3e-9, pixel_x=2e-9)] * 12
-        assert calibration(read(tmp_path, keep, records=records))[1:] == [
+        assert calibration(read(tmp_path, store, records=records))[1:] == [
             ("y", pytest.approx(3.0), "nm"),
             ("x", pytest.approx(2.0), "nm"),
         ]
 
-    def test_microscope_settings_are_read_into_the_metadata(self, tmp_path, keep):
+    def test_microscope_settings_are_read_into_the_metadata(self, tmp_path, store):
         stored = {
             "volts": 300e3,
             "camera_length": 0.115,
@@ -166,7 +166,7 @@ class TestCalibration:
             "alpha": 1.5,
             "beta": -2.5,
         }
-        dataset = read(tmp_path, keep, records=[record(**SCAN, **stored)] * 12)
+        dataset = read(tmp_path, store, records=[record(**SCAN, **stored)] * 12)
         tem = dataset["metadata"]["Acquisition_instrument"]["TEM"]
         assert tem.pop("Stage") == pytest.approx({"tilt_alpha": 1.5, "tilt_beta": -2.5})
         assert tem.pop("acquisition_mode") == "STEM"

@@ -11,7 +11,7 @@ import pytest
 import mrcdist
 from mrcdist import MissingExtraError, register_hyperspy
 from mrcdist.testing.acquisition import write_acquisition
-from tests.support.acquisitions import KEEPERS, all_frames, sidecar_values, url_of
+from tests.support.acquisitions import STORES, all_frames, sidecar_values, url_of
 from tests.support.compiling import pyxem_as_python
 from tests.support.mrc_files import counting, write_mrc
 from tests.support.s3 import SECRET_KEY
@@ -125,7 +125,7 @@ def load_by_name(path, **options):
 
 
 def load_by_url(path, **options):
-    url = url_of(path, KEEPERS["memory"])
+    url = url_of(path, STORES["memory"])
     return hyperspy_io.load_with_reader(url, mrcdist, **options)
 
 

@@ -1,4 +1,4 @@
-"""Acquisitions whose frames say which one they are: where they are kept, what to expect of them."""
+"""Acquisitions whose frames contain their numbers: how to store them, and the expected arrays."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 from mrcdist.testing.acquisition import Acquisition
 from mrcdist.testing.movie import indexed_frame
 
-Keep = Callable[[Path], str]
-"""From a folder on disk to the URL of the same files elsewhere."""
+Store = Callable[[Path], str]
+"""Make the files of a folder available in a store; return the URL of the folder there."""
 
 _numbers = itertools.count()
 
@@ -33,39 +33,39 @@ def in_memory(folder: Path) -> str:
     return url
 
 
-KEEPERS: dict[str, Keep] = {"disk": on_disk, "memory": in_memory}
+STORES: dict[str, Store] = {"disk": on_disk, "memory": in_memory}
 
 
-def url_of(path: Path, keep: Keep) -> str:
-    """Keep the folder of a file, and return the file's URL there."""
-    return f"{keep(path.parent)}/{path.name}"
+def url_of(path: Path, store: Store) -> str:
+    """Store the folder of a file, and return the URL of the file."""
+    return f"{store(path.parent)}/{path.name}"
 
 
 def frames_of(numbers: Any, acquisition: Acquisition, dtype: str = "uint16") -> np.ndarray:
-    """Stack the frames with these numbers, all 0 for -1: shape of `numbers`, then of a frame."""
+    """Return the frames with these numbers, zeros for -1, in the shape of `numbers`."""
     numbers = np.asarray(numbers)
     stack = np.zeros((numbers.size, *acquisition.frame_shape), dtype)
-    for place, number in enumerate(numbers.ravel().tolist()):
+    for position, number in enumerate(numbers.ravel().tolist()):
         if number >= 0:
-            stack[place] = indexed_frame(number, acquisition.frame_shape, dtype)
+            stack[position] = indexed_frame(number, acquisition.frame_shape, dtype)
     return stack.reshape(*numbers.shape, *acquisition.frame_shape)
 
 
 def all_frames(acquisition: Acquisition, dtype: str = "uint16") -> np.ndarray:
-    """Stack the planned frames in the acquisition's shape; those not recorded are 0."""
+    """Return all planned frames in the shape of the acquisition; missing frames are 0."""
     numbers = np.arange(np.prod(acquisition.navigation_shape, dtype=int))
     numbers[acquisition.frames :] = -1
     return frames_of(numbers.reshape(acquisition.navigation_shape), acquisition, dtype)
 
 
 def sidecar_values(acquisition: Acquisition) -> dict[str, str]:
-    """Read the sidecar's lines without any reader's help."""
+    """Parse the lines of the sidecar, independently of mrcdist."""
     lines = acquisition.sidecar.read_text("latin-1").splitlines()
     return {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines)}
 
 
 def axis_names(dataset: dict[str, Any]) -> list[str]:
-    """Names of a dataset's axes, after checking that they are those of its array."""
+    """Return the names of a dataset's axes, after comparing their sizes with its array."""
     data, axes = dataset["data"], dataset["axes"]
     assert [axis["size"] for axis in axes] == list(data.shape)
     assert [axis["index_in_array"] for axis in axes] == list(range(data.ndim))
