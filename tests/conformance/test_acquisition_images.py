@@ -89,10 +89,10 @@ class TestNames:
         assert len({slugify(name, valid_variable_name=True) for name in navigators}) == 10
 
     def test_images_of_another_acquisition_are_not_loaded(self, tmp_path, store):
-        own = acquisition(tmp_path, name="20260101_00001_b", external_images=None)
+        written = acquisition(tmp_path, name="20260101_00001_b", external_images=None)
         acquisition(tmp_path, name="20260101_00001", virtual_images={"no": image(9)})
         acquisition(tmp_path, name="20260101_00001_a", virtual_images={"nor this": image(9)})
-        assert list(navigators_of(read(own.movie, store))) == ["BF", "HAADF"]
+        assert list(navigators_of(read(written.movie, store))) == ["BF", "HAADF"]
 
 
 class TestShape:
@@ -151,10 +151,10 @@ class TestShape:
         assert "_sig_navigator" not in dataset["metadata"]["_HyperSpy"]
 
     def test_image_of_another_size_keeps_its_shape(self, tmp_path, store):
-        written = acquisition(tmp_path, virtual_images={"odd": image(1, (3, 3)), "BF": image(2)})
+        written = acquisition(tmp_path, virtual_images={"square": image(1, (3, 3)), "BF": image(2)})
         dataset = read(written.movie, store)
-        np.testing.assert_array_equal(navigators_of(dataset)["odd"]["data"], image(1, (3, 3)))
-        axis_names(navigators_of(dataset)["odd"])
+        np.testing.assert_array_equal(navigators_of(dataset)["square"]["data"], image(1, (3, 3)))
+        axis_names(navigators_of(dataset)["square"])
         navigator = dataset["metadata"]["_HyperSpy"]["_sig_navigator"]
         np.testing.assert_array_equal(navigator["data"], image(2))
 

@@ -128,14 +128,14 @@ class TestSource:
 
     def test_sidecar_of_another_acquisition_is_not_used(self, tmp_path, store):
         """The suffix is part of the name: `_a` and `_b` are different acquisitions."""
-        own = write_acquisition(
+        acquisition = write_acquisition(
             tmp_path, name="20260101_00001_b", scan_shape=(2, 4), frame_shape=FRAME
         )
         write_acquisition(tmp_path, name="20260101_00001_a", scan_shape=(4, 2), frame_shape=FRAME)
         write_acquisition(tmp_path, name="20260101_00001", scan_shape=(8, 1), frame_shape=FRAME)
-        assert read(own.movie, store)["data"].shape == (2, 4, *FRAME)
-        own.sidecar.unlink()
-        assert axis_names(read(own.movie, store)) == ["z", "y", "x"]
+        assert read(acquisition.movie, store)["data"].shape == (2, 4, *FRAME)
+        acquisition.sidecar.unlink()
+        assert axis_names(read(acquisition.movie, store)) == ["z", "y", "x"]
 
 
 class TestText:

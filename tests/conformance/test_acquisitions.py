@@ -175,8 +175,8 @@ class TestFrameCount:
 
     def test_incomplete_last_frame_counts_as_missing(self, tmp_path, store):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
-        whole = written.movie.read_bytes()
-        written.movie.write_bytes(whole[:-1])
+        complete = written.movie.read_bytes()
+        written.movie.write_bytes(complete[:-1])
         with pytest.raises(TruncatedFileError, match="7 of 8 frames"):
             read(written.movie, store)
         with pytest.warns(MrcdistWarning) as caught:

@@ -160,8 +160,8 @@ def test_metadata_stored_in_a_sidecar_cause_no_warning(tmp_path):
     tem = {"beam_energy": 300.0, "magnification": 5e4}
     metadata = {"Acquisition_instrument": {"TEM": tem}}
     mrcdist.write_mrc(tmp_path / "a_movie.mrc", counting((2, 3, 4, 4), "uint16"), metadata=metadata)
-    [back] = mrcdist.read_mrc(tmp_path / "a_movie.mrc", distributed=False)
-    restored = back["metadata"]["Acquisition_instrument"]["TEM"]
+    [reloaded] = mrcdist.read_mrc(tmp_path / "a_movie.mrc", distributed=False)
+    restored = reloaded["metadata"]["Acquisition_instrument"]["TEM"]
     assert {name: restored[name] for name in tem} == tem
 
 
@@ -175,7 +175,7 @@ def test_tilt_angles_that_are_not_monotonic_are_written_to_rawtlt(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("at", "form", "value", "lost"),
+    ("offset", "struct_format", "value", "missing_field"),
     [
         (160, "<h", 1, "IDTYPE"),
         (170, "<h", -6000, "VD2"),
@@ -183,17 +183,21 @@ def test_tilt_angles_that_are_not_monotonic_are_written_to_rawtlt(tmp_path):
         (192, "<f", float("nan"), ""),
     ],
 )
-def test_header_fields_of_imod_that_are_not_stored_cause_a_note(tmp_path, at, form, value, lost):
+def test_header_fields_of_imod_that_are_not_stored_cause_a_note(
+    tmp_path, offset, struct_format, value, missing_field
+):
     data = read_file_with(tmp_path, imod_flags=4)
     assert header_of_copy(tmp_path, data)["codes"] == []
     raw = bytearray((tmp_path / "read.mrc").read_bytes())
-    struct.pack_into(form, raw, at, value)
+    struct.pack_into(struct_format, raw, offset, value)
     (tmp_path / "read.mrc").write_bytes(raw)
     [data] = mrcdist.read_mrc(tmp_path / "read.mrc", distributed=False)
     fields = data["original_metadata"]["std_header"]
-    if lost:
-        assert fields[lost] in (value, [0, 0, 0, 0, 0, value])
-    assert header_of_copy(tmp_path, data)["codes"] == ["imod-words-not-stored"] * bool(lost)
+    if missing_field:
+        assert fields[missing_field] in (value, [0, 0, 0, 0, 0, value])
+    assert header_of_copy(tmp_path, data)["codes"] == ["imod-words-not-stored"] * bool(
+        missing_field
+    )
 
 
 def test_times_of_a_movie_that_are_not_stored_cause_a_note(tmp_path):

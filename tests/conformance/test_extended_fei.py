@@ -250,9 +250,9 @@ class TestFei2:
         assert "does not begin with its size (00 00 00 00)" in header.notes[0]
 
     def test_later_record_of_another_size_causes_a_note(self):
-        odd = bytearray(fei_record(alpha=2.0))
-        struct.pack_into("<i", odd, 0, 768)
-        header = decode("FEI2", fei_record(alpha=1.0) + bytes(odd), 2)
+        shorter = bytearray(fei_record(alpha=2.0))
+        struct.pack_into("<i", shorter, 0, 768)
+        header = decode("FEI2", fei_record(alpha=1.0) + bytes(shorter), 2)
         assert header.notes == ("1 of 2 FEI2 records do not state their size, 888 bytes",)
 
     def test_any_nonzero_byte_is_true(self):

@@ -143,9 +143,9 @@ def damage(rng, raw, order):
             if len(raw) < 1024:
                 break
         else:
-            more = rng.choice((1, 100, 5000))
-            raw += bytes(more)
-            mutations.append(f"{more} bytes more")
+            count = rng.choice((1, 100, 5000))
+            raw += bytes(count)
+            mutations.append(f"{count} trailing bytes")
     return "; ".join(mutations), bytes(raw)
 
 
@@ -207,7 +207,9 @@ def run_case(number, path):
     try:
         tracemalloc.reset_peak()  # no effect unless allocations are traced
         before = tracemalloc.get_traced_memory()[0]
-        outcome = check_outcome(raw, path, options, whole=number % 10 == 0, sized=wrap is None)
+        outcome = check_outcome(
+            raw, path, options, thorough=number % 10 == 0, size_known=wrap is None
+        )
         peak = tracemalloc.get_traced_memory()[1] - before
         allowed = ALLOWED_BYTES_OF_STREAMS if wrap else ALLOWED_BYTES
         assert peak <= allowed + ALLOWED_COPIES * len(raw), f"{peak} bytes were allocated"
@@ -218,13 +220,13 @@ def run_case(number, path):
     return outcome
 
 
-def check_outcome(raw, path, options, *, whole, sized):
+def check_outcome(raw, path, options, *, thorough, size_known):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             plan = mrcdist.plan_mrc(path, **options)
             array = plan.source[...]
-            if whole:
+            if thorough:
                 [eager] = mrcdist.read_mrc(path, distributed=False, **options)
                 [lazy] = mrcdist.read_mrc(path, **options)
                 json.dumps(eager["original_metadata"], allow_nan=False)
@@ -236,12 +238,12 @@ def check_outcome(raw, path, options, *, whole, sized):
     np.testing.assert_array_equal(array, expected)
     assert array.dtype == plan.dtype
     assert array.dtype.isnative
-    if whole:
+    if thorough:
         np.testing.assert_array_equal(eager["data"], expected)
         np.testing.assert_array_equal(lazy["data"].compute(scheduler="synchronous"), expected)
     if caught:
         return "warning"
-    if sized and plan.header.mode < 1000:
+    if size_known and plan.header.mode < 1000:
         assert size_is_as_announced(raw, plan.header), "no warning about missing or trailing bytes"
     return "array"
 
@@ -249,8 +251,8 @@ def check_outcome(raw, path, options, *, whole, sized):
 @pytest.fixture
 def traced(tmp_path):
     """Trace allocations, after importing everything that is imported on first use."""
-    whole, compressed = valid_files()[0][2], mrcz_files()[0][2]
-    for raw in (whole, gzip.compress(whole), bz2.compress(whole), compressed):
+    plain, compressed = valid_files()[0][2], mrcz_files()[0][2]
+    for raw in (plain, gzip.compress(plain), bz2.compress(plain), compressed):
         replace(tmp_path / "first.mrc", raw)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MrcdistWarning)

@@ -181,7 +181,7 @@ def test_mode_16_has_a_last_axis_of_red_green_blue(tmp_path, byteorder):
 class TestMode101:
     """Unsigned 4-bit numbers, low nibble first, with each row padded to a whole byte."""
 
-    def odd(self, byteorder):
+    def odd_width(self, byteorder):
         return header_bytes(nx=5, ny=2, nz=3, mode=101, byteorder=byteorder) + bytes(range(18))
 
     def test_padding_of_rows_of_odd_width_is_skipped(self, tmp_path, byteorder):
@@ -190,7 +190,7 @@ class TestMode101:
             [[6, 0, 7, 0, 8], [9, 0, 10, 0, 11]],
             [[12, 0, 13, 0, 14], [15, 0, 0, 1, 1]],
         ]
-        assert_reads(tmp_path, self.odd(byteorder), np.array(rows, "uint8"))
+        assert_reads(tmp_path, self.odd_width(byteorder), np.array(rows, "uint8"))
 
     def test_rows_of_even_width_have_no_padding(self, tmp_path, byteorder):
         raw = header_bytes(nx=4, ny=2, nz=1, mode=101, byteorder=byteorder)
@@ -203,7 +203,7 @@ class TestMode101:
         assert_reads(tmp_path, raw, np.array([[10], [11], [12]], "uint8"))
 
     def test_mode_101_can_be_sliced_with_any_start_stop_and_step(self, tmp_path, byteorder):
-        raw = self.odd(byteorder)
+        raw = self.odd_width(byteorder)
         data = load(tmp_path, raw)["data"]
         whole = data.compute()
         for start in range(5):
@@ -214,7 +214,7 @@ class TestMode101:
         np.testing.assert_array_equal(data[..., ::-2].compute(), whole[..., ::-2])
 
     def test_complete_frames_of_a_truncated_mode_101_file_are_read(self, tmp_path, byteorder):
-        raw = self.odd(byteorder)[:-1]
+        raw = self.odd_width(byteorder)[:-1]
         with pytest.raises(TruncatedFileError, match="2 of 3 frames are complete"):
             load(tmp_path, raw)
         with pytest.warns(MrcdistWarning, match="1 missing"):

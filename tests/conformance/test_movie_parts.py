@@ -377,8 +377,8 @@ class TestConsistency:
     def test_error_for_a_part_with_other_frames_names_that_part(self, tmp_path, store, other):
         options = {"scan_shape": (4, 6), "frame_shape": FRAME, **other}
         written = parts_of(tmp_path)
-        odd = write_acquisition(tmp_path / "odd", **options).movie
-        odd.replace(written.movies[1])
+        other_part = write_acquisition(tmp_path / "other", **options).movie
+        other_part.replace(written.movies[1])
         with pytest.raises(FormatError, match="does not match") as caught:
             read_mrc(f"{store(tmp_path)}/{written.movie.name}")
         assert written.movies[1].name in str(caught.value)
@@ -393,13 +393,13 @@ class TestConsistency:
     def test_only_the_last_part_may_be_truncated(self, tmp_path, store):
         written = parts_of(tmp_path)
         first, *_, last = written.movies
-        whole = first.read_bytes()
-        first.write_bytes(whole[:-1])
+        complete = first.read_bytes()
+        first.write_bytes(complete[:-1])
         url = f"{store(tmp_path)}/{first.name}"
         for allow in (False, True):
             with pytest.raises(TruncatedFileError):
                 read_mrc(url, allow_truncated=allow)
-        first.write_bytes(whole)
+        first.write_bytes(complete)
         last.write_bytes(last.read_bytes()[:-1])
         with pytest.raises(TruncatedFileError, match="7 of 8 frames") as caught:
             read_mrc(f"{store(tmp_path)}/{first.name}")

@@ -220,12 +220,14 @@ def test_trailing_bytes_of_mrcz_are_not_counted_as_sections(tmp_path, trailing):
     assert any("NZ = 10 is out of date: the file has 12" in note for note in notes)
 
 
-@pytest.mark.parametrize("more", [b"junk", blosc.compress(NUMBERS[0].tobytes(), 2)[:-1]])
-def test_bytes_after_all_announced_sections_of_mrcz_cause_a_note(tmp_path, more):
+@pytest.mark.parametrize("trailing", [b"junk", blosc.compress(NUMBERS[0].tobytes(), 2)[:-1]])
+def test_bytes_after_all_announced_sections_of_mrcz_cause_a_note(tmp_path, trailing):
     path = tmp_path / "a.mrcz"
-    path.write_bytes(mrcz_bytes(NUMBERS[:12], 12) + more)
+    path.write_bytes(mrcz_bytes(NUMBERS[:12], 12) + trailing)
     _, notes = read(path, navigation_shape=(5, 4), allow_truncated=True)
-    assert any(f"{len(more)} bytes after the last section are ignored" in note for note in notes)
+    assert any(
+        f"{len(trailing)} bytes after the last section are ignored" in note for note in notes
+    )
 
 
 @pytest.mark.parametrize("nz", [0, 1, 5])

@@ -127,8 +127,8 @@ class TestCalibration:
         ]
 
     def test_navigation_shape_equal_to_the_scan_keeps_the_calibration(self, tmp_path, store):
-        own = read(tmp_path, store)["axes"]
-        assert read(tmp_path, store, navigation_shape=(4, 3))["axes"] == own
+        scan_axes = read(tmp_path, store)["axes"]
+        assert read(tmp_path, store, navigation_shape=(4, 3))["axes"] == scan_axes
         other = calibration(read(tmp_path, store, navigation_shape=(6, 2)))
         assert other[:2] == [("scan_y", 1.0, None), ("scan_x", 1.0, None)]
 

@@ -54,17 +54,17 @@ class TestRegistration:
     def test_registering_twice_adds_a_single_format(self, registered):
         register_hyperspy()
         [plugin] = [plugin for plugin in rsciio.IO_PLUGINS if plugin["name"] == "mrcdist"]
-        of_hyperspy = next(plugin for plugin in rsciio.IO_PLUGINS if plugin["name"] == "MRC")
-        assert set(plugin) == set(of_hyperspy)
+        theirs = next(plugin for plugin in rsciio.IO_PLUGINS if plugin["name"] == "MRC")
+        assert set(plugin) == set(theirs)
         assert [2, 2] in plugin["writes"]
         assert all(signal == 2 for signal, _ in plugin["writes"])
 
     def test_hyperspy_uses_its_own_reader_unless_file_format_is_passed(self, written, registered):
         signal = hs.load(written.companions[0])
-        [own] = [plugin for plugin in rsciio.IO_PLUGINS if plugin["name"] == "mrcdist"]
-        others = [plugin for plugin in rsciio.IO_PLUGINS if plugin is not own]
-        taken = {ending.lower() for plugin in others for ending in plugin["file_extensions"]}
-        assert taken.isdisjoint(own["file_extensions"])
+        [ours] = [plugin for plugin in rsciio.IO_PLUGINS if plugin["name"] == "mrcdist"]
+        others = [plugin for plugin in rsciio.IO_PLUGINS if plugin is not ours]
+        endings = {ending.lower() for plugin in others for ending in plugin["file_extensions"]}
+        assert endings.isdisjoint(ours["file_extensions"])
         assert signal.metadata.General.FileIO.Number_0.io_plugin == "rsciio.mrc"
 
     def test_list_of_formats_in_hyperspys_help_includes_mrcdist(self, registered):
@@ -195,12 +195,14 @@ class TestScan:
         pytest.importorskip("matplotlib").use("agg")
         signal = load(written.movie, lazy=True)
         signal.plot(navigator=signal.navigator)
-        shown = signal._plot.navigator_plot._current_data
-        np.testing.assert_array_equal(np.asarray(shown), image(100))
+        plotted = signal._plot.navigator_plot._current_data
+        np.testing.assert_array_equal(np.asarray(plotted), image(100))
         signal._plot.close()
 
     @pytest.mark.parametrize("lazy", [True, False])
-    @pytest.mark.filterwarnings("ignore:.*its own axes are kept")  # image of the scan
+    @pytest.mark.filterwarnings(
+        "ignore:.*its own axes are kept"
+    )  # the image has the shape of the scan
     def test_arguments_of_mrcdist_are_passed_through_hyperspy(self, written, load, lazy):
         signal = load(written.movie, lazy=lazy, navigation_shape=(6, 2), virtual_images=None)
         assert signal.axes_manager.navigation_shape == (6, 2)
@@ -214,7 +216,7 @@ class TestScan:
 class TestSaving:
     @pytest.mark.parametrize("lazy", [True, False])
     @pytest.mark.parametrize(("ending", "package"), [("zspy", "zarr"), ("hspy", "h5py")])
-    @pytest.mark.filterwarnings("ignore::FutureWarning")  # of zarr 2, about zarr 3
+    @pytest.mark.filterwarnings("ignore::FutureWarning")  # from zarr 2, about zarr 3
     def test_signal_saved_by_hyperspy_is_loaded_unchanged(
         self, tmp_path, written, load, lazy, ending, package
     ):

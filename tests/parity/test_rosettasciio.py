@@ -161,7 +161,7 @@ def test_mode_0_is_uint8_in_rosettasciio_and_int8_in_mrcdist(tmp_path):
 @differs("other modes")
 @pytest.mark.parametrize(("mode", "bytes_per_row"), [(3, 20), (16, 15), (101, 3)])
 def test_modes_3_16_and_101_are_read_only_by_mrcdist(tmp_path, mode, bytes_per_row):
-    path = tmp_path / "odd.mrc"
+    path = tmp_path / "a.mrc"
     raw = header_bytes(nx=5, ny=4, nz=3, mode=mode) + bytes(12 * bytes_per_row)
     path.write_bytes(raw)
     with pytest.raises(ValueError, match="mode"):

@@ -81,12 +81,12 @@ def scan(tmp_path):
 def test_scan_keeps_shape_calibration_and_metadata(scan, tmp_path):
     path = tmp_path / "20260102_00001_movie.mrc"
     mrcdist.write_mrc(path, scan)
-    [back] = mrcdist.read_mrc(path)
-    np.testing.assert_array_equal(back["data"].compute(), scan["data"].compute())
-    assert back["axes"] == scan["axes"]
-    for metadata in (back["metadata"], scan["metadata"]):
+    [reloaded] = mrcdist.read_mrc(path)
+    np.testing.assert_array_equal(reloaded["data"].compute(), scan["data"].compute())
+    assert reloaded["axes"] == scan["axes"]
+    for metadata in (reloaded["metadata"], scan["metadata"]):
         del metadata["General"]["title"], metadata["General"]["original_filename"]
-    assert back["metadata"] == scan["metadata"]
+    assert reloaded["metadata"] == scan["metadata"]
 
 
 def test_repeated_scan_keeps_its_times(tmp_path):
@@ -95,9 +95,9 @@ def test_repeated_scan_keeps_its_times(tmp_path):
     )
     [data] = mrcdist.read_mrc(acquisition.movie)
     mrcdist.write_mrc(tmp_path / "a_movie.mrc", data)
-    [back] = mrcdist.read_mrc(tmp_path / "a_movie.mrc")
-    assert back["axes"] == data["axes"]
-    np.testing.assert_array_equal(back["data"].compute(), data["data"].compute())
+    [reloaded] = mrcdist.read_mrc(tmp_path / "a_movie.mrc")
+    assert reloaded["axes"] == data["axes"]
+    np.testing.assert_array_equal(reloaded["data"].compute(), data["data"].compute())
 
 
 def test_rosettasciio_opens_the_scan_as_four_axes(scan, tmp_path):
@@ -117,10 +117,10 @@ class TestHyperSpy:
         crop = signal.inav[1:5, 1:3].isig[4:20, 2:14]
         with pytest.warns(MrcdistWarning, match="cannot store offsets"):
             crop.save(tmp_path / "crop_movie.mrc", file_format="mrcdist")
-        back = hs.load(tmp_path / "crop_movie.mrc", file_format="mrcdist")
+        reloaded = hs.load(tmp_path / "crop_movie.mrc", file_format="mrcdist")
         expected = crop.data.compute() if lazy else crop.data
-        np.testing.assert_array_equal(back.data, expected)
-        assert [axis.scale for axis in back.axes_manager._axes] == [
+        np.testing.assert_array_equal(reloaded.data, expected)
+        assert [axis.scale for axis in reloaded.axes_manager._axes] == [
             axis.scale for axis in crop.axes_manager._axes
         ]
 
