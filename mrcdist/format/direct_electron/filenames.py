@@ -188,19 +188,21 @@ class _Folder:
 
     def __init__(self, listing: Iterable[str]) -> None:
         self.names = tuple(dict.fromkeys(listing))
-        # Files by stem; if an ending is present in both cases, the one in lower case.
-        self._files = {
-            ending: {
+        self._files: dict[str, dict[str, str]] = {}
+        self.sidecars = self.files(SIDECAR_ENDING).keys()
+        self.movies = self.files(MOVIE_ENDING).keys()
+        stems = (self.acquisition(name) for name in self.names)
+        self.stems = {*self.sidecars, *(stem for stem in stems if stem)}
+
+    def files(self, ending: str) -> dict[str, str]:
+        """Return the files with an ending by stem; in lower case if present in both cases."""
+        if ending not in self._files:
+            self._files[ending] = {
                 stem: name
                 for name in sorted(self.names)
                 if (stem := _stem_of(name, ending)) is not None
             }
-            for ending in (SIDECAR_ENDING, MOVIE_ENDING, SCAN_POINTS_ENDING)
-        }
-        self.sidecars = self._files[SIDECAR_ENDING].keys()
-        self.movies = self._files[MOVIE_ENDING].keys()
-        stems = (self.acquisition(name) for name in self.names)
-        self.stems = {*self.sidecars, *(stem for stem in stems if stem)}
+        return self._files[ending]
 
     def part_of(self, movie_name: str) -> str | None:
         """Return the stem of the acquisition of which a movie is a numbered part, if any."""
@@ -214,7 +216,7 @@ class _Folder:
 
     def find(self, movie_name: str, ending: str) -> str | None:
         """Return the file with that ending and the stem of the movie, or of its acquisition."""
-        files = self._files[ending]
+        files = self.files(ending)
         stems = (_stem_of(movie_name, MOVIE_ENDING), self.part_of(movie_name))
         return next((files[stem] for stem in stems if stem in files), None)
 

@@ -50,6 +50,13 @@ class TestSidecarCandidates:
         assert candidate_names(movie, ending=SIDECAR_ENDING) == sidecars
 
 
+class TestAnyEnding:
+    def test_files_with_any_ending_are_found_by_the_stem_of_the_movie(self):
+        listing = [f"{DAY}_2_movie.mrc", f"{DAY}_META.json", "other_meta.json"]
+        assert find_file(f"{DAY}_2_movie.mrc", listing, ending="_meta.json") == listing[1]
+        assert find_file(f"{DAY}_3_movie.mrc", listing[2:], ending="_meta.json") is None
+
+
 class TestScanPointsCandidates:
     def test_scan_points_are_named_like_sidecars(self):
         assert candidate_names(f"{DAY}_2_Movie.MRC", ending=SCAN_POINTS_ENDING) == (
