@@ -147,14 +147,14 @@ class TestText:
         return written
 
     @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
-    def test_line_endings_of_any_system_are_read(self, tmp_path, store, newline):
+    def test_sidecar_with_line_endings_of_any_system_is_read(self, tmp_path, store, newline):
         written = self.rewritten(tmp_path, lambda raw: raw.replace(b"\n", newline))
         dataset = read(written.movie, store)
         assert dataset["data"].shape == (2, 4, *FRAME)
         assert dataset["original_metadata"]["de_metadata"]["Scan - Type"] == "Raster"
 
     @pytest.mark.parametrize("encoding", ["latin-1", "utf-8", "utf-8-sig"])
-    def test_text_in_latin_1_or_utf_8_is_read(self, tmp_path, store, encoding):
+    def test_sidecar_in_latin_1_or_utf_8_is_read(self, tmp_path, store, encoding):
         written = self.rewritten(
             tmp_path,
             lambda raw: (raw.decode("latin-1") + "Operator = Jürgen, 50 µm\n").encode(encoding),
@@ -163,12 +163,12 @@ class TestText:
         assert original["Operator"] == "Jürgen, 50 µm"
         assert original["Server Software Version"] == "2.7.5.10756"  # the first key
 
-    def test_value_may_contain_an_equals_sign(self, tmp_path, store):
+    def test_sidecar_value_can_contain_an_equals_sign(self, tmp_path, store):
         written = self.rewritten(tmp_path, lambda raw: raw + b"Preset = a=1, b = 2\n")
         original = read(written.movie, store)["original_metadata"]["de_metadata"]
         assert original["Preset"] == "a=1, b = 2"
 
-    def test_line_that_is_not_key_and_value_causes_a_warning(self, tmp_path, store):
+    def test_sidecar_line_that_is_not_key_and_value_causes_a_warning(self, tmp_path, store):
         written = self.rewritten(tmp_path, lambda raw: b"*** junk ***\n" + raw)
         with pytest.warns(MrcdistWarning, match=r"junk") as caught:
             dataset = read(written.movie, store)
@@ -180,7 +180,7 @@ class TestText:
         with pytest.raises(SidecarError, match="key = value"):
             read(written.movie, store)
 
-    def test_original_metadata_have_every_key_as_text(self, tmp_path, store):
+    def test_original_metadata_contain_every_key_of_the_sidecar_as_text(self, tmp_path, store):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
         original = read(written.movie, store)["original_metadata"]["de_metadata"]
         assert original == sidecar_values(written)
@@ -255,7 +255,7 @@ class TestValues:
             },
         }
 
-    def test_values_of_minus_one_are_unknown(self, tmp_path, store, server):
+    def test_sidecar_values_of_minus_1_are_unknown(self, tmp_path, store, server):
         unknown = [
             "Specimen Pixel Size X (nanometers)",
             "Specimen Pixel Size Y (nanometers)",

@@ -37,7 +37,7 @@ def test_gzip_and_bzip2_are_recognised_by_content_and_read_by_one_task(
 @pytest.mark.parametrize("wrap", [bytes, gzip.compress, bz2.compress])
 @pytest.mark.parametrize("byteorder", "<>")
 @pytest.mark.parametrize("shape", [(5, 6, 7), (1, 256, 64), (256, 1, 1), (3, 16, 256)])
-def test_byte_order_is_inferred_from_plausible_sizes_if_nothing_else_distinguishes(
+def test_byte_order_is_inferred_from_plausible_sizes_as_a_last_resort(
     tmp_path, wrap, byteorder, shape
 ):
     """Zeros for MODE and MAPC, MAPR, MAPS are the same in both byte orders."""

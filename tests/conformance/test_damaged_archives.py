@@ -93,7 +93,7 @@ def test_partial_read_of_a_damaged_compressed_member_is_an_error(
 
 
 @pytest.mark.parametrize("pack", PACKINGS.values(), ids=PACKINGS)
-def test_intact_members_are_read(tmp_path: Path, pack: Pack) -> None:
+def test_intact_archive_members_are_read(tmp_path: Path, pack: Pack) -> None:
     source = mrcdist.plan_mrc(pack(tmp_path, PLAIN)).source
     np.testing.assert_array_equal(source[...], NUMBERS)
     np.testing.assert_array_equal(source[7:2:-2, 3], NUMBERS[7:2:-2, 3])

@@ -72,7 +72,7 @@ def write(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def test_intact_streams_are_read(path: Path, compress: Compress) -> None:
+def test_intact_compressed_streams_are_read(path: Path, compress: Compress) -> None:
     write(path, compress(PLAIN))
     source = mrcdist.plan_mrc(path).source
     np.testing.assert_array_equal(source[...], NUMBERS)

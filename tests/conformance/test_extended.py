@@ -142,7 +142,7 @@ def test_serialem_records_have_the_byte_order_of_the_main_header():
     ("bit", "size"),
     [(0, 2), (1, 6), (2, 4), (3, 2), (4, 2), (5, 4), (6, 2), (7, 4), (8, 2), (9, 4), (10, 2)],
 )
-def test_size_of_each_serialem_field(bit, size):
+def test_serialem_fields_must_have_the_documented_sizes(bit, size):
     """Bits 0 to 10 of NREAL, from IMOD's description. NINT must equal the sum of the sizes."""
     tilt = struct.pack("<h", 1000)
     if bit:

@@ -148,7 +148,7 @@ class TestFei2:
             decode("FEI2", fei_record(**{other: 200e3 if other == "ht" else 0.0}), 1)
         )
 
-    def test_columns_have_one_value_per_section(self):
+    def test_columns_of_records_have_one_value_per_section(self):
         raw = b"".join(
             fei_record(alpha=angle, microscope=name, tilt_per_image=3.0, aperture=b"70")
             for angle, name in ((-3.0, b"Krios"), (0.0, b"Krios"), (3.0, b"Titan"))
@@ -175,7 +175,7 @@ class TestFei2:
             "Stage": {"x": pytest.approx(1e-3)},
         }
 
-    def test_masks_of_a_big_endian_record_may_be_little_endian(self):
+    def test_masks_of_a_big_endian_record_can_be_little_endian(self):
         header = decode("FEI2", fei_record(order=">", ht=80e3, alpha=12.0), 1, order=">")
         assert header.notes == ()
         assert tem(header) == {"beam_energy": 80.0, "Stage": {"tilt_alpha": 12.0}}
@@ -255,7 +255,7 @@ class TestFei2:
         header = decode("FEI2", fei_record(alpha=1.0) + bytes(shorter), 2)
         assert header.notes == ("1 of 2 FEI2 records do not state their size, 888 bytes",)
 
-    def test_any_nonzero_byte_is_true(self):
+    def test_nonzero_bytes_in_boolean_fields_are_true(self):
         raw = bytearray(fei_record(ht=3e5) * 3)
         raw[288], raw[888 + 288] = 1, 2  # EFTEM On
         column = decode("FEI2", bytes(raw), 3).columns["EFTEM On"]

@@ -63,7 +63,7 @@ def test_endianness_that_contradicts_the_header_is_ignored_with_a_warning(tmp_pa
     np.testing.assert_array_equal(data.compute(), counting(STACK, "int16"))
 
 
-def test_extended_header_is_skipped(tmp_path):
+def test_extended_header_of_unknown_kind_is_skipped_with_a_warning(tmp_path):
     numbers = counting(STACK, "int16")
     path = write_mrc(tmp_path / "a.mrc", numbers, extended=b"\xff" * 161)
     with pytest.warns(MrcdistWarning, match="161 bytes, of unknown kind"):
@@ -380,7 +380,7 @@ def test_original_metadata_contain_the_header_fields_as_json(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(4,), (2, 2)])
-def test_navigation_shape_may_cover_only_the_complete_frames_of_a_truncated_file(tmp_path, shape):
+def test_navigation_shape_can_cover_only_the_complete_frames_of_a_truncated_file(tmp_path, shape):
     data = counting((6, 4, 5), "int16")
     path = write_mrc(tmp_path / "a.mrc", data)
     path.write_bytes(path.read_bytes()[:-41])

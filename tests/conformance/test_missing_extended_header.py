@@ -174,7 +174,7 @@ def errors_of(path):
 
 @pytest.mark.parametrize("kind", RECOGNISABLE, ids=lambda kind: kind.__name__)
 class TestTruncatedByNsymbt:
-    def test_error_for_nsymbt_missing_bytes_suggests_both_remedies(self, tmp_path, kind):
+    def test_error_for_a_file_that_lacks_nsymbt_bytes_suggests_both_remedies(self, tmp_path, kind):
         path = write(tmp_path, truncated(kind)[0])
         with pytest.raises(TruncatedFileError) as caught:
             mrcdist.read_mrc(path)

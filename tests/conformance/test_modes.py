@@ -66,7 +66,9 @@ class TestSignednessOfMode0:
 
     @pytest.mark.parametrize("flags", [None, 0, 1])
     @pytest.mark.parametrize("statistics", [UNDETERMINED, (0.0, 255.0, 127.0, 70.0)])
-    def test_mode0_argument_takes_precedence(self, tmp_path, flags, statistics):
+    def test_mode0_argument_takes_precedence_over_flags_statistics_and_sidecar(
+        self, tmp_path, flags, statistics
+    ):
         raw = self.raw(imod_flags=flags, statistics=statistics)
         assert_reads(tmp_path, raw, SIGNED, mode0="int8")
         assert_reads(tmp_path, raw, UNSIGNED, mode0="uint8")

@@ -114,7 +114,7 @@ class TestSelection:
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
 
     @pytest.mark.parametrize("first", [0, 1])
-    def test_first_part_may_have_number_0_or_1(self, tmp_path, store, first):
+    def test_first_part_can_have_number_0_or_1(self, tmp_path, store, first):
         written = parts_of(tmp_path)
         if first:
             renumbered(written, range(1, 4))

@@ -115,7 +115,7 @@ def test_imod_flags_take_precedence_over_the_label(tmp_path, flags):
     assert data.shape == (7420, 3838)
 
 
-def test_label_is_ignored_in_other_modes_than_0(tmp_path):
+def test_label_about_packing_is_ignored_in_modes_other_than_0(tmp_path):
     assert load(tmp_path, raw(3838, 7420, mode=1))["data"].shape == (7420, 3838)
 
 

@@ -51,7 +51,7 @@ def test_navigation_shape_of_1_keeps_the_axis_of_a_stack_of_one_image(tmp_path, 
         assert [axis["navigate"] for axis in dataset["axes"]] == [True, False, False]
 
 
-class TestNumberBeforeTheName:
+class TestNumberBeforeTheFileName:
     """``000003@stack.mrcs``, the notation of RELION and SPIDER."""
 
     @pytest.fixture
@@ -59,7 +59,7 @@ class TestNumberBeforeTheName:
         return write_mrc(tmp_path / "stack.mrcs", counting((5, 3, 4), "int16"))
 
     @pytest.mark.parametrize("number", [1, 3, 5])
-    def test_number_before_the_name_selects_one_image_of_the_stack(self, stack, number):
+    def test_number_before_the_file_name_selects_one_image_of_the_stack(self, stack, number):
         for lazy in (True, False):
             dataset = read(f"{number:06}@{stack}", lazy=lazy)
             np.testing.assert_array_equal(dataset["data"], counting((5, 3, 4), "int16")[number - 1])
@@ -83,7 +83,7 @@ class TestNumberBeforeTheName:
         assert read("1@stack.mrcs")["data"].shape == (2, 3, 4)
 
 
-class TestFormatAfterTheName:
+class TestFormatAfterTheFileName:
     """``stack.mrcs:mrcs``, the notation of Xmipp and RELION."""
 
     @pytest.fixture
@@ -91,7 +91,7 @@ class TestFormatAfterTheName:
         return write_mrc(tmp_path / "stack.map", counting((5, 3, 4), "int16"))
 
     @pytest.mark.parametrize("name", ["{}:mrcs", "{}:mrc", "2@{}:mrcs"])
-    def test_format_after_the_name_is_ignored(self, stack, name):
+    def test_format_after_the_file_name_is_ignored(self, stack, name):
         index = 1 if "@" in name else ...
         expected = counting((5, 3, 4), "int16")[index]
         np.testing.assert_array_equal(read(name.format(stack))["data"], expected)
@@ -99,7 +99,7 @@ class TestFormatAfterTheName:
         dataset = read(name.format("memory://stack.map"))
         np.testing.assert_array_equal(dataset["data"], expected)
 
-    def test_format_after_the_name_is_ignored_for_files_of_a_list(self, stack):
+    def test_format_after_the_file_name_is_ignored_for_files_of_a_list(self, stack):
         other = write_mrc(stack.with_name("other.map"), counting((2, 3, 4), "int16"))
         assert read([f"{stack}:mrcs", other])["data"].shape == (7, 3, 4)
 
