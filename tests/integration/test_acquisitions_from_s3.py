@@ -1,4 +1,4 @@
-"""Acquisitions of every shape, from S3 by a cluster of processes: each frame at its place."""
+"""Acquisitions of every shape, read from S3 by a cluster of processes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tests.support.s3 import Bucket
 POINTS = np.array([[3, 0], [0, 2], [1, 1], [3, 2], [2, 0], [0, 0], [2, 1]])
 
 
-def visited(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Frame at each point of the grid, -1 where there is none."""
+def frame_numbers(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return the frame number at each point of the grid, -1 for points without a frame."""
     frames = np.full(shape, -1)
     frames[points[:, 1], points[:, 0]] = np.arange(len(points))
     return frames
 
 
 @pytest.mark.parametrize(
-    ("how", "options", "frames"),
+    ("acquisition", "options", "frames"),
     [
         (
             {"scan_shape": (3, 4), "repeats": 2, "point_repeats": 3},
@@ -32,7 +32,7 @@ def visited(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
             np.arange(72).reshape(2, 3, 4, 3),
         ),
         ({"scan_shape": (6, 8), "roi": (3, 5)}, {}, np.arange(15).reshape(3, 5)),
-        ({"scan_shape": (3, 4), "custom_points": POINTS}, {}, visited(POINTS, (3, 4))),
+        ({"scan_shape": (3, 4), "custom_points": POINTS}, {}, frame_numbers(POINTS, (3, 4))),
         (
             {"scan_shape": (3, 4), "present": 7},
             {"allow_truncated": True},
@@ -43,15 +43,15 @@ def visited(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     ids=["repeats", "roi", "custom", "partial", "parts"],
 )
 @pytest.mark.filterwarnings("ignore:.*missing.*:mrcdist.MrcdistWarning")
-def test_every_frame_is_at_its_place(
+def test_workers_read_every_frame_to_its_scan_position(
     cluster: Any,
     s3_bucket: Bucket,
     tmp_path: Path,
-    how: dict[str, Any],
+    acquisition: dict[str, Any],
     options: dict[str, Any],
     frames: np.ndarray,
 ) -> None:
-    written = write_acquisition(tmp_path, frame_shape=(8, 16), **how)
+    written = write_acquisition(tmp_path, frame_shape=(8, 16), **acquisition)
     for path in written.files:
         s3_bucket.put(f"scan/{path.name}", path.read_bytes())
     [ds] = mrcdist.read_mrc(

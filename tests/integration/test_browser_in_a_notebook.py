@@ -9,8 +9,8 @@ from mrcdist.testing.acquisition import write_acquisition
 from tests.support.processes import ROOT
 
 
-def test_browser_is_a_widget_in_a_notebook(tmp_path):
-    """The cell's output is a widget, and its canvas is ipympl's."""
+def test_browse_returns_a_widget_in_a_jupyter_kernel(tmp_path):
+    """The output of the cell is a widget, and its canvas is that of ipympl."""
     for package in ("ipympl", "ipykernel"):
         pytest.importorskip(package)
     nbclient = pytest.importorskip("nbclient")

@@ -1,4 +1,4 @@
-"""Default chunks leave room for temporaries in float64 on a cluster with little memory."""
+"""Default chunks leave memory for float64 temporaries on clusters with little memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MIB = 2**20
 
 @pytest.fixture
 def movie(tmp_path):
-    """A file of 1 GiB that takes no room on the disk."""
+    """A sparse file of 1 GiB."""
     path = tmp_path / "a.mrc"
     path.write_bytes(header_bytes(nx=512, ny=512, nz=2048, mode=6))
     with path.open("r+b") as file:
@@ -24,7 +24,7 @@ def movie(tmp_path):
     return path
 
 
-def connected(limit, threads=1):
+def local_client(limit, threads=1):
     return distributed.Client(
         n_workers=1,
         threads_per_worker=threads,
@@ -34,32 +34,32 @@ def connected(limit, threads=1):
     )
 
 
-def largest(plan):
+def largest_chunk(plan):
     return math.prod(max(axis) for axis in plan.chunks) * 2
 
 
-def test_without_a_cluster_the_memory_of_a_task_is_unknown(movie):
+def test_default_chunks_have_128_mib_without_a_cluster(movie):
     assert task_memory() is None
-    assert largest(plan_mrc(movie)) == 128 * MIB
+    assert largest_chunk(plan_mrc(movie)) == 128 * MIB
 
 
 @pytest.mark.parametrize(("limit", "threads", "size"), [(512, 1, 24), (1024, 4, 15), (300, 1, 10)])
-def test_default_chunks_fit_with_temporaries_in_small_workers(movie, limit, threads, size):
-    with connected(limit * MIB, threads):
+def test_default_chunks_and_their_temporaries_fit_into_small_workers(movie, limit, threads, size):
+    with local_client(limit * MIB, threads):
         plan = plan_mrc(movie)
         assert plan_mrc(movie, chunks="64 MiB").chunks[0][0] == 128
-    assert size - 1 <= largest(plan) / MIB <= size
+    assert size - 1 <= largest_chunk(plan) / MIB <= size
     assert plan.explain(threads=threads).float64_memory <= 0.6 * (limit - 150) * MIB
 
 
 @pytest.mark.parametrize("limit", [16 * 2**30, 0])
-def test_default_chunks_are_as_ever_in_large_workers_and_those_without_a_limit(movie, limit):
-    with connected(limit):
-        assert largest(plan_mrc(movie)) == 128 * MIB
+def test_default_chunks_have_128_mib_in_workers_with_ample_or_unlimited_memory(movie, limit):
+    with local_client(limit):
+        assert largest_chunk(plan_mrc(movie)) == 128 * MIB
 
 
-def test_a_cluster_that_is_gone_is_as_none(movie):
-    with connected(512 * MIB):
+def test_closed_cluster_no_longer_limits_default_chunks(movie):
+    with local_client(512 * MIB):
         assert task_memory() == int(0.6 * 362 * MIB)
     assert task_memory() is None
-    assert largest(plan_mrc(movie)) == 128 * MIB
+    assert largest_chunk(plan_mrc(movie)) == 128 * MIB

@@ -1,7 +1,7 @@
-"""What pods and compose services run is run: as processes, on hosts with the names they use.
+"""Commands of pods and compose services run as processes, on hosts with the names they use.
 
-No container is built and no cluster is there. The command lines and variables are the kubelet's and
-compose's: worked out from the manifests, through the operator's own code.
+No container is built and no Kubernetes cluster is used. Command lines and variables are derived
+from the manifests as the kubelet and compose do it, with the code of the operator.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FETCH = "import sys, urllib.request as u; sys.stdout.write(u.urlopen(sys.argv[1
 
 @pytest.fixture
 def variables(tmp_path: Path) -> dict[str, str]:
-    """Variables of the image: its programs, and nothing of this machine's."""
+    """Environment variables of the image, which lead to its programs only."""
     programs = install_programs(tmp_path / "bin")
     return {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
 
@@ -51,10 +51,10 @@ def run_client(processes: Processes, command: list[str], environment: Mapping[st
     return (processes.folder / "client.out").read_text("utf-8")
 
 
-def test_pods_compute(
+def test_pods_of_the_kubernetes_manifests_compute_an_exact_image(
     radosgw: S3Server, tmp_path: Path, variables: dict[str, str], processes: Processes
 ) -> None:
-    """DaskCluster → operator → Deployments and Service → processes; Job → client → exact."""
+    """The operator turns the DaskCluster into deployments and a service; the Job is the client."""
     from tests.support import manifests
 
     [cluster] = manifests.load_manifests(DEPLOY / "kubernetes" / "cluster.yaml")
@@ -85,29 +85,31 @@ def test_pods_compute(
         def start(pod: str, manifest: dict[str, Any]) -> list[dict[str, Any]]:
             containers = manifests.containers(manifest)
             for container in containers:
-                words, given = manifests.command_of(container, secrets)
-                words, given = on_this_machine(words, given, tmp_path / pod)
+                words, environment = manifests.command_of(container, secrets)
+                words, environment = on_this_machine(words, environment, tmp_path / pod)
                 command = hosts[pod].command(*words)
-                processes.start(pod, command, environment={**variables, **given})
+                processes.start(pod, command, environment={**variables, **environment})
             return containers
 
         for pod, manifest in pods.items():
             for container in start(pod, manifest):
                 for kind in ("readinessProbe", "livenessProbe"):
                     url = probe_url(hosts[pod], container, kind)
-                    processes.wait_until(lambda url=url: answers(hosts["client"], url), url)
-        # The Service leads to ports that the scheduler has.
+                    processes.wait_until(lambda url=url: responds(hosts["client"], url), url)
+        # The service forwards to ports of the scheduler.
         for port in service["spec"]["ports"]:
             number = port_number(manifests.containers(scheduler)[0], port["targetPort"])
-            assert number == port["port"], "hosts have no service to translate ports"
+            assert number == port["port"], "test hosts cannot translate ports as a service does"
 
         [container] = manifests.containers(job)
-        words, given = manifests.command_of(container, secrets)
+        words, environment = manifests.command_of(container, secrets)
         [movie] = [word for word in words if word.startswith("s3://")]
         stand_ins = {movie: bucket.url(acquisition.movie.name), "bf": "circle:15.5,15.5,6"}
         words = [stand_ins.get(word, word) for word in words]
-        words, given = on_this_machine(words, given, tmp_path / "client")
-        printed = run_client(processes, hosts["client"].command(*words), {**variables, **given})
+        words, environment = on_this_machine(words, environment, tmp_path / "client")
+        printed = run_client(
+            processes, hosts["client"].command(*words), {**variables, **environment}
+        )
 
     frames = np.frombuffer(acquisition.movie.read_bytes()[1024:], "<u2").reshape(16, 12, 32, 32)
     y, x = np.ogrid[:32, :32]
@@ -118,15 +120,17 @@ def test_pods_compute(
 
 
 def on_this_machine(
-    words: list[str], given: dict[str, str], folder: Path
+    words: list[str], environment: dict[str, str], folder: Path
 ) -> tuple[list[str], dict[str, str]]:
-    """Let a folder stand for the volume: what a pod writes goes there."""
+    """Replace the volumes of a pod by a folder of this machine."""
     folder.mkdir(exist_ok=True)
 
     def moved(text: str) -> str:
         return re.sub(r"^/(scratch|results)\b", str(folder), text)
 
-    return [moved(word) for word in words], {key: moved(value) for key, value in given.items()}
+    return [moved(word) for word in words], {
+        key: moved(value) for key, value in environment.items()
+    }
 
 
 def port_number(container: dict[str, Any], name: str) -> int:
@@ -139,7 +143,7 @@ def probe_url(host: Host, container: dict[str, Any], kind: str) -> str:
     return f"http://{host.address}:{port_number(container, probe['port'])}{probe['path']}"
 
 
-def answers(client: Host, url: str) -> bool:
+def responds(client: Host, url: str) -> bool:
     return succeeds(client, sys.executable, "-c", _FETCH, url)
 
 
@@ -151,14 +155,14 @@ def succeeds(host: Host, *words: str) -> bool:
     return True
 
 
-def test_compose_services_compute(
+def test_services_of_the_compose_file_compute_an_exact_image(
     tmp_path: Path, variables: dict[str, str], processes: Processes
 ) -> None:
-    """S3 server, simulated movie, scheduler, two workers and client of the compose file."""
+    """Runs its S3 server, simulated movie, scheduler, two workers and client."""
     services = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text("utf-8"))["services"]
     wanted = ("s3", "movie", "scheduler", "client")
-    places = {"worker1": "worker", "worker2": "worker"}
-    with isolated_hosts(*wanted, *places) as hosts, processes:
+    workers = {"worker1": "worker", "worker2": "worker"}
+    with isolated_hosts(*wanted, *workers) as hosts, processes:
 
         def words(service: str) -> list[str]:
             found = [*services[service].get("entrypoint", []), *services[service]["command"]]
@@ -182,15 +186,15 @@ def test_compose_services_compute(
         start("movie", "movie")
         seeding = processes.running.pop("movie")
         processes.wait_until(lambda: healthy("scheduler"), "scheduler")
-        for host, service in places.items():
+        for host, service in workers.items():
             start(host, service)
         assert seeding.wait(120) == 0, (processes.folder / "movie.out").read_text("utf-8")
 
-        # What the comment at the top of the file tells people to type.
+        # The command in the comment at the top of the compose file.
         text = (DEPLOY / "compose" / "compose.yaml").read_text("utf-8")
-        told = re.search(r"run --rm client ((?:.*\\\n)*.*)", text)
-        assert told
-        typed = re.sub(r"\\\n#", "", told[1]).split()
+        comment = re.search(r"run --rm client ((?:.*\\\n)*.*)", text)
+        assert comment
+        typed = re.sub(r"\\\n#", "", comment[1]).split()
         typed = [str(tmp_path / "bf.npy") if w == "/results/bf.npy" else w for w in typed]
         command = [*services["client"]["entrypoint"], *typed]
         environment = {**variables, **services["client"]["environment"]}
@@ -208,7 +212,7 @@ def test_compose_services_compute(
         processes.running.pop("client")
         run_client(processes, command, environment)
 
-    # The disk that the program found, and numpy's sum over it.
+    # Compare with the sum over the disk that the program reports.
     disk = re.search(r"circle of radius ([\d.]+) px around row ([\d.]+), column ([\d.]+)", printed)
     assert disk, printed
     radius, cy, cx = map(float, disk.groups())
@@ -219,7 +223,7 @@ def test_compose_services_compute(
 
 
 def simulate(variables: dict[str, str], *options: str, timeout: int = 120) -> str:
-    """Run the sizing simulation; return what it prints."""
+    """Run the sizing simulation and return its output."""
     done = subprocess.run(
         [sys.executable, str(DEPLOY / "sizing" / "simulate.py"), *options],
         env={**os.environ, **variables},
@@ -232,7 +236,9 @@ def simulate(variables: dict[str, str], *options: str, timeout: int = 120) -> st
     return done.stdout
 
 
-def test_the_sizing_simulation_prints_its_tables(variables: dict[str, str]) -> None:
+def test_sizing_simulation_prints_a_row_per_number_of_chunks_and_of_milliseconds(
+    variables: dict[str, str],
+) -> None:
     few = ["--chunks", "20,40", "--milliseconds", "20", "--workers", "1", "--threads", "2"]
     rows = [line.split() for line in simulate(variables, *few, "--seconds", "0.5").splitlines()]
     counts = [row[0] for row in rows if len(row) in (6, 7) and row[0].isdigit()]
@@ -240,22 +246,24 @@ def test_the_sizing_simulation_prints_its_tables(variables: dict[str, str]) -> N
     assert counts == ["20", "40", "20"]
 
 
-def test_a_whole_job_runs_on_simulated_workers(variables: dict[str, str]) -> None:
-    """Requests fail, workers are taken: the code of real workers and schedulers deals with it."""
+def test_simulated_job_completes_despite_failing_requests_and_lost_workers(
+    variables: dict[str, str],
+) -> None:
+    """Retries and lost workers are handled by the code of real workers and schedulers."""
     few = ["--scale", "--chunks", "400", "--workers", "4", "--threads", "2", "--chunk-mib", "16"]
     few += ["--processes", "1"]
-    said = simulate(variables, *few, "--failures", "0.2", "--spot", "1.5", timeout=240)
-    rows = dict(re.findall(r"^ +(\S.*?)  (\S.*)$", said, re.M))
+    output = simulate(variables, *few, "--failures", "0.2", "--spot", "1.5", timeout=240)
+    rows = dict(re.findall(r"^ +(\S.*?)  (\S.*)$", output, re.M))
     assert rows["file"] == "7 GB in 400 chunks of 16 MiB"
     assert rows["workers"] == "4 with 2 threads"
-    # Each failed request is tried again; some blocks are read again by other workers.
+    # Each failed request is retried; blocks of lost workers are read again by others.
     retries, requests = map(int, re.findall(r"\d+", rows["retries"]))
     assert requests >= 400
     assert retries > 20
     assert int(rows["workers taken"]) >= 1
 
 
-def test_throughput_is_measured_and_its_file_deleted(
+def test_throughput_benchmark_prints_its_table_and_deletes_its_file(
     tmp_path: Path, variables: dict[str, str]
 ) -> None:
     script = DEPLOY / "sizing" / "throughput.py"

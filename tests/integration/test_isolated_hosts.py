@@ -1,7 +1,7 @@
-"""Workers on hosts of their own, sharing only the network with the client: exact results.
+"""Workers on separate hosts, which share only the network with the client, give exact results.
 
 Client, scheduler, workers and the S3 server each have a network namespace. Workers cannot see the
-client's folder. Harm is done while the server holds back the file in the middle.
+client's folder. Failures are caused while the server holds back the second part of the file.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from tests.support.s3 import S3Server
 
 WORKERS = ("worker1", "worker2", "worker3")
 SCAN, FRAME = (24, 16), (32, 32)
-# A host that vanishes is noticed sooner than by default. 11 s is the least that dask accepts.
-IMPATIENT = {
+# Lost hosts are noticed sooner than by default. 11 s is the shortest timeout that dask accepts.
+SHORT_TIMEOUTS = {
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "11s",
     "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "15s",
 }
@@ -43,7 +43,7 @@ class Site:
     gate: Gate
     url: str
     data: np.ndarray[Any, Any]
-    folder: Path  # the client's own
+    folder: Path  # visible to the client only
     environment: Mapping[str, str]
 
     def start_client(self, *words: str) -> None:
@@ -58,13 +58,13 @@ class Site:
         )
 
     def wait_for_client(self, timeout: float = 180) -> tuple[int, str]:
-        """Return the program's exit status and what it printed."""
+        """Return the exit status and the output of the program."""
         status = self.processes.running["client"].wait(timeout)
         return status, (self.processes.folder / "client.out").read_text("utf-8")
 
     @contextmanager
-    def held_in_the_middle(self) -> Iterator[None]:
-        """Hold the file back after 40% of it, for as long as the block."""
+    def held_back(self) -> Iterator[None]:
+        """Hold back the file after its first 40% until the end of the block."""
         self.gate.shut_after(int(0.4 * self.data.nbytes))
         try:
             yield
@@ -73,12 +73,12 @@ class Site:
 
 
 @pytest.fixture
-def patience() -> Mapping[str, str]:
-    return IMPATIENT
+def timeouts() -> Mapping[str, str]:
+    return SHORT_TIMEOUTS
 
 
 @pytest.fixture
-def site(radosgw: S3Server, tmp_path: Path, patience: Mapping[str, str]) -> Iterator[Site]:
+def site(radosgw: S3Server, tmp_path: Path, timeouts: Mapping[str, str]) -> Iterator[Site]:
     folder, logs = tmp_path / "of-the-client", tmp_path / "logs"
     folder.mkdir()
     data = np.random.default_rng(9).integers(0, 60_000, (*SCAN, *FRAME), dtype="uint16")
@@ -100,7 +100,7 @@ def site(radosgw: S3Server, tmp_path: Path, patience: Mapping[str, str]) -> Iter
         programs = install_programs(tmp_path / "bin")
         environment = {
             **reached.environment(),
-            **patience,
+            **timeouts,
             "PATH": f"{programs}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
         }
@@ -132,12 +132,14 @@ def start_cluster(
     )
 
 
-CONVERTED = ("--chunks", "12,-1,-1")  # 1.5 MiB: each is a block
+CONVERTED = ("--chunks", "12,-1,-1")  # blocks of 1.5 MiB
 COMMAND = ("--navigation-shape", "16,24", "--chunks", "1,-1,-1,-1")
 
 
-def test_workers_cannot_see_the_clients_files(site: Site) -> None:
-    """Tests of this file mean something only if hosts are isolated from each other."""
+def test_error_for_a_file_visible_to_the_client_only_suggests_a_shared_path(
+    site: Site,
+) -> None:
+    """The other tests of this module are meaningless unless the hosts are isolated."""
     worker = site.hosts[WORKERS[0]]
     assert worker.run("ls", "-A", site.folder, hidden=[site.folder]) == ""
     assert site.hosts["client"].run("ls", "-A", site.folder) == "movie.mrc\n"
@@ -150,26 +152,26 @@ def test_workers_cannot_see_the_clients_files(site: Site) -> None:
     assert not (site.folder / "mean.npy").exists()
 
 
-def test_the_array_is_exact_though_a_worker_is_killed(site: Site) -> None:
-    with site.held_in_the_middle():
+def test_mean_is_exact_although_a_worker_is_killed(site: Site) -> None:
+    with site.held_back():
         site.start_client("mean", site.url, *COMMAND, "--out", "mean.npy")
-        site.processes.wait_until(lambda: site.gate.is_shut, "the middle of the file")
+        site.processes.wait_until(lambda: site.gate.is_shut, "the pause in the file")
         killed = site.processes.running.pop(WORKERS[0])
         killed.kill()
         killed.wait()
     assert_exact(site, *site.wait_for_client())
 
 
-def test_the_array_is_exact_though_the_link_of_a_worker_is_cut(site: Site) -> None:
-    with site.held_in_the_middle():
+def test_mean_is_exact_although_a_worker_is_disconnected(site: Site) -> None:
+    with site.held_back():
         site.start_client("mean", site.url, *COMMAND, "--out", "mean.npy")
-        site.processes.wait_until(lambda: site.gate.is_shut, "the middle of the file")
+        site.processes.wait_until(lambda: site.gate.is_shut, "the pause in the file")
         site.hosts[WORKERS[1]].cut()
     assert_exact(site, *site.wait_for_client())
 
 
-@pytest.mark.parametrize("patience", [{}], ids=["patient"])  # no host is lost
-def test_workers_of_several_hosts_write_one_file_in_a_shared_folder(
+@pytest.mark.parametrize("timeouts", [{}], ids=["default timeouts"])  # no host is lost
+def test_workers_on_several_hosts_write_one_file_in_a_shared_folder(
     site: Site, radosgw: S3Server, tmp_path: Path
 ) -> None:
     shared = tmp_path / "shared"

@@ -1,4 +1,4 @@
-"""Folders that are mounted elsewhere."""
+"""Paths in folders with bind mounts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import pytest
 
 
-def test_file_lies_in_a_folder_that_is_mounted_elsewhere(tmp_path):
+def test_file_lies_in_a_bind_mount_of_its_folder(tmp_path):
     for name in ("run", "mount"):
         (tmp_path / name).mkdir()
     (tmp_path / "run" / "a.mrc").touch()
@@ -20,7 +20,7 @@ def test_file_lies_in_a_folder_that_is_mounted_elsewhere(tmp_path):
     try:
         subprocess.run([*mounted, "true"], cwd=tmp_path, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"mounting takes root and Linux: {error}")
+        pytest.skip(f"mounting requires root and Linux: {error}")
     done = subprocess.run(
         [*mounted, sys.executable, "-c", script], cwd=tmp_path, check=True, capture_output=True
     )

@@ -1,4 +1,4 @@
-"""Fresh processes on systems that lack calls of the operating system, or fork."""
+"""Fresh processes that lack some system calls, or that fork."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pytest
 import mrcdist
 from tests.support.mrc_files import counting, mrc_bytes
 
-# Functions that Windows does not have, and where they are; macOS lacks some of them.
+# Functions that Windows lacks, by module; macOS lacks some of them.
 ABSENT = {
     os: ("posix_fadvise", "posix_fallocate", "preadv", "pwrite", "register_at_fork"),
     signal: ("pthread_kill", "pthread_sigmask"),
 }
 
 
-# The same in a fresh process, before mrcdist is imported but after what it needs; no flock either.
+# Code that removes them, and flock, after mrcdist's dependencies have been imported.
 LIKE_WINDOWS = "import mmap, os, signal, sys\nimport dask.array, distributed, s3fs\n" + "".join(
     f"vars({module.__name__}).pop({name!r}, None)\n"
     for module, names in ABSENT.items()
@@ -29,7 +29,7 @@ LIKE_WINDOWS = "import mmap, os, signal, sys\nimport dask.array, distributed, s3
 LIKE_WINDOWS += "sys.modules['fcntl'] = None\nvars(mmap).pop('MADV_WILLNEED', None)\n"
 
 
-def test_files_are_read_and_written_on_a_system_with_none_of_these_calls(tmp_path):
+def test_files_are_read_and_written_without_system_calls_that_windows_lacks(tmp_path):
     numbers = counting((6, 40, 50), "uint16")
     (tmp_path / "a.mrc").write_bytes(mrc_bytes(numbers))
     code = LIKE_WINDOWS + (
@@ -38,12 +38,12 @@ def test_files_are_read_and_written_on_a_system_with_none_of_these_calls(tmp_pat
         "mrcdist.write_mrc('b.mrc', ds['data'][::2, 3:])\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
-    [again] = mrcdist.read_mrc(tmp_path / "b.mrc")
-    np.testing.assert_array_equal(again["data"].compute(), numbers[::2, 3:])
+    [written] = mrcdist.read_mrc(tmp_path / "b.mrc")
+    np.testing.assert_array_equal(written["data"].compute(), numbers[::2, 3:])
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_lock_that_a_thread_holds_is_free_in_a_forked_process():
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="requires os.fork")
+def test_fork_safe_lock_held_by_a_thread_is_free_in_a_forked_process():
     code = """
 import os, threading
 from mrcdist.system_calls import ForkSafeLock

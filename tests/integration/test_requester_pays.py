@@ -1,4 +1,4 @@
-"""A bucket whose readers pay: every request says so, whatever way a file is read."""
+"""With `requester_pays`, every request to S3 says so, however a file is read."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def bucket(moto: S3Server) -> Iterator[Bucket]:
 
 
 @pytest.fixture
-def paid(bucket: Bucket) -> Iterator[CountingProxy]:
-    """A way to the bucket on which every request that pays nothing is refused."""
+def paying_proxy(bucket: Bucket) -> Iterator[CountingProxy]:
+    """A proxy that refuses every request without the header x-amz-request-payer."""
 
     def refuse(exchange: Exchange) -> Fault | None:
         return None if exchange.request_payer == "requester" else Fault("status", status=403)
@@ -55,7 +55,7 @@ def options_for(url: str, options: dict[str, Any]) -> dict[str, Any]:
     return {"s3": options} if "::" in url else options
 
 
-WAYS = {
+URLS = {
     "one object": "s3://{}/a_movie.mrc",
     "parts": "s3://{}/20260101_00001_0_movie.mrc",
     "pattern": "s3://{}/20260101_00001_*_movie.mrc",
@@ -65,20 +65,24 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_reader_that_pays_may_read(bucket: Bucket, paid: CountingProxy, way: str) -> None:
-    url = WAYS[way].format(bucket.name)
-    options = {**paid.server.storage_options(), "requester_pays": True}
+@pytest.mark.parametrize("kind", URLS)
+def test_every_request_of_a_requester_that_pays_says_so(
+    bucket: Bucket, paying_proxy: CountingProxy, kind: str
+) -> None:
+    url = URLS[kind].format(bucket.name)
+    options = {**paying_proxy.server.storage_options(), "requester_pays": True}
     [ds] = mrcdist.read_mrc(url, storage_options=options_for(url, options))
     np.testing.assert_array_equal(ds["data"].compute(scheduler="sync"), NUMBERS)
-    assert len(paid.requests) > 1
-    assert {exchange.request_payer for exchange in paid.requests} == {"requester"}
+    assert len(paying_proxy.requests) > 1
+    assert {exchange.request_payer for exchange in paying_proxy.requests} == {"requester"}
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_reader_that_does_not_pay_is_refused(
-    bucket: Bucket, paid: CountingProxy, way: str
+@pytest.mark.parametrize("kind", URLS)
+def test_reading_without_requester_pays_is_refused(
+    bucket: Bucket, paying_proxy: CountingProxy, kind: str
 ) -> None:
-    url = WAYS[way].format(bucket.name)
+    url = URLS[kind].format(bucket.name)
     with pytest.raises(AccessDeniedError):
-        mrcdist.read_mrc(url, storage_options=options_for(url, paid.server.storage_options()))
+        mrcdist.read_mrc(
+            url, storage_options=options_for(url, paying_proxy.server.storage_options())
+        )

@@ -1,4 +1,4 @@
-"""Reading from S3: right, in few requests, and of one version only."""
+"""Reading from S3 is exact, takes few requests, and never mixes versions."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from mrcdist.testing.acquisition import write_acquisition
 from tests.support.acquisitions import all_frames
 from tests.support.http_log import CountingProxy, Fault
 from tests.support.mrc_files import counting, mrc_bytes
-from tests.support.s3 import WRONG_SECRET, Bucket, S3Server
+from tests.support.s3 import WRONG_SECRET, Bucket, S3Server, forget_s3
 from tests.unit.read.test_source import cases
 
 MIB = 2**20
-# A sidecar and scan points are asked for up to one byte more than they may have.
+# Sidecar and scan points are requested up to one byte beyond their maximum size.
 SIDECAR_RANGE = f"GET bytes=0-{16 * MIB}"
 POINTS_RANGE = f"GET bytes=0-{64 * MIB}"
 
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    """Each thread has its own client of the store, and making one takes longer than most reads."""
+    """Each thread has its own S3 client, and creating one takes longer than most reads."""
     with dask.config.set(scheduler="synchronous"):
         yield
 
 
 @pytest.fixture(scope="module")
-def shelf(s3):
-    """A bucket on each server in turn, for tests that overwrite their own object only."""
+def shared_bucket(s3):
+    """A bucket on each server in turn, for tests that overwrite nothing but their own object."""
     with s3.bucket() as bucket:
         yield bucket
 
 
 @pytest.fixture
 def proxied(s3_proxy, s3_bucket):
-    """An empty bucket behind a proxy that counts; options that lead through it."""
+    """An empty bucket, a counting proxy in front of it, and storage options for the proxy."""
     return s3_bucket, s3_proxy, s3_proxy.server.storage_options()
 
 
 def requests(proxy: CountingProxy) -> list[str]:
-    """Requests in order: HEAD, LIST, or GET with its range."""
+    """Return the requests in order: HEAD, LIST, or GET with its range."""
     return [
         "LIST" if "list-type" in e.query else f"{e.method} {e.range or ''}".strip()
         for e in proxy.requests
@@ -53,20 +53,20 @@ def requests(proxy: CountingProxy) -> list[str]:
 
 
 class TestAnyArray:
-    """Arrays of any shape, dtype, byte order, chunks and index equal numpy's."""
+    """Arrays of any shape, dtype, byte order, chunks and index equal those of numpy."""
 
     pytestmark = pytest.mark.filterwarnings("ignore:.*of unknown kind.*:mrcdist.MrcdistWarning")
 
     @given(case=cases())
     @settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
-    def test_any_array_equals_numpy(self, shelf, case):
+    def test_any_array_equals_numpy(self, shared_bucket, case):
         raw, navigation, expected, index, chunks = case
-        url = shelf.put("any.mrc", raw)
+        url = shared_bucket.put("any.mrc", raw)
         [ds] = mrcdist.read_mrc(
             url,
             navigation_shape=navigation[::-1],
             chunks=chunks,
-            storage_options=shelf.storage_options(),
+            storage_options=shared_bucket.storage_options(),
         )
         got = ds["data"][index].compute()
         assert got.dtype == expected.dtype
@@ -74,17 +74,17 @@ class TestAnyArray:
 
     @given(case=cases())
     @settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
-    def test_any_array_equals_numpy_in_many_small_ranges(self, shelf, case):
+    def test_any_array_fetched_in_many_small_ranges_equals_numpy(self, shared_bucket, case):
         raw, navigation, expected, index, _ = case
         plan = mrcdist.plan_mrc(
-            shelf.put("any.mrc", raw),
+            shared_bucket.put("any.mrc", raw),
             navigation_shape=navigation[::-1],
-            storage_options=shelf.storage_options(),
+            storage_options=shared_bucket.storage_options(),
         )
         with dask.config.set({"mrcdist.sub-range": 50, "mrcdist.max-gap": 0}):
             np.testing.assert_array_equal(plan.source[index], expected[index])
 
-    def test_names_of_objects_may_have_spaces_and_signs(self, s3_bucket):
+    def test_object_names_may_contain_spaces_and_special_characters(self, s3_bucket):
         numbers = counting((3, 4, 5), "int16")
         for key in ("a b.mrc", "run#1/ä+ö?.mrc", "100%/x=1&y=2.mrc"):
             url = s3_bucket.put(key, mrc_bytes(numbers))
@@ -95,7 +95,7 @@ class TestAnyArray:
 
 class TestRequests:
     @pytest.mark.parametrize("scan_shape", [(2, 3), (60, 50)])
-    def test_an_acquisition_opens_in_three_requests_whatever_its_size(
+    def test_opening_an_acquisition_of_any_size_takes_three_requests(
         self, proxied, tmp_path, scan_shape
     ):
         bucket, proxy, options = proxied
@@ -112,7 +112,9 @@ class TestRequests:
         np.testing.assert_array_equal(ds["data"].compute(), all_frames(acquisition))
 
     @pytest.mark.parametrize("side", [2, 60])
-    def test_a_custom_scan_takes_one_more_request_for_its_points(self, proxied, tmp_path, side):
+    def test_opening_a_custom_scan_takes_one_more_request_for_its_points(
+        self, proxied, tmp_path, side
+    ):
         bucket, proxy, options = proxied
         points = np.argwhere(np.ones((side, side)))
         acquisition = write_acquisition(
@@ -127,7 +129,7 @@ class TestRequests:
         expected = ["GET bytes=0-1023", "LIST", SIDECAR_RANGE, POINTS_RANGE]
         assert requests(proxy) == expected
 
-    def test_a_companion_image_takes_two_more_requests(self, proxied, tmp_path):
+    def test_each_companion_image_takes_two_more_requests(self, proxied, tmp_path):
         bucket, proxy, options = proxied
         acquisition = write_acquisition(
             tmp_path,
@@ -142,18 +144,18 @@ class TestRequests:
         assert {"_sig_BF", "_sig_DF"} <= set(ds["metadata"]["_HyperSpy"]["navigators"])
         assert len(proxy.requests) == 3 + 2 * 2
 
-    def test_a_million_chunks_are_planned_with_the_requests_of_one(self, proxied):
+    def test_planning_a_million_chunks_takes_as_many_requests_as_one(self, proxied):
         bucket, proxy, options = proxied
         url = bucket.put("many.mrc", mrc_bytes(counting((1_000_000, 1, 1), "int8")))
         mrcdist.read_mrc(url, chunks=-1, storage_options=options)
-        for_one = requests(proxy)
+        requests_for_one = requests(proxy)
         proxy.clear()
         with pytest.warns(mrcdist.MrcdistWarning, match="1,000,000 chunks"):
             [ds] = mrcdist.read_mrc(url, chunks=(1, 1, 1), storage_options=options)
         assert ds["data"].npartitions == 1_000_000
-        assert requests(proxy) == for_one == ["GET bytes=0-1023"]
+        assert requests(proxy) == requests_for_one == ["GET bytes=0-1023"]
 
-    def test_one_frame_is_one_get_of_its_bytes(self, proxied):
+    def test_one_frame_is_fetched_with_one_get_of_exactly_its_bytes(self, proxied):
         bucket, proxy, options = proxied
         numbers = counting((20, 16, 16), "uint16")
         url = bucket.put("a.mrc", mrc_bytes(numbers))
@@ -164,7 +166,9 @@ class TestRequests:
         assert requests(proxy) == [f"GET bytes={start}-{start + 511}"]
         assert proxy.requests[0].body_bytes == 512
 
-    def test_a_crop_of_one_frame_is_one_get_of_no_more_than_its_rows(self, proxied):
+    def test_crop_of_one_frame_is_fetched_with_one_get_from_its_first_to_its_last_pixel(
+        self, proxied
+    ):
         bucket, proxy, options = proxied
         numbers = counting((20, 16, 16), "uint16")
         url = bucket.put("a.mrc", mrc_bytes(numbers))
@@ -174,7 +178,7 @@ class TestRequests:
         first, last = 17 * 512 + 4 * 32 + 2 * 2, 17 * 512 + 8 * 32 + 5 * 2
         assert requests(proxy) == [f"GET bytes={1024 + first}-{1024 + last - 1}"]
 
-    def test_small_frames_are_never_fetched_one_by_one(self, proxied):
+    def test_crops_of_small_frames_are_fetched_with_one_get(self, proxied):
         bucket, proxy, options = proxied
         numbers = counting((500, 16, 16), "uint16")
         url = bucket.put("a.mrc", mrc_bytes(numbers))
@@ -185,12 +189,12 @@ class TestRequests:
         assert len(proxy.requests) == 1
 
     @pytest.mark.parametrize("chunks", [(5, -1, -1), (10, 8, -1), (10, 8, 4)])
-    @pytest.mark.parametrize("knobs", [{}, {"mrcdist.sub-range": 1000}, {"mrcdist.max-gap": 0}])
-    def test_explain_counts_requests_and_their_bytes(self, proxied, chunks, knobs):
+    @pytest.mark.parametrize("config", [{}, {"mrcdist.sub-range": 1000}, {"mrcdist.max-gap": 0}])
+    def test_explain_gives_the_exact_numbers_of_requests_and_bytes(self, proxied, chunks, config):
         bucket, proxy, options = proxied
         numbers = counting((20, 16, 16), "uint16")
         url = bucket.put("a.mrc", mrc_bytes(numbers))
-        with dask.config.set(knobs):
+        with dask.config.set(config):
             plan = mrcdist.plan_mrc(url, chunks=chunks, storage_options=options)
             cost = plan.explain()
             proxy.clear()
@@ -199,7 +203,7 @@ class TestRequests:
         assert sum(e.body_bytes for e in proxy.requests) == cost.fetched_bytes * cost.tasks
         assert {e.if_match for e in proxy.requests} == {plan.source.parts[0].file.version.value}
 
-    def test_a_large_chunk_is_fetched_in_sub_ranges_at_a_time(self, proxied):
+    def test_large_chunk_is_fetched_in_as_many_ranges_as_may_be_in_flight(self, proxied):
         bucket, proxy, options = proxied
         numbers = np.random.default_rng(0).integers(0, 2**16, (10, 1024, 2048), np.uint16)
         raw = mrc_bytes(numbers, byteorder=">")
@@ -211,19 +215,19 @@ class TestRequests:
         with dask.config.set({"mrcdist.sub-range": 16 * MIB}):
             np.testing.assert_array_equal(ds["data"].compute(), numbers)
         sizes = Counter(e.body_bytes for e in proxy.requests)
-        # As many as may be under way at a time, though each could be longer.
+        # One per connection, although each range could be longer.
         assert sizes == {5 * MIB: 8}
         assert all(e.complete and e.status == 206 for e in proxy.requests)
 
 
 class TestOneVersion:
-    """Tasks read what was planned, or fail: never old and new bytes together."""
+    """Tasks read the planned version or fail; they never mix old and new bytes."""
 
     @pytest.fixture
     def old(self):
         return counting((12, 16, 16), "uint16")
 
-    def planned(self, bucket, old, options, **more):
+    def put_and_read(self, bucket, old, options, **more):
         [ds] = mrcdist.read_mrc(
             bucket.put("a.mrc", mrc_bytes(old)),
             chunks=(3, -1, -1),
@@ -233,8 +237,8 @@ class TestOneVersion:
         return ds["data"]
 
     @pytest.mark.parametrize("new_size", ["same", "longer", "shorter"])
-    def test_an_overwritten_object_is_an_error(self, s3_bucket, old, new_size):
-        array = self.planned(s3_bucket, old, s3_bucket.storage_options())
+    def test_overwritten_object_is_an_error(self, s3_bucket, old, new_size):
+        array = self.put_and_read(s3_bucket, old, s3_bucket.storage_options())
         new = {"same": old + 1, "longer": np.tile(old, (2, 1, 1)), "shorter": old[:2]}[new_size]
         s3_bucket.put("a.mrc", mrc_bytes(new))
         for part in range(4):
@@ -245,17 +249,17 @@ class TestOneVersion:
         [ds] = mrcdist.read_mrc(s3_bucket.url("a.mrc"), storage_options=s3_bucket.storage_options())
         np.testing.assert_array_equal(ds["data"].compute(), new)
 
-    def test_a_deleted_object_is_missing(self, s3_bucket, old):
-        array = self.planned(s3_bucket, old, s3_bucket.storage_options())
+    def test_deleted_object_is_a_missing_file(self, s3_bucket, old):
+        array = self.put_and_read(s3_bucket, old, s3_bucket.storage_options())
         s3_bucket.delete("a.mrc")
         with pytest.raises(mrcdist.MissingFileError, match=r"s3://.*/a\.mrc does not exist"):
             array.compute()
 
     @pytest.mark.parametrize("after", range(1, 5))
-    def test_an_object_overwritten_while_it_is_read_is_an_error(self, proxied, old, after):
-        """The overwriting happens on the server when a given request arrives."""
+    def test_object_overwritten_while_it_is_read_is_an_error(self, proxied, old, after):
+        """The object is overwritten when the request number `after` arrives at the server."""
         bucket, proxy, options = proxied
-        array = self.planned(bucket, old, options)
+        array = self.put_and_read(bucket, old, options)
         proxy.clear()
 
         def overwrite(exchange):
@@ -271,7 +275,7 @@ class TestOneVersion:
                 with pytest.raises(mrcdist.FileChangedError):
                     array.blocks[part].compute()
 
-    def test_header_and_version_come_from_one_answer(self, proxied, old):
+    def test_header_and_version_come_from_one_response(self, proxied, old):
         bucket, proxy, options = proxied
         url = bucket.put("a.mrc", mrc_bytes(old))
 
@@ -284,29 +288,29 @@ class TestOneVersion:
         [ds] = mrcdist.read_mrc(url, storage_options=options)
         np.testing.assert_array_equal(ds["data"].compute(), old + 1)
 
-    def test_a_store_that_keeps_versions_gives_the_planned_one(self, moto, old):
+    def test_planned_version_is_read_from_a_versioned_bucket(self, moto, old):
         with moto.bucket() as bucket:
             moto.client.put_bucket_versioning(
                 Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"}
             )
-            array = self.planned(bucket, old, bucket.storage_options())
+            array = self.put_and_read(bucket, old, bucket.storage_options())
             bucket.put("a.mrc", mrc_bytes(old + 1))
             np.testing.assert_array_equal(array.compute(), old)
             bucket.delete("a.mrc")
             np.testing.assert_array_equal(array.compute(), old)
 
-    def test_a_gateway_that_ignores_ranges_is_refused(self, proxied, old):
+    def test_error_for_a_gateway_that_ignores_ranges_has_a_remedy(self, proxied, old):
         bucket, proxy, options = proxied
-        array = self.planned(bucket, old, options)
+        array = self.put_and_read(bucket, old, options)
         proxy.respond = lambda exchange: Fault("ignore_range")
         with pytest.raises(mrcdist.ReadError, match=r"ignores Range(?s:.*)supports byte ranges"):
             array.compute()
 
-    def test_names_of_tasks_tell_versions_apart(self, s3_bucket, old):
+    def test_names_of_tasks_depend_on_the_version(self, s3_bucket, old):
         options = s3_bucket.storage_options()
-        first = self.planned(s3_bucket, old, options).name
-        assert self.planned(s3_bucket, old, options).name == first
-        assert self.planned(s3_bucket, old + 1, options).name != first
+        first = self.put_and_read(s3_bucket, old, options).name
+        assert self.put_and_read(s3_bucket, old, options).name == first
+        assert self.put_and_read(s3_bucket, old + 1, options).name != first
 
 
 class TestRefusals:
@@ -322,27 +326,27 @@ class TestRefusals:
         assert stats.snapshot().blocks == before.blocks
         return error
 
-    def test_a_missing_key_is_an_error(self, s3_bucket):
+    def test_error_for_a_missing_object_has_its_url(self, s3_bucket):
         url, options = s3_bucket.url("none.mrc"), s3_bucket.storage_options()
         assert url in self.refused(mrcdist.MissingFileError, url, options).problem
 
-    def test_a_missing_bucket_is_an_error(self, s3_bucket):
+    def test_error_for_a_missing_bucket_has_the_url(self, s3_bucket):
         url, options = "s3://there-is-no-such-bucket/a.mrc", s3_bucket.storage_options()
         assert url in self.refused(mrcdist.MissingFileError, url, options).problem
 
-    def test_a_prefix_is_an_error(self, s3_bucket):
+    def test_error_for_a_prefix_calls_it_a_folder(self, s3_bucket):
         s3_bucket.put("run/a.mrc", mrc_bytes(counting((2, 4, 5), "int16")))
         for url in (s3_bucket.url("run"), s3_bucket.url("run/")):
             error = self.refused(mrcdist.MissingFileError, url, s3_bucket.storage_options())
             assert "is a folder" in error.problem
 
-    def test_empty_and_short_objects_are_errors(self, s3_bucket):
+    def test_error_for_an_empty_or_short_object_has_its_size(self, s3_bucket):
         for raw in (b"", b"hello"):
             url = s3_bucket.put("a.mrc", raw)
             with pytest.raises(mrcdist.FormatError, match=f"{len(raw)} bytes are too few"):
                 mrcdist.read_mrc(url, storage_options=s3_bucket.storage_options())
 
-    def test_a_wrong_secret_is_an_error_while_planning(self, radosgw: S3Server):
+    def test_wrong_secret_is_an_error_during_planning(self, radosgw: S3Server):
         with radosgw.bucket() as bucket:
             url = bucket.put("a.mrc", mrc_bytes(counting((2, 4, 5), "int16")))
             options = radosgw.with_secret(WRONG_SECRET).storage_options()
@@ -350,14 +354,16 @@ class TestRefusals:
             assert "storage_options" in error.remedy
             assert "403" in error.cause
 
-    def test_a_wrong_secret_is_an_error_of_the_task(self, radosgw: S3Server, monkeypatch):
+    def test_wrong_secret_in_the_environment_is_an_error_of_the_task(
+        self, radosgw: S3Server, monkeypatch
+    ):
         with radosgw.bucket() as bucket:
             for name, value in radosgw.environment().items():
                 monkeypatch.setenv(name, value)
             url = bucket.put("a.mrc", mrc_bytes(counting((2, 4, 5), "int16")))
             [ds] = mrcdist.read_mrc(url)
             monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", WRONG_SECRET)
-            fresh_clients()
+            forget_s3()
             with pytest.raises(mrcdist.AccessDeniedError, match="environment") as raised:
                 ds["data"].compute()
             assert WRONG_SECRET not in str(raised.value)
@@ -368,15 +374,15 @@ class TestRefusals:
         error = self.refused(mrcdist.AccessDeniedError, url, options)
         assert "no credentials found" in error.cause
 
-    def test_a_server_that_is_not_there_is_an_error(self):
+    def test_error_for_a_server_that_cannot_be_reached_has_its_address(self):
         options = {"anon": True, "client_kwargs": {"endpoint_url": "http://127.0.0.1:1"}}
         with dask.config.set({"mrcdist.retries": 1}):
             error = self.refused(mrcdist.ReadError, "s3://bucket/a.mrc", options)
         assert "127.0.0.1:1" in error.cause
 
 
-class TestWithoutTheRightToList:
-    """The sidecar is asked for by the names that it can have."""
+class TestWithoutPermissionToList:
+    """The sidecar is looked up by each name that it can have."""
 
     @pytest.fixture
     def acquisition(self, tmp_path):
@@ -390,7 +396,7 @@ class TestWithoutTheRightToList:
         s3_proxy.respond = respond
         return s3_proxy
 
-    def test_a_sidecar_is_found_without_the_right_to_list(self, no_lists, s3_bucket, acquisition):
+    def test_sidecar_is_found_without_permission_to_list(self, no_lists, s3_bucket, acquisition):
         [movie] = acquisition.movies
         for path in (movie, acquisition.sidecar):
             s3_bucket.put(path.name, path.read_bytes())
@@ -400,7 +406,7 @@ class TestWithoutTheRightToList:
         np.testing.assert_array_equal(ds["data"].compute(), all_frames(acquisition))
         assert ds["data"].shape == (2, 3, 8, 8)
 
-    def test_a_missing_sidecar_that_is_forbidden_too_is_warned_of(
+    def test_missing_sidecar_without_permission_to_read_it_causes_a_warning(
         self, no_lists, s3_bucket, acquisition
     ):
         [movie] = acquisition.movies
@@ -417,9 +423,3 @@ class TestWithoutTheRightToList:
             [ds] = mrcdist.read_mrc(url, storage_options=options)
         assert ds["data"].shape == (6, 8, 8)
         mrcdist.read_mrc(url, storage_options=options, metadata_file=None)
-
-
-def fresh_clients():
-    from tests.support.s3 import forget_s3
-
-    forget_s3()

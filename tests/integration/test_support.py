@@ -1,4 +1,4 @@
-"""What the other tests rely on: servers that behave like S3, exact counts, separate processes."""
+"""The test servers, counting proxy, clusters and processes that other tests rely on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.http_log import CountingProxy, Exchange, Fault, first
 from tests.support.processes import ROOT, ProcessDiedError, Processes
 from tests.support.s3 import WRONG_SECRET, Bucket, S3Server, forget_s3, moto_server, radosgw_server
 
-DATA = bytes(range(256)) * 4096  # 1 MiB, no two neighbours alike
+DATA = bytes(range(256)) * 4096  # 1 MiB, no two adjacent bytes alike
 
 
 def status_of(call: Callable[..., object], **arguments: object) -> int:
@@ -37,8 +37,8 @@ def status_of(call: Callable[..., object], **arguments: object) -> int:
     return status
 
 
-def is_gone(pid: int) -> bool:
-    """A zombie counts as gone: it is dead and waits for its parent to look."""
+def has_ended(pid: int) -> bool:
+    """Return whether a process has ended; a zombie, not yet reaped by its parent, has."""
     try:
         return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -50,16 +50,16 @@ def wait_until(ready: Callable[[], bool]) -> None:
         if ready():
             return
         time.sleep(0.05)
-    pytest.fail("did not come to pass in 20 s")
+    pytest.fail("condition not met within 20 s")
 
 
 class TestS3Server:
-    def test_gives_back_what_was_put(self, s3_bucket: Bucket) -> None:
+    def test_object_that_was_put_is_read_back(self, s3_bucket: Bucket) -> None:
         url = s3_bucket.put("folder/Virt 0 é+.mrc", DATA)
         with fsspec.open(url, **s3_bucket.storage_options()) as file:
             assert file.read() == DATA
 
-    def test_answers_a_range_with_206_and_these_bytes_only(self, s3_bucket: Bucket) -> None:
+    def test_server_answers_a_range_with_206_and_only_its_bytes(self, s3_bucket: Bucket) -> None:
         s3_bucket.put("k", DATA)
         answer = s3_bucket.server.client.get_object(
             Bucket=s3_bucket.name, Key="k", Range="bytes=1000-1009"
@@ -68,12 +68,12 @@ class TestS3Server:
         assert answer["ContentRange"] == f"bytes 1000-1009/{len(DATA)}"
         assert answer["Body"].read() == DATA[1000:1010]
 
-    def test_refuses_a_range_past_the_end_with_416(self, s3_bucket: Bucket) -> None:
+    def test_server_refuses_a_range_past_the_end_with_416(self, s3_bucket: Bucket) -> None:
         s3_bucket.put("k", b"12345")
         get = s3_bucket.server.client.get_object
         assert status_of(get, Bucket=s3_bucket.name, Key="k", Range="bytes=5-9") == 416
 
-    def test_refuses_the_etag_of_an_older_object_with_412(self, s3_bucket: Bucket) -> None:
+    def test_server_refuses_an_outdated_etag_with_412(self, s3_bucket: Bucket) -> None:
         get = s3_bucket.server.client.get_object
         s3_bucket.put("k", b"older")
         etag = get(Bucket=s3_bucket.name, Key="k")["ETag"]
@@ -81,13 +81,13 @@ class TestS3Server:
         s3_bucket.put("k", b"newer")
         assert status_of(get, Bucket=s3_bucket.name, Key="k", IfMatch=etag) == 412
 
-    def test_a_deleted_object_is_not_found(self, s3_bucket: Bucket) -> None:
+    def test_deleted_object_is_not_found(self, s3_bucket: Bucket) -> None:
         s3_bucket.put("k", b"12345")
         s3_bucket.delete("k")
         get = s3_bucket.server.client.get_object
         assert status_of(get, Bucket=s3_bucket.name, Key="k") == 404
 
-    def test_the_environment_alone_is_enough(
+    def test_environment_variables_suffice_to_connect(
         self, s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         url = s3_bucket.put("k", b"12345")
@@ -96,7 +96,9 @@ class TestS3Server:
         with fsspec.open(url) as file:
             assert file.read() == b"12345"
 
-    def test_a_bucket_goes_with_its_block_versions_included(self, s3: S3Server) -> None:
+    def test_bucket_is_deleted_with_all_versions_at_the_end_of_its_block(
+        self, s3: S3Server
+    ) -> None:
         with s3.bucket() as bucket:
             s3.client.put_bucket_versioning(
                 Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"}
@@ -106,23 +108,23 @@ class TestS3Server:
             bucket.delete("k")
         assert status_of(s3.client.head_bucket, Bucket=bucket.name) == 404
 
-    def test_ceph_refuses_a_wrong_secret(self, radosgw: S3Server) -> None:
+    def test_ceph_refuses_requests_signed_with_a_wrong_secret(self, radosgw: S3Server) -> None:
         with radosgw.bucket() as bucket:
             bucket.put("k", b"12345")
             impostor = radosgw.with_secret(WRONG_SECRET)
             assert status_of(impostor.client.get_object, Bucket=bucket.name, Key="k") == 403
 
-    def test_what_s3fs_has_listed_can_be_forgotten(self) -> None:
-        made = s3fs.S3FileSystem(anon=True)
-        made.dircache["bucket"] = []
+    def test_forget_s3_clears_the_caches_of_s3fs(self) -> None:
+        fs = s3fs.S3FileSystem(anon=True)
+        fs.dircache["bucket"] = []
         assert s3fs.S3FileSystem._cache
         forget_s3()
         assert not s3fs.S3FileSystem._cache
-        assert not made.dircache
+        assert not fs.dircache
 
 
 class TestCountingProxy:
-    def test_counts_each_request_and_each_byte(
+    def test_proxy_counts_each_request_and_each_byte(
         self, s3_proxy: CountingProxy, s3_bucket: Bucket
     ) -> None:
         s3_bucket.put("a b.mrc", DATA)
@@ -145,14 +147,18 @@ class TestCountingProxy:
         s3_proxy.clear()
         assert s3_proxy.requests == []
 
-    def test_refusals_pass_unchanged(self, s3_proxy: CountingProxy, s3_bucket: Bucket) -> None:
+    def test_proxy_passes_refusals_on_unchanged(
+        self, s3_proxy: CountingProxy, s3_bucket: Bucket
+    ) -> None:
         s3_bucket.put("k", b"12345")
         get = s3_proxy.server.client.get_object
         assert status_of(get, Bucket=s3_bucket.name, Key="k", Range="bytes=5-9") == 416
         assert status_of(get, Bucket=s3_bucket.name, Key="k", IfMatch='"0"') == 412
         assert [exchange.status for exchange in s3_proxy.requests] == [416, 412]
 
-    def test_listing_and_writing_pass_too(self, s3_proxy: CountingProxy, s3_bucket: Bucket) -> None:
+    def test_proxy_passes_listing_and_writing_on(
+        self, s3_proxy: CountingProxy, s3_bucket: Bucket
+    ) -> None:
         fs = s3fs.S3FileSystem(**s3_proxy.server.storage_options())
         fs.pipe_file(f"{s3_bucket.name}/folder/a.mrc", DATA * 3)
         assert fs.ls(f"{s3_bucket.name}/folder") == [f"{s3_bucket.name}/folder/a.mrc"]
@@ -160,17 +166,17 @@ class TestCountingProxy:
         assert fs.cat_file(f"{s3_bucket.name}/folder/a.mrc", start=10, end=30) == DATA[10:30]
         assert [(e.range, e.body_bytes) for e in s3_proxy.requests] == [("bytes=10-29", 20)]
 
-    def test_ceph_still_checks_signatures_behind_it(self, radosgw: S3Server) -> None:
+    def test_ceph_checks_signatures_behind_the_proxy(self, radosgw: S3Server) -> None:
         with radosgw.bucket() as bucket, CountingProxy(radosgw) as proxy:
             bucket.put("k", b"12345")
             impostor = proxy.server.with_secret(WRONG_SECRET)
             assert status_of(impostor.client.get_object, Bucket=bucket.name, Key="k") == 403
 
-    def test_a_server_that_is_gone_is_a_bad_gateway(self, moto: S3Server) -> None:
+    def test_proxy_responds_502_if_the_server_is_stopped(self, moto: S3Server) -> None:
         with CountingProxy("http://127.0.0.1:1") as proxy:
             assert raw_get(proxy.endpoint, "/k").status == 502
 
-    def test_nobody_listens_after_its_block(self, moto: S3Server) -> None:
+    def test_proxy_stops_listening_at_the_end_of_its_block(self, moto: S3Server) -> None:
         with CountingProxy(moto) as proxy:
             assert raw_get(proxy.endpoint, "/").status == 200
         with pytest.raises(ConnectionRefusedError):
@@ -200,7 +206,7 @@ def read_to_end(connection: socket.socket) -> bytes:
 class TestFault:
     @pytest.fixture
     def broken(self, s3_proxy: CountingProxy, s3_bucket: Bucket) -> Callable[[Fault], bytes]:
-        """Return a function that reads an object through a proxy that commits a fault."""
+        """Return a function that reads an object through a proxy with a given fault."""
         s3_bucket.put("k", DATA)
 
         def read(fault: Fault) -> bytes:
@@ -214,14 +220,14 @@ class TestFault:
         return read
 
     @pytest.mark.parametrize("status", [500, 503])
-    def test_a_status_is_answered(
+    def test_status_fault_is_the_response_to_the_client(
         self, broken: Callable[[Fault], bytes], s3_proxy: CountingProxy, status: int
     ) -> None:
         assert status_of(broken, fault=Fault("status", status=status)) == status
         assert [e.status for e in s3_proxy.requests] == [status]
 
     @pytest.mark.parametrize("kind", ["reset", "truncate"])
-    def test_a_request_may_have_no_answer_at_all(
+    def test_client_raises_an_error_if_there_is_no_response(
         self, broken: Callable[[Fault], bytes], s3_proxy: CountingProxy, kind: str
     ) -> None:
         with pytest.raises(HTTPClientError):
@@ -229,7 +235,9 @@ class TestFault:
         assert [(e.status, e.body_bytes) for e in s3_proxy.requests] == [(None, 0)]
 
     @pytest.mark.parametrize("after", [0, 10])
-    def test_a_reset_is_a_reset_and_a_truncation_an_end(self, moto: S3Server, after: int) -> None:
+    def test_reset_breaks_the_connection_and_truncation_ends_it(
+        self, moto: S3Server, after: int
+    ) -> None:
         with CountingProxy(moto) as proxy:
             proxy.respond = first(1, Fault("reset", after=after))
             with raw_request(proxy.endpoint) as connection, pytest.raises(ConnectionResetError):
@@ -241,7 +249,7 @@ class TestFault:
             assert bool(answer) == (after > 0)
 
     @pytest.mark.parametrize("kind", ["reset", "truncate"])
-    def test_half_a_body_is_an_error_of_the_client(
+    def test_client_raises_an_error_for_half_a_body(
         self, broken: Callable[[Fault], bytes], s3_proxy: CountingProxy, kind: str
     ) -> None:
         with pytest.raises(HTTPClientError):
@@ -250,13 +258,13 @@ class TestFault:
         assert (exchange.status, exchange.body_bytes, exchange.complete) == (206, 50_000, False)
 
     @pytest.mark.parametrize("after", [0, 1, 99_999])
-    def test_a_short_body_goes_unnoticed_by_http(
+    def test_short_body_is_not_noticed_by_the_client(
         self, broken: Callable[[Fault], bytes], after: int
     ) -> None:
         assert broken(Fault("short", after=after)) == DATA[:after]
 
     @pytest.mark.parametrize("after", [0, 10])
-    def test_a_stall_is_silence_and_does_not_hold_up_the_end(
+    def test_stalled_response_times_out_and_does_not_delay_stopping_the_proxy(
         self, moto: S3Server, after: int
     ) -> None:
         with CountingProxy(moto, lambda _: Fault("stall", after=after, seconds=600)) as proxy:
@@ -267,19 +275,19 @@ class TestFault:
             assert [e.complete for e in proxy.requests] == [False]
 
     @pytest.mark.parametrize("after", [0, 1, 99_999])
-    def test_after_a_stall_the_answer_is_whole(
+    def test_response_is_complete_after_a_short_stall(
         self, broken: Callable[[Fault], bytes], s3_proxy: CountingProxy, after: int
     ) -> None:
         assert broken(Fault("stall", after=after, seconds=0.1)) == DATA[:100_000]
         assert [e.complete for e in s3_proxy.requests] == [True]
 
-    def test_an_ignored_range_gives_the_whole_object_with_200(
+    def test_ignored_range_returns_the_whole_object_with_200(
         self, broken: Callable[[Fault], bytes], s3_proxy: CountingProxy
     ) -> None:
         assert broken(Fault("ignore_range")) == DATA
         assert [(e.status, e.body_bytes) for e in s3_proxy.requests] == [(200, len(DATA))]
 
-    def test_only_the_first_requests_are_broken(
+    def test_first_limits_a_fault_to_the_first_requests(
         self, broken: Callable[[Fault], bytes], s3_proxy: CountingProxy, s3_bucket: Bucket
     ) -> None:
         status_of(broken, fault=Fault("status"))
@@ -288,25 +296,27 @@ class TestFault:
 
 
 class TestCluster:
-    def test_workers_are_two_other_processes(self, cluster: Client) -> None:
+    def test_cluster_has_two_worker_processes(self, cluster: Client) -> None:
         pids = set(cluster.run(os.getpid).values())
         assert len(pids) == 2
         assert os.getpid() not in pids
 
-    def test_the_cluster_computes_for_a_test_that_asks_for_it(self, cluster: Client) -> None:
+    def test_cluster_is_the_default_scheduler_of_tests_that_request_it(
+        self, cluster: Client
+    ) -> None:
         assert dask.delayed(os.getpid)().compute() in cluster.run(os.getpid).values()
 
-    def test_the_cluster_computes_for_no_other_test(self) -> None:
+    def test_cluster_is_not_the_default_scheduler_of_other_tests(self) -> None:
         assert dask.delayed(os.getpid)().compute(scheduler=None) == os.getpid()
 
-    def test_workers_have_nothing_of_the_clients(
+    def test_workers_have_neither_folder_nor_credentials_of_the_client(
         self, cluster: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        here = os.getcwd()  # noqa: PTH109 - sent to the workers as it is
-        assert here not in cluster.run(os.getcwd).values()
+        client_folder = os.getcwd()  # noqa: PTH109 - os.getcwd itself is sent to the workers
+        assert client_folder not in cluster.run(os.getcwd).values()
         assert not any(cluster.run(os.getenv, "AWS_ACCESS_KEY_ID").values())
 
-    def test_requests_of_workers_are_counted_too(
+    def test_proxy_counts_requests_of_workers(
         self, cluster: Client, s3_proxy: CountingProxy, s3_bucket: Bucket
     ) -> None:
         url, options = s3_bucket.put("k", DATA), s3_proxy.server.storage_options()
@@ -316,13 +326,15 @@ class TestCluster:
             f"bytes={start}-{start + 9}" for start in range(0, 80, 10)
         )
 
-    def test_s3_is_forgotten_on_workers_between_tests(self, cluster: Client) -> None:
-        cluster.run(_open_some_s3)
-        assert all(cluster.run(_known_s3).values())
+    def test_forget_s3_clears_the_caches_of_workers(self, cluster: Client) -> None:
+        cluster.run(_open_s3)
+        assert all(cluster.run(_cached_s3).values())
         cluster.run(forget_s3)
-        assert not any(cluster.run(_known_s3).values())
+        assert not any(cluster.run(_cached_s3).values())
 
-    def test_workers_have_an_environment_and_a_folder_of_their_own(self, tmp_path: Path) -> None:
+    def test_cluster_sets_environment_folder_threads_and_memory_of_its_workers(
+        self, tmp_path: Path
+    ) -> None:
         hidden, folder = tmp_path / "hidden", tmp_path / "work"
         hidden.mkdir()
         folder.mkdir()
@@ -344,17 +356,19 @@ class TestCluster:
             limits = [w["memory_limit"] for w in client.scheduler_info()["workers"].values()]
             assert limits == [300 * 2**20] * 2
         assert len(pids) == 3
-        assert all(map(is_gone, pids))
+        assert all(map(has_ended, pids))
         assert (hidden / "movie.mrc").read_bytes() == b"12345"
 
-    def test_a_folder_that_workers_work_in_cannot_be_hidden(self, tmp_path: Path) -> None:
+    def test_folder_used_by_the_workers_cannot_be_hidden(self, tmp_path: Path) -> None:
         with (
             pytest.raises(ValueError, match="used by the workers"),
             dask_cluster(tmp_path / "cluster", hidden=tmp_path),
         ):
             pass
 
-    def test_a_worker_that_cannot_start_says_why_and_leaves_nobody(self, tmp_path: Path) -> None:
+    def test_error_for_a_worker_that_cannot_start_has_the_reason_and_leaves_no_process(
+        self, tmp_path: Path
+    ) -> None:
         with (
             pytest.raises(ProcessDiedError, match="memory"),
             dask_cluster(tmp_path / "cluster", workers=1, memory_limit="much"),
@@ -362,12 +376,12 @@ class TestCluster:
             pass
         assert not any(str(tmp_path) in " ".join(line) for line in command_lines())
 
-    def test_a_nanny_and_its_worker_go_with_the_cluster(self, tmp_path: Path) -> None:
+    def test_nanny_and_its_worker_end_with_the_cluster(self, tmp_path: Path) -> None:
         with dask_cluster(tmp_path / "cluster", workers=1, nanny=True) as client:
             [worker] = client.run(os.getpid).values()
             nanny = psutil.Process(worker).ppid()
-        assert is_gone(nanny)
-        wait_until(lambda: is_gone(worker))
+        assert has_ended(nanny)
+        wait_until(lambda: has_ended(worker))
 
 
 def _range_of(start: int, url: str, options: dict[str, object]) -> bytes:
@@ -375,11 +389,11 @@ def _range_of(start: int, url: str, options: dict[str, object]) -> bytes:
     return data
 
 
-def _open_some_s3() -> None:
+def _open_s3() -> None:
     s3fs.S3FileSystem(anon=True)
 
 
-def _known_s3() -> int:
+def _cached_s3() -> int:
     return len(s3fs.S3FileSystem._cache)
 
 
@@ -390,38 +404,40 @@ def command_lines() -> list[list[str]]:
 class TestProcesses:
     SLEEP: ClassVar = [sys.executable, "-c", "import time; time.sleep(600)"]
 
-    def test_processes_end_with_their_block_even_on_failure(self, tmp_path: Path) -> None:
-        def fail_half_way(processes: Processes) -> None:
+    def test_processes_end_with_their_block_even_after_an_exception(self, tmp_path: Path) -> None:
+        def start_and_fail(processes: Processes) -> None:
             pids.append(processes.start("sleep", self.SLEEP))
-            assert not is_gone(pids[0])
+            assert not has_ended(pids[0])
             raise ZeroDivisionError
 
         pids: list[int] = []
         with pytest.raises(ZeroDivisionError), Processes(tmp_path) as processes:
-            fail_half_way(processes)
-        assert is_gone(pids[0])
+            start_and_fail(processes)
+        assert has_ended(pids[0])
 
-    def test_a_process_that_will_not_end_is_killed_with_its_children(self, tmp_path: Path) -> None:
+    def test_process_that_ignores_sigterm_is_killed_with_its_children(self, tmp_path: Path) -> None:
         stubborn = 'trap "" TERM; sleep 600 & echo $!; while :; do wait; done'
         with Processes(tmp_path, grace=0.2) as processes:
             pid = processes.start("stubborn", ["sh", "-c", stubborn])
             wait_until(lambda: (tmp_path / "stubborn.out").read_text().endswith("\n"))
             child = int((tmp_path / "stubborn.out").read_text())
-        assert is_gone(pid)
-        wait_until(lambda: is_gone(child))
+        assert has_ended(pid)
+        wait_until(lambda: has_ended(child))
 
-    def test_a_process_that_dies_early_is_reported_with_its_log(self, tmp_path: Path) -> None:
+    def test_error_for_a_process_that_ends_early_has_its_status_and_log(
+        self, tmp_path: Path
+    ) -> None:
         with Processes(tmp_path) as processes:
             processes.start("server", ["sh", "-c", "echo no disk; exit 3"])
             with pytest.raises(ProcessDiedError, match=r"(?s)ended with 3.*no disk"):
                 processes.wait_until(lambda: False, "server")
 
-    def test_a_command_that_fails_is_reported_with_its_words(self, tmp_path: Path) -> None:
+    def test_error_for_a_failing_command_has_its_output(self, tmp_path: Path) -> None:
         with Processes(tmp_path) as processes, pytest.raises(ProcessDiedError, match="no disk"):
             processes.run(["sh", "-c", "echo no disk; exit 3"])
 
-    @pytest.mark.skipif(sys.platform != "linux", reason="takes Linux's parent-death signal")
-    def test_a_server_does_not_outlive_a_test_run_that_is_killed(self, tmp_path: Path) -> None:
+    @pytest.mark.skipif(sys.platform != "linux", reason="requires Linux's parent-death signal")
+    def test_server_does_not_outlive_a_killed_test_run(self, tmp_path: Path) -> None:
         server = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
         run = (
             "import sys, time; from pathlib import Path\n"
@@ -436,16 +452,16 @@ class TestProcesses:
                 wait_until(lambda: log.exists() and log.read_text().endswith("\n"))
             finally:
                 tests.kill()
-        wait_until(lambda: is_gone(int(log.read_text())))
+        wait_until(lambda: has_ended(int(log.read_text())))
 
-    def test_an_s3_server_is_gone_after_its_block(self, tmp_path: Path) -> None:
+    def test_s3_server_stops_at_the_end_of_its_block(self, tmp_path: Path) -> None:
         with moto_server(tmp_path) as server:
             assert raw_get(server.endpoint, "/").status == 200
         with pytest.raises(ConnectionRefusedError):
             raw_get(server.endpoint, "/")
 
     @pytest.mark.usefixtures("radosgw")
-    def test_a_failing_start_of_ceph_leaves_nobody(self, tmp_path: Path) -> None:
+    def test_failing_start_of_ceph_leaves_no_process_or_folder(self, tmp_path: Path) -> None:
         started: list[int] = []
 
         def no_gateway(processes: Processes, folder: Path, server: S3Server) -> None:
@@ -455,5 +471,5 @@ class TestProcesses:
 
         with pytest.raises(ProcessDiedError), radosgw_server(tmp_path, no_gateway):
             pass
-        assert is_gone(started[0])
+        assert has_ended(started[0])
         assert not (tmp_path / "osd").exists()

@@ -1,4 +1,4 @@
-"""What a file says is data: it names no other file, and takes no memory that it does not fill."""
+"""Untrusted contents open no other file and take no excess memory; secrets are not logged."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def bucket(moto: S3Server) -> Iterator[Bucket]:
 
 
 class TestNames:
-    """Sidecar and scan points name files and URLs; none of them is opened."""
+    """File names and URLs in a sidecar or in scan points are never opened."""
 
     @pytest.fixture
     def acquisition(self, tmp_path: Path) -> Acquisition:
         return write_acquisition(tmp_path / "acquisition", scan_shape=(2, 4))
 
     def hostile(self, written: Acquisition, name: str) -> None:
-        """Put a name in the place of every value of the sidecar that is no number or switch."""
+        """Replace every text value of the sidecar by a name, and add more keys with that name."""
         text = written.sidecar.read_text()
         lines = [re.sub(r"(?<== )[A-Za-z_/\\.:-]{6,}$", name, line) for line in text.splitlines()]
         assert name in "\n".join(lines)
@@ -53,11 +53,11 @@ class TestNames:
         "name",
         ["../../secret.mrc", "/etc/passwd", "s3://{bucket}/other.mrc", "simplecache::{canary}/x"],
     )
-    def test_no_other_object_is_asked_for(
+    def test_objects_named_in_a_sidecar_are_not_requested(
         self, acquisition: Acquisition, bucket: Bucket, name: str
     ) -> None:
         with (
-            refusing(500, b"", asked=(asked := [])) as canary,
+            refusing(500, b"", asked=(requests := [])) as canary,
             CountingProxy(bucket.server) as proxy,
         ):
             self.hostile(acquisition, name.format(bucket=bucket.name, canary=canary))
@@ -70,28 +70,28 @@ class TestNames:
                 )
                 ds["data"].compute(scheduler="sync")
             except MrcdistError:
-                pass  # a sidecar that makes no sense may be refused
+                pass  # an invalid sidecar may be refused
         known = {f"/{bucket.name}/run/{path.name}" for path in acquisition.files}
         opened = {urllib.parse.unquote(exchange.path) for exchange in proxy.requests}
         assert f"/{bucket.name}/run/{acquisition.movie.name}" in opened
         assert opened <= known | {f"/{bucket.name}", f"/{bucket.name}/"}
-        assert asked == []
+        assert requests == []
 
-    def test_a_name_in_the_folder_is_a_name_and_no_url(
+    def test_filename_that_contains_a_url_is_not_opened_as_a_url(
         self, acquisition: Acquisition, tmp_path: Path
     ) -> None:
         folder = acquisition.movie.parent
         stem = acquisition.movie.name.removesuffix("_movie.mrc")
-        with refusing(500, b"", asked=(asked := [])) as canary:
+        with refusing(500, b"", asked=(requests := [])) as canary:
             port = canary.rpartition(":")[2]
             (folder / f"{stem}_http::127.0.0.1:{port}_info.txt").write_text("")
             (folder / f"simplecache::{stem}_scan_coordinates.csv").write_text("")
             read_mrc(acquisition.movie)
-        assert asked == []
+        assert requests == []
 
 
 class TestMemory:
-    def test_a_header_that_announces_too_much_takes_no_memory_where_the_size_is_unknown(
+    def test_header_of_an_impossibly_large_image_takes_no_memory_if_the_file_size_is_unknown(
         self,
     ) -> None:
         header = header_bytes(nx=65536, ny=65536, nz=4, mode=6)
@@ -107,7 +107,7 @@ class TestMemory:
 class TestSecrets:
     @pytest.fixture
     def log(self) -> Iterator[io.StringIO]:
-        """All that anybody logs, at the level DEBUG."""
+        """All log messages of the level DEBUG and above."""
         text = io.StringIO()
         handler = logging.StreamHandler(text)
         root = logging.getLogger()
@@ -120,7 +120,9 @@ class TestSecrets:
             root.removeHandler(handler)
             root.setLevel(level)
 
-    def test_secrets_are_in_no_log(self, bucket: Bucket, log: io.StringIO) -> None:
+    def test_logs_do_not_contain_the_secret_key_of_s3(
+        self, bucket: Bucket, log: io.StringIO
+    ) -> None:
         url = bucket.put("movie.mrc", mrc_bytes(NUMBERS))
         with Client(processes=False, n_workers=1, dashboard_address="127.0.0.1:0") as client:
             plan = plan_mrc(url, chunks=(4, -1, -1), storage_options=bucket.storage_options())
@@ -128,9 +130,9 @@ class TestSecrets:
         assert "s3.GetObject" in log.getvalue()
         assert SECRET_KEY not in log.getvalue()
 
-    def test_secrets_of_a_session_are_in_no_log(self, moto: S3Server, log: io.StringIO) -> None:
-        with moto.bucket() as elsewhere:  # which takes any token
-            url = elsewhere.put("movie.mrc", mrc_bytes(NUMBERS))
+    def test_logs_do_not_contain_session_tokens(self, moto: S3Server, log: io.StringIO) -> None:
+        with moto.bucket() as moto_bucket:  # moto accepts any token
+            url = moto_bucket.put("movie.mrc", mrc_bytes(NUMBERS))
             options = {**moto.storage_options(), "token": "session-token-not-real"}
             np.testing.assert_array_equal(
                 plan_mrc(url, storage_options=options).source[...], NUMBERS
@@ -139,7 +141,7 @@ class TestSecrets:
         assert "session-token-not-real" not in log.getvalue()
 
     @pytest.mark.parametrize("status", [404, 503])
-    def test_secrets_are_not_in_the_traceback_of_a_refusal(
+    def test_logged_traceback_of_a_refused_request_contains_no_secret(
         self, log: io.StringIO, status: int
     ) -> None:
         with refusing(status, b"") as url, dask.config.set({"mrcdist.retries": 0}):
@@ -150,7 +152,7 @@ class TestSecrets:
         assert "password-not-real" not in log.getvalue()
         assert "signature-not-real" not in log.getvalue()
 
-    def test_secrets_of_a_web_address_are_in_no_log(self, log: io.StringIO) -> None:
+    def test_logs_contain_neither_password_nor_signature_of_a_url(self, log: io.StringIO) -> None:
         with file_server(mrc_bytes(NUMBERS)) as url:
             secret = url.replace("http://", "http://somebody:password-not-real@")
             plan = plan_mrc(f"{secret}?signature=signature-not-real")
@@ -160,8 +162,8 @@ class TestSecrets:
         assert "password-not-real" not in log.getvalue()
         assert "signature-not-real" not in log.getvalue()
 
-    def test_secrets_are_on_no_page_of_dasks(self, bucket: Bucket) -> None:
-        """The pages have the error of a task that failed, without its secrets."""
+    def test_pages_of_the_dask_dashboard_contain_no_secret(self, bucket: Bucket) -> None:
+        """The pages contain the error of a failed task, which names the file."""
         url = bucket.put("movie.mrc", mrc_bytes(NUMBERS))
         source = plan_mrc(url, storage_options=bucket.storage_options()).source
         bucket.delete("movie.mrc")
