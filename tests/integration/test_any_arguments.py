@@ -63,7 +63,7 @@ ANY = st.one_of(
     st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8),
 )
 COMPUTING = ("reduce", "virtual", "mean", "com", "check-workers", "convert")
-# Where a job runs: given by the test.
+# Options that select the cluster, set by the test itself.
 CLUSTER = ("scheduler", "scheduler_file", "jobqueue", "workers", "threads", "memory_limit")
 
 
@@ -132,13 +132,13 @@ def command_lines(draw, names, cluster=()):
     return [*words, draw(ANY)] if name == "convert" else words
 
 
-# Nobody waits for what is not there.
-HURRIED = {"mrcdist.retries": 0, "mrcdist.scheduler-timeout": 2}
+# Do not wait for missing servers and schedulers.
+NO_WAITING = {"mrcdist.retries": 0, "mrcdist.scheduler-timeout": 2}
 
 
 def check(words, folder):
     """Run a command and check that it ends with a documented exit status."""
-    with pytest.MonkeyPatch.context() as patch, dask.config.set(HURRIED):
+    with pytest.MonkeyPatch.context() as patch, dask.config.set(NO_WAITING):
         patch.chdir(folder)
         patch.delenv("MRCDIST_TRACEBACK")
         done = CliRunner().invoke(main, words)
@@ -154,21 +154,23 @@ def check(words, folder):
 class TestAnyArguments:
     @settings(examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(words=command_lines(["info", "explain", "validate", "preview"]))
-    def test_inspecting_commands_end_as_documented(self, folder, words):
+    def test_inspecting_commands_with_any_options_end_with_a_documented_status(self, folder, words):
         check(words, folder)
 
     @examples(40)
     @given(words=command_lines(COMPUTING, cluster=CLUSTER))
-    def test_computing_commands_end_as_documented(self, folder, scheduler, words):
+    def test_computing_commands_with_any_options_end_with_a_documented_status(
+        self, folder, scheduler, words
+    ):
         check([*words, "--scheduler", scheduler], folder)
 
     @pytest.mark.parametrize("command", ["info", "explain", "validate"])
     @pytest.mark.parametrize("url", URLS + FILES, ids=ascii)
-    def test_any_filename_ends_as_documented(self, folder, command, url):
+    def test_inspecting_any_filename_ends_with_a_documented_status(self, folder, command, url):
         assert check([command, url], folder).exit_code != 2
 
     @pytest.mark.parametrize("url", URLS + FILES, ids=ascii)
-    def test_preview_of_any_filename_ends_as_documented(self, folder, url):
+    def test_preview_of_any_filename_ends_with_a_documented_status(self, folder, url):
         """Images are drawn for two names only, because drawing is slow."""
         readable = check(["info", url], folder).exit_code == 0
         drawn = readable and url in ("a.mrc", "\udcff.mrc")
@@ -252,7 +254,7 @@ class TestValues:
         assert "unknown detector" in done.stderr
 
     @pytest.mark.parametrize("out", ["", ".", "..", "out.mrc"])
-    def test_impossible_outputs_are_errors(self, folder, out):
+    def test_invalid_outputs_are_errors(self, folder, out):
         """The centre of mass of a stack consists of two rows of numbers."""
         done = check(["com", "a.mrc", f"--out={out}"], folder)
         assert done.exit_code == 1
@@ -260,8 +262,8 @@ class TestValues:
 
     @pytest.mark.parametrize("value", ["[" * 100_000, "9" * 5000, "{", "é"])
     def test_storage_options_other_than_json_are_text(self, folder, value):
-        given = ["--storage-option", f"auto_mkdir={value}"]
-        assert check(["info", "a.mrc", *given], folder).exit_code == 0
+        option = ["--storage-option", f"auto_mkdir={value}"]
+        assert check(["info", "a.mrc", *option], folder).exit_code == 0
 
     @pytest.mark.parametrize("pair", ["=1", ".=1", "a..b=1", "a.=1", "a"])
     def test_storage_options_without_a_key_are_invalid(self, folder, pair):
@@ -273,7 +275,7 @@ def test_json_of_a_file_with_an_invalid_utf_8_name_can_be_parsed(folder):
     assert found["shape"] == [4, 6, 7]
 
 
-def test_errors_about_options_of_convert_name_the_options(folder, tmp_path):
+def test_error_about_an_option_of_convert_names_the_option(folder, tmp_path):
     done = check(["convert", "a.mrc", str(tmp_path / "a.zarr"), "--byte-order", "big"], folder)
     assert done.exit_code == 1
     assert "error: --byte-order " in done.stderr

@@ -1,4 +1,4 @@
-"""Batch jobs that are killed or lose their scheduler: their messages, and finished parts."""
+"""Batch jobs that are killed or lose their scheduler: messages and finished parts."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from distributed import Client
 from mrcdist.batch.clusters import ClusterOptions, connect, require_mrcdist
 from mrcdist.batch.lost_scheduler import scheduler_watched
 from mrcdist.batch.run_job import computing
+from mrcdist.compute.partial import PartialStore
 from mrcdist.errors import MrcdistError, ReadError, WriteError
 from tests.support.gate import Gate, gate
 from tests.support.jobs import (
@@ -47,7 +48,7 @@ JOBS = {
     "mean": (["mean"], DATA.mean(axis=(0, 1))),
 }
 
-# What jobs ask of a cluster.
+# Calls of a job to its cluster.
 CALLS: dict[str, Callable[[Client], object]] = {
     "nthreads": Client.nthreads,
     "run": lambda client: client.run(os.getpid),
@@ -71,7 +72,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmCommands]
 
 @pytest.fixture
 def held() -> Iterator[tuple[Gate, str]]:
-    """A movie of which only 40 % is served, and its URL."""
+    """A gate that lets only 40 % of a movie through, and the URL of the movie."""
     with (
         file_server(MOVIE) as url,
         gate(("127.0.0.1", int(urlsplit(url).port or 0))) as door,
@@ -80,8 +81,8 @@ def held() -> Iterator[tuple[Gate, str]]:
         yield door, "http://{}:{}/movie.mrc".format(*door.address)
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    while not true():  # pytest's timeout ends it
+def wait_until(condition: Callable[[], bool]) -> None:
+    while not condition():  # until the timeout of pytest
         time.sleep(0.02)
 
 
@@ -95,11 +96,11 @@ def scheduler(commands: WarmCommands, folder: Path) -> Iterator[tuple[int, Clust
 
 
 class TestKilled:
-    """A job killed at any time is resumed, is restarted, or has finished."""
+    """A job killed at any time can be resumed or restarted, or has finished."""
 
     @pytest.mark.parametrize("kind", JOBS)
     @pytest.mark.parametrize("seed", range(2))
-    def test_resumed_job_succeeds(
+    def test_job_killed_at_random_times_is_resumed(
         self, cluster: Client, commands: WarmCommands, movie: Path, kind: str, seed: int
     ) -> None:
         self.kill_and_resume(cluster, commands, movie, kind, random.Random(f"{kind} {seed}"))
@@ -107,7 +108,7 @@ class TestKilled:
     @pytest.mark.slow
     @pytest.mark.timeout(3000)
     @pytest.mark.parametrize("kind", JOBS)
-    def test_resumed_job_succeeds_a_hundred_times(
+    def test_job_killed_at_random_times_is_resumed_a_hundred_times(
         self, cluster: Client, commands: WarmCommands, movie: Path, kind: str
     ) -> None:
         for seed in range(100):
@@ -140,7 +141,7 @@ class TestKilled:
             assert "Traceback" not in output, output
             parts = parts_in(out)
             if status == 0 or (status == 1 and "exists" in output):
-                break  # it had finished
+                break  # the job had finished
             assert status in (-number, 128 + number), (number, status, output)
             kept = re.search(r"(\d+) of 24 parts are finished and kept in .*; go on with", output)
             if kept or (number != signal.SIGKILL and parts > before):
@@ -154,7 +155,7 @@ class TestKilled:
 
 class TestLostScheduler:
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-    def test_job_ends_with_one_clear_error(
+    def test_job_that_loses_its_scheduler_ends_with_one_error(
         self,
         commands: WarmCommands,
         held: tuple[Gate, str],
@@ -187,7 +188,7 @@ class TestLostScheduler:
         assert f"{len(parts_in(out))} of 24 parts are finished and kept in {out}.partial" in error
 
     @pytest.mark.parametrize("call", CALLS)
-    def test_every_failing_call_has_the_reason(
+    def test_error_of_any_call_says_that_the_scheduler_is_lost(
         self, commands: WarmCommands, tmp_path: Path, call: str
     ) -> None:
         def work(pid: int, where: ClusterOptions) -> None:
@@ -199,7 +200,7 @@ class TestLostScheduler:
             work(*running)
         assert error.value.code == "scheduler-dropped-job"
 
-    def test_loss_while_waiting_for_workers_is_reported(
+    def test_loss_of_the_scheduler_while_waiting_for_workers_is_reported(
         self, commands: WarmCommands, tmp_path: Path
     ) -> None:
         def wait(pid: int, where: ClusterOptions) -> None:
@@ -210,7 +211,9 @@ class TestLostScheduler:
             wait(*running)
         assert error.value.code == "scheduler-dropped-job"
 
-    def test_other_os_errors_are_unchanged(self, commands: WarmCommands, tmp_path: Path) -> None:
+    def test_os_error_unrelated_to_the_scheduler_is_unchanged(
+        self, commands: WarmCommands, tmp_path: Path
+    ) -> None:
         def read(where: ClusterOptions) -> None:
             with connect(where, log=print, min_workers=0):
                 (tmp_path / "nowhere").read_bytes()
@@ -226,12 +229,12 @@ class TestLostScheduler:
             (True, TimeoutError(errno.ETIMEDOUT, "Connection timed out", "/nfs/mean.npy")),
             (False, TimeoutError(errno.ETIMEDOUT, "Connection timed out")),
         ],
-        ids=["disk full", "unreadable", "NFS", "NFS, an open file"],
+        ids=["disk full", "unreadable", "NFS", "NFS, open file"],
     )
     def test_busy_scheduler_is_not_considered_lost(
         self, commands: WarmCommands, tmp_path: Path, busy: bool, error: Exception
     ) -> None:
-        """It does not respond, for example because of a large graph, when something else fails."""
+        """Another error occurs while it does not respond, for example because of a large graph."""
         with scheduler(commands, tmp_path) as (pid, where), Client(where.scheduler) as client:
             os.kill(pid, signal.SIGSTOP if busy else signal.SIGCONT)
             try:
@@ -241,7 +244,9 @@ class TestLostScheduler:
                 os.kill(pid, signal.SIGCONT)
         assert raised.value is error
 
-    def test_remedy_has_the_resume_hint(self, commands: WarmCommands, tmp_path: Path) -> None:
+    def test_remedy_for_a_lost_scheduler_has_the_resume_hint(
+        self, commands: WarmCommands, tmp_path: Path
+    ) -> None:
         def check(pid: int, where: ClusterOptions) -> None:
             with connect(where, log=print, min_workers=0, resume_hint="start it") as cluster:
                 os.kill(pid, signal.SIGKILL)
@@ -261,9 +266,9 @@ class TestLostScheduler:
 
 
 class TestInterruptFromTheTerminal:
-    """Ctrl-C reaches all processes of the group: the program and its workers."""
+    """Ctrl-C reaches all processes of the group, the program and its workers."""
 
-    def test_last_line_states_the_progress_of_the_job(
+    def test_last_line_after_ctrl_c_states_how_many_parts_are_kept(
         self, commands: WarmCommands, held: tuple[Gate, str], tmp_path: Path
     ) -> None:
         door, url = held
@@ -284,13 +289,15 @@ class TestInterruptFromTheTerminal:
             "go on with --resume"
         )
 
-    def test_starting_workers_end_with_the_program(self, movie: Path, tmp_path: Path) -> None:
+    def test_workers_that_are_starting_end_with_the_interrupted_program(
+        self, movie: Path, tmp_path: Path
+    ) -> None:
         with Processes(tmp_path / "logs") as processes:
             job = ["mean", movie, *SHAPE, "--out", tmp_path / "mean.npy", "--workers", "1"]
             ended = started(processes, *job)
             [(_, process)] = processes.running.items()
             family = psutil.Process(process.pid)
-            # The first helps Python to start others.
+            # The first child is a helper process of Python's multiprocessing.
             wait_until(lambda: len(family.children()) > 1)
             workers = family.children()
             process.send_signal(signal.SIGINT)
@@ -298,7 +305,7 @@ class TestInterruptFromTheTerminal:
         _, alive = psutil.wait_procs(workers, timeout=10)
         assert not alive
 
-    def test_message_before_the_first_part_does_not_suggest_resuming(
+    def test_ctrl_c_before_the_first_part_does_not_suggest_resuming(
         self, cluster: Client, commands: WarmCommands, tmp_path: Path
     ) -> None:
         with (
@@ -316,12 +323,10 @@ class TestInterruptFromTheTerminal:
         assert sorted(path.name for path in tmp_path.iterdir()) == ["log"]
 
 
-def test_error_states_how_many_parts_are_kept(cluster: Client, movie: Path) -> None:
-    """Not only after Ctrl-C."""
+def test_error_of_a_failed_job_is_followed_by_the_number_of_kept_parts(
+    cluster: Client, movie: Path
+) -> None:
     out = movie.with_name("mean.npy")
-    from mrcdist.compute.partial import PartialStore
-    from mrcdist.errors import MrcdistError
-
     save = PartialStore.save
 
     def failing(self: PartialStore, number: int, values: np.ndarray) -> None:

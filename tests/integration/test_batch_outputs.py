@@ -1,4 +1,4 @@
-"""Outputs of batch jobs: written by one job at a time, from its own parts, never over an input."""
+"""Outputs of batch jobs are written by one job, from its own parts, never over an input."""
 
 from __future__ import annotations
 
@@ -76,24 +76,24 @@ class TestTwoJobs:
             )
             processes.wait_until(lambda: door.is_shut and parts_in(tmp_path / "mean.npy"), "parts")
 
-            def end() -> None:
+            def finish() -> None:
                 door.open()
-                status, told = ended()
-                assert status == 0, told
+                status, output = ended()
+                assert status == 0, output
 
-            yield end
+            yield finish
 
-    def test_second_job_with_any_common_output_is_refused(
+    def test_second_job_with_any_output_in_common_is_refused(
         self, running: Callable[[], None], cluster: Client, other: Path, tmp_path: Path
     ) -> None:
         for outputs in (["mean.npy"], ["mean.mrc"], ["else.npy", "mean.mrc"]):
             out = [word for name in outputs for word in ("--out", tmp_path / name)]
             for flags in ([], ["--overwrite"], ["--resume"], ["--overwrite", "--resume"]):
-                told = mrcdist_fails(
+                output = mrcdist_fails(
                     "mean", other, *SHAPE, *out, *flags, "--scheduler", address(cluster)
                 )
-                assert "is in use" in told
-                assert "another job is writing it: process " in told
+                assert "is in use" in output
+                assert "another job is writing it: process " in output
         running()
         np.testing.assert_array_equal(np.load(tmp_path / "mean.npy"), MEAN)
         assert sorted(path.name for path in tmp_path.glob("*mean*")) == ["mean.mrc", "mean.npy"]
@@ -112,19 +112,19 @@ class TestUndetectableChanges:
         ],
         ids=["nothing", "date", "weak ETag", "ETag of nginx"],
     )
-    def test_job_starts_over_instead_of_mixing_parts(
+    def test_job_starts_over_if_a_replaced_input_cannot_be_detected(
         self, cluster: Client, tmp_path: Path, etag: str | None, modified: str | None
     ) -> None:
         content, out = bytearray(MOVIE), tmp_path / "mean.npy"
         with file_server(content, etag=lambda _: etag, modified=modified) as url:
             job = ["mean", url, *SHAPE, "--out", out, "--scheduler", address(cluster)]
             with interrupted_after(3, out):
-                told = mrcdist_fails(*job, status=130)
-            assert "cannot be resumed" in told
-            assert "--resume" not in told.splitlines()[-1]
+                output = mrcdist_fails(*job, status=130)
+            assert "cannot be resumed" in output
+            assert "--resume" not in output.splitlines()[-1]
             assert not out.with_name("mean.npy.partial").exists()
 
-            # As if the job had been killed.
+            # Keep the parts, like a job that is killed.
             with interrupted_after(3, out), pytest.MonkeyPatch.context() as patched:
                 patched.setattr(PartialStore, "remove", lambda _: None)
                 mrcdist_fails(*job, status=130)
@@ -157,47 +157,47 @@ class TestInput:
         monkeypatch.chdir(movie.parent)
         before, version = movie.read_bytes(), movie.stat()
         for flags in ([], ["--overwrite"], ["--resume"], ["--overwrite", "--resume"]):
-            told = mrcdist_fails(
+            output = mrcdist_fails(
                 "mean", form.format(movie), *SHAPE, "--out", out.name, *flags,
                 "--scheduler", "tcp://127.0.0.1:9",
             )  # fmt: skip
-            assert "is an input" in told
+            assert "is an input" in output
         assert movie.read_bytes() == before
         assert movie.stat().st_ino == version.st_ino
 
     def test_input_served_from_its_own_folder_is_never_replaced(self, movie: Path) -> None:
         before = movie.read_bytes()
         with folder_server(movie.parent) as url:
-            told = mrcdist_fails(
+            output = mrcdist_fails(
                 "mean", f"{url}/movie.mrc", *SHAPE, "--out", movie, "--overwrite",
                 "--scheduler", "tcp://127.0.0.1:9",
             )  # fmt: skip
-        assert "is an input" in told
+        assert "is an input" in output
         assert movie.read_bytes() == before
 
     def test_mask_is_never_replaced(self, movie: Path) -> None:
         mask = movie.with_name("mask.npy")
         np.save(mask, np.ones(FRAME))
         before = mask.read_bytes()
-        told = mrcdist_fails(
+        output = mrcdist_fails(
             "virtual", movie, *SHAPE, "--detector", mask, "--out", mask, "--overwrite",
             "--scheduler", "tcp://127.0.0.1:9",
         )  # fmt: skip
-        assert "is an input" in told
+        assert "is an input" in output
         assert mask.read_bytes() == before
 
     def test_folder_of_the_input_is_never_replaced(self, cluster: Client, tmp_path: Path) -> None:
         folder = tmp_path / "run.zarr"
         folder.mkdir()
         movie = write_mrc(folder / "movie.mrc", DATA.reshape(-1, *FRAME))
-        told = mrcdist_fails("mean", movie, *SHAPE, "--out", folder, "--overwrite")
-        assert "is in this folder" in told
+        output = mrcdist_fails("mean", movie, *SHAPE, "--out", folder, "--overwrite")
+        assert "is in this folder" in output
         assert movie.exists()
 
 
 class TestOutputPath:
     @pytest.mark.parametrize("folder", ["empty", "of another job"])
-    def test_existing_file_is_not_replaced_because_of_a_folder_of_parts_next_to_it(
+    def test_existing_file_next_to_a_folder_of_parts_is_not_replaced(
         self, movie: Path, folder: str
     ) -> None:
         out, parts = movie.with_name("mean.npy"), movie.with_name("mean.npy.partial")
@@ -205,17 +205,17 @@ class TestOutputPath:
         parts.mkdir()
         if folder == "of another job":
             (parts / "job.json").write_text('{"job": {"quantity": "com"}, "id": "0123"}')
-        told = mrcdist_fails(
+        output = mrcdist_fails(
             "mean", movie, *SHAPE, "--out", out, "--resume", "--scheduler", "tcp://127.0.0.1:9"
         )
-        assert "exists" in told
+        assert "exists" in output
         np.testing.assert_array_equal(np.load(out), np.arange(3))
 
     @pytest.mark.parametrize(
         "place",
         ["mean.npy/", "mean.npy.partial", "mean.npy.partial -> foreign", "mean.npy.partial/mine"],
     )
-    def test_anything_in_the_way_is_reported_before_anything_is_computed(
+    def test_files_that_block_the_output_are_reported_before_anything_is_computed(
         self, movie: Path, place: str
     ) -> None:
         out, foreign = movie.with_name("mean.npy"), movie.with_name("foreign")
@@ -231,11 +231,11 @@ class TestOutputPath:
             (movie.parent / name).write_text("mine")
         before = sorted(movie.parent.rglob("*"))
         for flags in ([], ["--overwrite"], ["--resume"], ["--overwrite", "--resume"]):
-            told = mrcdist_fails(
+            output = mrcdist_fails(
                 "mean", movie, *SHAPE, "--out", out, *flags, "--scheduler", "tcp://127.0.0.1:9"
             )
-            assert "is in the way" in told
-            assert "remedy: delete or rename it" in told
+            assert "is in the way" in output
+            assert "remedy: delete or rename it" in output
         assert sorted(movie.parent.rglob("*")) == before
 
     def test_result_replaces_the_target_of_a_link(

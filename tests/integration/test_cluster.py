@@ -1,4 +1,4 @@
-"""A dask cluster of separate processes: tasks contain all that workers need from the client."""
+"""Reading on a cluster: tasks contain everything that workers need from the client."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def data_of(url, **options):
 
 
 def assert_equal_on(array, numbers):
-    """Compute three kinds of graph: the whole array, a slice and a reduction."""
+    """Compare the whole array, a slice and a reduction with numpy."""
     np.testing.assert_array_equal(array.compute(), numbers)
     np.testing.assert_array_equal(array[5:9, 3:, ::2].compute(), numbers[5:9, 3:, ::2])
     assert array.sum().compute() == numbers.sum()
@@ -49,12 +49,12 @@ class TestLocalFiles:
     def test_local_files_are_read_by_the_workers(self, cluster, path, numbers):
         array = data_of(path, chunks=(4, -1, -1))
         blocks = sum(read.blocks for read in cluster.run(stats.snapshot).values())
-        mine = stats.snapshot()
+        client_stats = stats.snapshot()
         np.testing.assert_array_equal(array.compute(), numbers)
         assert sum(read.blocks for read in cluster.run(stats.snapshot).values()) == blocks + 6
-        assert stats.snapshot() == mine
+        assert stats.snapshot() == client_stats
 
-    def test_local_files_are_read_in_any_graph(self, cluster, path, numbers):
+    def test_slices_and_sums_of_local_files_equal_numpy(self, cluster, path, numbers):
         assert_equal_on(data_of(path, chunks=(4, 8, -1)), numbers)
 
     def test_relative_paths_refer_to_the_client(self, cluster, path, numbers, monkeypatch):
@@ -73,7 +73,7 @@ class TestLocalFiles:
         assert not any(cluster.run(holds, str(path)).values())
 
     @pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes"])
-    def test_local_files_are_read_by_dasks_own_schedulers(self, path, numbers, scheduler):
+    def test_local_files_are_read_with_the_schedulers_of_dask(self, path, numbers, scheduler):
         array = data_of(path, chunks=(12, -1, -1))
         np.testing.assert_array_equal(array.compute(scheduler=scheduler, num_workers=2), numbers)
 
@@ -91,8 +91,10 @@ class TestLocalFiles:
         assert any(error.where.endswith(pid) for pid in pids)
         assert pickle.loads(pickle.dumps(error)).__dict__ == error.__dict__
 
-    def test_file_visible_to_the_client_only_is_an_error(self, tmp_path, numbers):
-        """The most common mistake: a path on a disk of the client."""
+    def test_error_for_a_file_visible_to_the_client_only_has_cause_remedy_and_host(
+        self, tmp_path, numbers
+    ):
+        """The most common mistake is a path on a disk of the client."""
         hidden = tmp_path / "hidden"
         hidden.mkdir()
         path = write_mrc(hidden / "a.mrc", numbers)
@@ -116,12 +118,12 @@ def holds(path):
 
 
 class TestS3:
-    def test_tasks_contain_storage_options(self, cluster, s3_bucket, numbers):
+    def test_tasks_read_with_the_storage_options_of_the_client(self, cluster, s3_bucket, numbers):
         url = s3_bucket.put("a.mrc", mrc_bytes(numbers, byteorder=">"))
         options = s3_bucket.storage_options()
         assert_equal_on(data_of(url, chunks=(4, 8, -1), storage_options=options), numbers)
 
-    def test_errors_on_a_worker_have_the_place(self, cluster, s3_bucket, numbers):
+    def test_error_on_a_worker_has_url_byte_range_and_pid(self, cluster, s3_bucket, numbers):
         url = s3_bucket.put("a.mrc", mrc_bytes(numbers))
         array = data_of(url, chunks=(4, -1, -1), storage_options=s3_bucket.storage_options())
         s3_bucket.put("a.mrc", mrc_bytes(numbers + 1))
@@ -137,7 +139,7 @@ class TestS3:
     def test_workers_read_an_acquisition_from_s3_only(
         self, s3_bucket, real_data, tmp_path, monkeypatch
     ):
-        """Workers use their own credentials; URL and tasks contain none."""
+        """Workers use their own credentials; neither the URL nor the tasks contain any."""
         for path in real_data.glob("20241021_00405_*"):
             s3_bucket.put(f"session/{path.name}", path.read_bytes())
         raw = (real_data / MOVIE).read_bytes()
@@ -157,7 +159,7 @@ class TestS3:
         assert [axis["name"] for axis in ds["axes"]][:2] == ["y", "x"]
         assert ds["metadata"]["General"]["original_filename"] == MOVIE
 
-    def test_workers_without_credentials_raise_an_error(
+    def test_remedy_for_workers_without_credentials_mentions_every_worker(
         self, cluster, radosgw, numbers, monkeypatch
     ):
         """Only the client has credentials in its environment."""
@@ -193,7 +195,7 @@ if __name__ == "__main__":
     check(scheduler="threads")
     with Client(n_workers=1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"):
         check()
-    print("fine")
+    print("ok")
 """
 
     def test_arrays_can_be_computed_with_query_planning(self, path, numbers, tmp_path):
@@ -212,23 +214,23 @@ if __name__ == "__main__":
             text=True,
             timeout=240,
         )
-        assert done.stdout.strip() == "fine", done.stderr
+        assert done.stdout.strip() == "ok", done.stderr
 
 
 class TestSecrets:
     """Credentials in tasks are never shown."""
 
-    def test_secrets_are_not_shown(self, moto, numbers, tmp_path):
+    def test_arrays_plans_tasks_errors_and_logs_show_no_secret(self, moto, numbers, tmp_path):
         with moto.bucket() as bucket:
-            shown = self.everything_that_is_shown(bucket, numbers, tmp_path)
+            shown = self.everything_shown(bucket, numbers, tmp_path)
         assert "Compute Failed" in shown["worker-0.out"]
         assert bucket.url("a.mrc") in shown["worker-0.out"]
-        for what, text in shown.items():
-            assert text, what
-            assert SECRET_KEY not in text, what
-            assert WRONG_SECRET not in text, what
+        for name, text in shown.items():
+            assert text, name
+            assert SECRET_KEY not in text, name
+            assert WRONG_SECRET not in text, name
 
-    def everything_that_is_shown(self, bucket, numbers, tmp_path):
+    def everything_shown(self, bucket, numbers, tmp_path):
         url, options = bucket.put("a.mrc", mrc_bytes(numbers)), bucket.storage_options()
         assert options["secret"] == SECRET_KEY
         shown = {}
@@ -236,8 +238,10 @@ class TestSecrets:
             plan = mrcdist.plan_mrc(url, chunks=(4, -1, -1), storage_options=options)
             array = plan.to_dask()
             table = np.arange(24, dtype=np.int32)[::-1].reshape(24)
-            heavy = dataclasses.replace(plan, source=dataclasses.replace(plan.source, table=table))
-            for name, collection in {"array": array, "shipped once": heavy.to_dask()}.items():
+            sent_once = dataclasses.replace(
+                plan, source=dataclasses.replace(plan.source, table=table)
+            )
+            for name, collection in {"array": array, "sent once": sent_once.to_dask()}.items():
                 graph = dict(
                     collections_to_expr([collection[3:7].sum()]).optimize().__dask_graph__()
                 )
@@ -253,16 +257,16 @@ class TestSecrets:
             shown["source"] = (
                 repr(plan.source) + str(plan.source) + repr(plan.source.__dask_tokenize__())
             )
-            futures = client.compute([array.sum(), heavy.to_dask().sum()])
+            futures = client.compute([array.sum(), sent_once.to_dask().sum()])
             assert client.gather(futures) == [numbers.sum()] * 2
             shown["tasks on the scheduler"] = client.run_on_scheduler(tasks_of)
             bucket.delete("a.mrc")
             with pytest.raises(mrcdist.MissingFileError) as raised:
                 array.mean().compute()
             shown["error"] = str(raised.value) + repr(raised.value)
-            impostor = {**options, "secret": WRONG_SECRET}
-            failing = dataclasses.replace(plan.location, storage_options=impostor)
-            shown["impostor"] = repr(failing)
+            wrong_options = {**options, "secret": WRONG_SECRET}
+            failing = dataclasses.replace(plan.location, storage_options=wrong_options)
+            shown["wrong secret"] = repr(failing)
             shown["worker logs"] = str(client.get_worker_logs())
             shown["scheduler logs"] = str(client.get_scheduler_logs())
         for file in (tmp_path / "cluster").glob("*.out"):

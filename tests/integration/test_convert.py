@@ -41,7 +41,7 @@ def numbers_in(path: Any, **options: Any) -> np.ndarray[Any, Any]:
     return numbers
 
 
-def test_gzip_becomes_a_plain_file(tmp_path: Path, scheduler: str) -> None:
+def test_gzip_is_converted_to_a_plain_file(tmp_path: Path, scheduler: str) -> None:
     numbers = counting((4, 20, 30), "int16")
     source = tmp_path / "a.mrc.gz"
     source.write_bytes(gzip.compress(mrc_bytes(numbers, byteorder=">"), mtime=0))
@@ -52,7 +52,7 @@ def test_gzip_becomes_a_plain_file(tmp_path: Path, scheduler: str) -> None:
     assert target.read_bytes()[212:214] == b"\x44\x44"
 
 
-def test_bzip2_becomes_a_plain_file(tmp_path: Path, scheduler: str) -> None:
+def test_bzip2_is_converted_to_a_plain_file(tmp_path: Path, scheduler: str) -> None:
     numbers = counting((4, 20, 30), "int16")
     source, target = tmp_path / "a.mrc.bz2", tmp_path / "b.mrc"
     source.write_bytes(bz2.compress(mrc_bytes(numbers)))
@@ -60,7 +60,7 @@ def test_bzip2_becomes_a_plain_file(tmp_path: Path, scheduler: str) -> None:
     assert target.read_bytes()[1024:] == numbers.astype("<i2").tobytes()
 
 
-def test_mrcz_becomes_a_plain_file(tmp_path: Path, scheduler: str) -> None:
+def test_mrcz_is_converted_to_a_plain_file(tmp_path: Path, scheduler: str) -> None:
     numbers = counting((4, 20, 30), "int16")
     source, target = tmp_path / "a.mrcz", tmp_path / "b.mrc"
     mrcz.writeMRC(numbers, str(source), compressor="zstd")
@@ -70,7 +70,7 @@ def test_mrcz_becomes_a_plain_file(tmp_path: Path, scheduler: str) -> None:
 
 
 @pytest.mark.parametrize(("order", "code"), [("little", "<"), ("big", ">")])
-def test_byte_order_is_the_requested_one(
+def test_file_is_converted_to_the_requested_byte_order(
     tmp_path: Path, scheduler: str, order: str, code: str
 ) -> None:
     numbers = counting((4, 20, 30), "int16")
@@ -83,27 +83,27 @@ def test_byte_order_is_the_requested_one(
 
 
 @pytest.mark.parametrize("compressor", ["zstd", "zlib"])
-def test_compressor_writes_what_the_mrcz_package_reads(
+def test_compressed_file_is_read_by_the_mrcz_package(
     tmp_path: Path, scheduler: str, compressor: str
 ) -> None:
     numbers = counting((4, 20, 30), "int16")
     source, target = tmp_path / "a.mrc", tmp_path / "b.mrcz"
     source.write_bytes(mrc_bytes(numbers))
     mrcdist_json("convert", source, target, "--compressor", compressor, "--scheduler", scheduler)
-    theirs, meta = mrcz.readMRC(str(target))
-    np.testing.assert_array_equal(theirs, numbers)
+    numbers_read, meta = mrcz.readMRC(str(target))
+    np.testing.assert_array_equal(numbers_read, numbers)
     assert meta["compressor"] == compressor
 
 
 @pytest.mark.parametrize("sections", [2, 4])
-def test_chunks_are_the_blocks_that_tasks_write(
+def test_each_task_writes_one_of_the_requested_chunks(
     tmp_path: Path, cluster: Client, scheduler: str, sections: int
 ) -> None:
     numbers = counting((8, 512, 512), "int16")
     source, target = tmp_path / "a.mrc", tmp_path / "b.mrc"
     source.write_bytes(mrc_bytes(numbers))
     chunks = ("--chunks", f"{sections},-1,-1")
-    # A scheduler set by the user does not keep tasks from the cluster.
+    # Tasks run on the cluster even if the user has configured another scheduler.
     with dask.config.set(scheduler="synchronous"), get_task_stream(cluster) as tasks:
         mrcdist_json("convert", source, target, *chunks, "--scheduler", scheduler)
     written = [task["key"] for task in tasks.data]
@@ -114,7 +114,7 @@ def test_chunks_are_the_blocks_that_tasks_write(
 
 @pytest.fixture(scope="module")
 def small_cluster() -> Iterator[Client]:
-    """The memory limit applies only to the plan, because this process is larger."""
+    """A cluster with a small memory limit, which applies to plans but is not enforced."""
     off = {f"distributed.worker.memory.{what}": False for what in ("pause", "spill", "target")}
     small = {"n_workers": 1, "threads_per_worker": 4, "memory_limit": "400 MiB"}
     with (
@@ -126,7 +126,7 @@ def small_cluster() -> Iterator[Client]:
         yield client
 
 
-def test_blocks_fit_in_the_memory_of_the_connected_cluster(
+def test_default_blocks_of_convert_fit_into_the_memory_of_the_workers(
     tmp_path: Path, small_cluster: Client
 ) -> None:
     source, target = tmp_path / "a.mrc", tmp_path / "b.mrc"
@@ -141,13 +141,13 @@ def test_blocks_fit_in_the_memory_of_the_connected_cluster(
 
 
 class TestBlocksOfAnotherCluster:
-    """The first run chose its blocks for the memory of other workers."""
+    """The first run chose its blocks for workers with less memory."""
 
     @pytest.fixture
     def interrupted(
         self, tmp_path: Path, small_cluster: Client
     ) -> Callable[[str], tuple[Path, Path]]:
-        """Convert up to the last of four blocks, which contains a value that does not fit."""
+        """Convert all but the last of four blocks, which contains a value that does not fit."""
         numbers = np.ones((8, 1024, 1024), "int16")
         numbers[-1, -1, -1] = 1000
         source = tmp_path / "a.mrc"
@@ -165,7 +165,7 @@ class TestBlocksOfAnotherCluster:
     OPTIONS = ("--dtype", "uint8", "--resume")
 
     @pytest.mark.parametrize("name", ["b.mrc", "b.zspy"])
-    def test_blocks_are_resumed(
+    def test_conversion_is_resumed_on_another_cluster_with_the_blocks_of_the_first(
         self, interrupted: Callable[[str], tuple[Path, Path]], cluster: Client, name: str
     ) -> None:
         source, target = interrupted(name)
@@ -177,11 +177,11 @@ class TestBlocksOfAnotherCluster:
         with pytest.raises(ArgumentError) as error:
             mrcdist.convert(source, target, dtype="uint8", resume=True)
         assert error.value.code == "value-does-not-fit"
-        # Their names contain the mark of the first run, whose last tasks may still add blocks.
+        # Their names contain the mark of the first run, whose last tasks may still add some.
         assert before <= {path.name for path in folder.iterdir()}
 
     @pytest.mark.parametrize("name", ["b.mrc", "b.zspy"])
-    def test_error_names_the_chunks_if_others_are_requested(
+    def test_resuming_with_other_chunks_is_an_error_with_both(
         self, interrupted: Callable[[str], tuple[Path, Path]], name: str
     ) -> None:
         source, target = interrupted(name)
@@ -190,7 +190,7 @@ class TestBlocksOfAnotherCluster:
         assert error.value.code == "destination-differs"
         assert "up to 2 × 1024 × 1024 then, 8 × 1024 × 1024 now" in error.value.cause
 
-    def test_blocks_in_a_store_are_resumed(
+    def test_conversion_to_s3_is_resumed_on_another_cluster_with_the_blocks_of_the_first(
         self, tmp_path: Path, small_cluster: Client, s3_bucket: Bucket
     ) -> None:
         source, target = tmp_path / "a.mrc", s3_bucket.url("interrupted.mrc")
@@ -204,7 +204,7 @@ class TestBlocksOfAnotherCluster:
             mrcdist.convert(source, target, **begin)
         assert error.value.code == "value-does-not-fit"
 
-    def test_blocks_of_another_file_are_refused(
+    def test_conversion_is_not_resumed_with_another_input(
         self, interrupted: Callable[[str], tuple[Path, Path]], tmp_path: Path
     ) -> None:
         _, target = interrupted("b.mrc")
@@ -215,7 +215,7 @@ class TestBlocksOfAnotherCluster:
         assert error.value.code == "destination-differs"
 
 
-def test_progress_goes_to_standard_error_and_the_summary_to_standard_output(
+def test_convert_prints_progress_to_stderr_and_the_summary_to_stdout(
     tmp_path: Path, scheduler: str
 ) -> None:
     source, target = tmp_path / "a.mrc", tmp_path / "b.mrc"
@@ -232,7 +232,7 @@ def test_progress_goes_to_standard_error_and_the_summary_to_standard_output(
     assert values.split()[:4] == ["values", str(low), "to", f"{high},"]
 
 
-def test_parts_of_a_scan_become_one_file_cropped(tmp_path: Path, scheduler: str) -> None:
+def test_parts_of_a_scan_are_cropped_and_joined_to_one_file(tmp_path: Path, scheduler: str) -> None:
     acquisition = write_acquisition(
         tmp_path / "in", scan_shape=(4, 8), frame_shape=(16, 20), parts=3
     )
@@ -241,14 +241,14 @@ def test_parts_of_a_scan_become_one_file_cropped(tmp_path: Path, scheduler: str)
     select = "1:3,:,4:12,-10:"
     words = ("convert", acquisition.movie, target, "--select", select, "--scheduler", scheduler)
     mrcdist_json(*words)
-    [back] = mrcdist.read_mrc(target, distributed=False)
-    np.testing.assert_array_equal(back["data"], data["data"][1:3, :, 4:12, -10:])
-    assert [axis["scale"] for axis in back["axes"]] == [axis["scale"] for axis in data["axes"]]
+    [written] = mrcdist.read_mrc(target, distributed=False)
+    np.testing.assert_array_equal(written["data"], data["data"][1:3, :, 4:12, -10:])
+    assert [axis["scale"] for axis in written["axes"]] == [axis["scale"] for axis in data["axes"]]
     assert "exists" in mrcdist_fails(*words)
 
 
 @pytest.mark.parametrize("byteorder", ["<", ">"])
-def test_records_of_an_extended_header_are_selected_with_their_sections(
+def test_records_of_the_extended_header_are_selected_with_their_sections(
     tmp_path: Path, scheduler: str, byteorder: str
 ) -> None:
     numbers = counting((6, 8, 10), "int16")
@@ -273,7 +273,9 @@ def test_records_of_an_extended_header_are_selected_with_their_sections(
     assert raw[1060:] == stored.tobytes()
 
 
-def test_convert_to_a_bucket(tmp_path: Path, s3_bucket: Bucket, scheduler: str) -> None:
+def test_file_in_s3_is_converted_to_another_object(
+    tmp_path: Path, s3_bucket: Bucket, scheduler: str
+) -> None:
     numbers = counting((4, 20, 30), "uint16")
     source = tmp_path / "a.mrc"
     source.write_bytes(mrc_bytes(numbers))
@@ -292,7 +294,7 @@ def test_convert_to_a_bucket(tmp_path: Path, s3_bucket: Bucket, scheduler: str) 
     assert found.dtype == np.float32
 
 
-def test_destination_in_a_bucket_is_looked_up_only_by_its_name(
+def test_planning_a_conversion_to_s3_takes_a_head_request_per_output(
     tmp_path: Path, s3_proxy: CountingProxy
 ) -> None:
     source = tmp_path / "a.mrc"
@@ -304,12 +306,14 @@ def test_destination_in_a_bucket_is_looked_up_only_by_its_name(
         chosen: dict[str, Any] = {"compressor": None, "byteorder": None, "statistics": True}
         chosen |= {"overwrite": False, "resume": False, "verify": False, "dtype": None}
         plan_conversion(plan, url, select=(), storage_options=options, **chosen)
-        asked = [(each.method, each.path.rpartition("/")[2]) for each in s3_proxy.requests]
-    assert asked == [("HEAD", "out.mrc"), ("HEAD", "out.rawtlt")]
+        requests = [(each.method, each.path.rpartition("/")[2]) for each in s3_proxy.requests]
+    assert requests == [("HEAD", "out.mrc"), ("HEAD", "out.rawtlt")]
 
 
 @pytest.mark.parametrize("select", ["a", "1", "0:2,0:1,0:1,0:1", "3:2", "9:"])
-def test_impossible_selection_is_an_error(tmp_path: Path, scheduler: str, select: str) -> None:
+def test_invalid_selection_is_an_error_about_select(
+    tmp_path: Path, scheduler: str, select: str
+) -> None:
     source = tmp_path / "a.mrc"
     source.write_bytes(mrc_bytes(counting((4, 20, 30), "int16")))
     stderr = mrcdist_fails(

@@ -19,8 +19,8 @@ from tests.support.mrc_files import mrc_bytes
 from tests.support.processes import ROOT
 from tests.support.serving import file_server
 
-# No attempt at a request ends by itself before the test.
-PATIENT = {"DASK_MRCDIST__STALL": "900", "DASK_MRCDIST__DEADLINE": "900"}
+# No request times out before the test ends.
+LONG_TIMEOUTS = {"DASK_MRCDIST__STALL": "900", "DASK_MRCDIST__DEADLINE": "900"}
 LAZY = "import mrcdist as m; m.read_mrc({url!r}, metadata_file=None)[0]['data'].compute()"
 SUBMITTED = """
 import time
@@ -62,8 +62,8 @@ def stalling() -> Iterator[tuple[Gate, str]]:
         yield door, "http://{}:{}/movie.mrc".format(*door.address)
 
 
-def begun(*words: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, **PATIENT, "PYTHONPATH": str(ROOT)}
+def start(*words: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, **LONG_TIMEOUTS, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -78,12 +78,12 @@ def begun(*words: str) -> subprocess.Popen[str]:
     ],
     ids=["script", "preview", "list of files"],
 )
-def test_program_ends(
+def test_ctrl_c_ends_a_program_that_waits_for_a_store(
     stalling: tuple[Gate, str], tmp_path: Path, words: list[str], status: int
 ) -> None:
     door, url = stalling
     door.shut_after(6_000)
-    with begun(*(word.format(url=url, out=tmp_path / "a.png") for word in words)) as program:
+    with start(*(word.format(url=url, out=tmp_path / "a.png") for word in words)) as program:
         while not door.is_shut and program.poll() is None:
             time.sleep(0.02)
         program.send_signal(signal.SIGINT)
@@ -104,16 +104,16 @@ def test_program_ends(
     ],
     ids=["nothing", "prompt", "console", "command"],
 )
-def test_threads_without_an_interrupt_read_to_the_end(
+def test_threads_of_a_program_that_was_not_interrupted_read_to_the_end(
     stalling: tuple[Gate, str], words: list[str], before: str
 ) -> None:
-    """Python joins them; an earlier Ctrl-C that ended something else does not concern them."""
+    """Python joins them when it exits; an earlier Ctrl-C that was handled does not affect them."""
     _, url = stalling
     code = (before + SUBMITTED).format(url=url)
     program = subprocess.run(
         [sys.executable, *words, *([] if words else ["-c", code])],
         input=code,
-        env={**os.environ, **PATIENT, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, **LONG_TIMEOUTS, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=60,
@@ -122,16 +122,16 @@ def test_threads_without_an_interrupt_read_to_the_end(
     assert program.stdout == f"{NUMBERS.sum()}\n", program.stderr
 
 
-def test_threads_may_start_reading_after_the_main_thread_has_ended(tmp_path: Path) -> None:
+def test_threads_can_start_reading_after_the_main_thread_has_ended(tmp_path: Path) -> None:
     path = tmp_path / "movie.mrc"
     path.write_bytes(mrc_bytes(NUMBERS))
     late = SUBMITTED.replace("plan = ", "# ").replace("plan.", f"m.plan_mrc({str(path)!r}).")
-    with begun(sys.executable, "-W", "ignore", "-c", late) as program:
+    with start(sys.executable, "-W", "ignore", "-c", late) as program:
         assert program.communicate(timeout=60) == (f"{NUMBERS.sum()}\n", "")
 
 
-def test_threads_of_pools_are_joined_after_our_function():
-    """So that it can end their waits; `threading._register_atexit` is private."""
+def test_python_joins_pool_threads_after_calling_functions_registered_at_exit():
+    """Our function at exit relies on this order; `threading._register_atexit` is private."""
     code = (
         "import threading, time; from concurrent.futures import ThreadPoolExecutor as Pool\n"
         "begun, ended = threading.Event(), threading.Event()\n"

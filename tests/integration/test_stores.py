@@ -1,4 +1,4 @@
-"""Stores other than S3 and local disks: web servers, whole-file caches, memory."""
+"""Reading from web servers, whole-file caches and memory."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def data_of(url, **options):
 
 
 def touch_later(path):
-    """Give a rewritten file another time, even in a fast test."""
+    """Set the modification time of a rewritten file to 2 s later."""
     later = path.stat().st_mtime_ns + 2 * 10**9
     os.utime(path, ns=(later, later))
 
@@ -80,7 +80,9 @@ class TestWeb:
         assert [e.range for e in web.requests] == ["bytes=0-1023"]
         np.testing.assert_array_equal(plan.source[...], numbers)
 
-    def test_ranges_of_the_planned_version_are_read_over_http(self, folder, web, numbers):
+    def test_frame_is_read_over_http_with_one_get_of_the_planned_version(
+        self, folder, web, numbers
+    ):
         write_mrc(folder / "a.mrc", numbers)
         array = data_of(f"{web.endpoint}/a.mrc", chunks=(5, -1, -1))
         web.clear()
@@ -101,7 +103,9 @@ class TestWeb:
         array = data_of(f"{web.endpoint}/{acquisition.movies[0].name}")
         assert array.shape == (6, 8, 8)
 
-    def test_changed_file_is_an_error(self, folder, web, numbers):
+    def test_changed_file_on_a_web_server_is_an_error_until_planned_again(
+        self, folder, web, numbers
+    ):
         path = write_mrc(folder / "a.mrc", numbers)
         array = data_of(f"{web.endpoint}/a.mrc", chunks=(5, -1, -1))
         write_mrc(path, numbers + 1)
@@ -123,7 +127,7 @@ class TestWeb:
             mrcdist.read_mrc(url)
         assert "Cannot connect to host" in error.value.cause
 
-    def test_refused_file_is_an_error(self, folder, web, numbers):
+    def test_file_refused_by_a_web_server_is_an_access_error(self, folder, web, numbers):
         write_mrc(folder / "a.mrc", numbers)
         url = f"{web.endpoint}/a.mrc"
         array = data_of(url)
@@ -132,7 +136,7 @@ class TestWeb:
             with pytest.raises(mrcdist.AccessDeniedError, match="HTTP 403"):
                 read()
 
-    def test_server_without_ranges_is_refused_before_it_sends_everything(self, folder, web):
+    def test_web_server_without_ranges_is_refused_before_it_sends_everything(self, folder, web):
         large = np.zeros((24, 1024, 1024), np.uint16)
         write_mrc(folder / "a.mrc", large)
         web.respond = lambda exchange: Fault("ignore_range") if exchange.range else None
@@ -140,13 +144,15 @@ class TestWeb:
             mrcdist.read_mrc(f"{web.endpoint}/a.mrc")
         assert sum(e.body_bytes for e in web.requests) < large.nbytes / 2
 
-    def test_cache_suggested_by_the_error_works(self, folder, web, numbers):
+    def test_file_of_a_web_server_without_ranges_is_read_through_simplecache(
+        self, folder, web, numbers
+    ):
         write_mrc(folder / "a.mrc", numbers)
         web.respond = lambda exchange: Fault("ignore_range") if exchange.range else None
         array = data_of(f"simplecache::{web.endpoint}/a.mrc", chunks=(5, -1, -1))
         np.testing.assert_array_equal(array.compute(), numbers)
 
-    def test_server_that_stops_supporting_ranges_is_an_error_of_the_task(
+    def test_task_raises_an_error_if_a_web_server_stops_supporting_ranges(
         self, folder, web, numbers
     ):
         write_mrc(folder / "a.mrc", numbers)
@@ -155,7 +161,7 @@ class TestWeb:
         with pytest.raises(mrcdist.ReadError, match="ignores Range"):
             array.compute()
 
-    def test_empty_file_on_a_web_server_is_an_error(self, folder, web):
+    def test_error_for_an_empty_file_on_a_web_server_has_its_size(self, folder, web):
         (folder / "a.mrc").touch()
         with pytest.raises(mrcdist.FormatError, match="0 bytes are too few"):
             mrcdist.read_mrc(f"{web.endpoint}/a.mrc")
@@ -199,7 +205,7 @@ class TestCaches:
     def fetched(self, proxy):
         return [e.range for e in proxy.requests if e.method == "GET" and e.path.endswith("mrc")]
 
-    def test_object_is_fetched_once_per_process(self, cached, numbers):
+    def test_cached_object_is_fetched_once_per_process(self, cached, numbers):
         bucket, proxy, url, options = cached
         bucket.put("a.mrc", mrc_bytes(numbers))
         array = data_of(url, storage_options=options, chunks=(1, -1, -1))
@@ -208,7 +214,7 @@ class TestCaches:
         np.testing.assert_array_equal(data_of(url, storage_options=options).compute(), numbers)
         assert self.fetched(proxy) == [None]
 
-    def test_changed_object_is_an_error_until_planned_again(self, cached, numbers):
+    def test_changed_cached_object_is_an_error_until_planned_again(self, cached, numbers):
         bucket, _, url, options = cached
         bucket.put("a.mrc", mrc_bytes(numbers))
         array = data_of(url, storage_options=options, chunks=(5, -1, -1))
@@ -216,19 +222,23 @@ class TestCaches:
         bucket.put("a.mrc", mrc_bytes(numbers + 1))
         with pytest.raises(mrcdist.FileChangedError):
             array.compute()
-        again = data_of(url, storage_options=options, chunks=(5, -1, -1))
-        np.testing.assert_array_equal(again.compute(), numbers + 1)
+        new = data_of(url, storage_options=options, chunks=(5, -1, -1))
+        np.testing.assert_array_equal(new.compute(), numbers + 1)
 
-    def test_copy_is_kept_in_the_given_folder(self, cached, numbers, tmp_path):
+    def test_copy_of_a_cached_object_is_stored_in_the_given_folder(self, cached, numbers, tmp_path):
         bucket, _, url, options = cached
         bucket.put("a.mrc", mrc_bytes(numbers))
-        kept = tmp_path / "kept"
-        options = {**options, url.partition(":")[0]: {"cache_storage": str(kept)}}
+        cache_folder = tmp_path / "cache_folder"
+        options = {**options, url.partition(":")[0]: {"cache_storage": str(cache_folder)}}
         np.testing.assert_array_equal(data_of(url, storage_options=options).compute(), numbers)
-        copies = [path for path in kept.iterdir() if path.read_bytes() == mrc_bytes(numbers)]
+        copies = [
+            path for path in cache_folder.iterdir() if path.read_bytes() == mrc_bytes(numbers)
+        ]
         assert len(copies) == 1
 
-    def test_incomplete_copy_is_removed(self, cached, numbers):
+    def test_object_changed_while_it_is_copied_is_an_error_until_planned_again(
+        self, cached, numbers
+    ):
         bucket, proxy, url, options = cached
         bucket.put("a.mrc", mrc_bytes(numbers))
 
@@ -242,15 +252,15 @@ class TestCaches:
             mrcdist.read_mrc(url, storage_options=options)
         np.testing.assert_array_equal(data_of(url, storage_options=options).compute(), numbers + 1)
 
-    def test_compression_of_a_cache_is_refused(self, cached, numbers):
+    def test_compression_option_of_a_cache_is_refused(self, cached, numbers):
         bucket, _, url, options = cached
         bucket.put("a.mrc", mrc_bytes(numbers))
         options = {**options, url.partition(":")[0]: {"compression": "gzip"}}
         with pytest.raises(ValueError, match=r"compression='gzip'(?s:.*)omit it"):
             mrcdist.read_mrc(url, storage_options=options)
 
-    def test_threads_wait_for_a_complete_copy(self, folder, web):
-        """One thread fetches slowly; the others wait for it instead of reading a partial file."""
+    def test_threads_wait_until_a_cached_copy_is_complete(self, folder, web):
+        """One thread fetches slowly; the others must not read its partial file."""
         numbers = np.arange(8 * 512 * 512, dtype=np.uint16).reshape(8, 512, 512) | 1
         write_mrc(folder / "a.mrc", numbers)
         slow = threading.Event()
@@ -263,22 +273,22 @@ class TestCaches:
 
         array = data_of(f"simplecache::{web.endpoint}/a.mrc", chunks=(1, -1, -1))
         web.respond = stall
-        copies_are_forgotten()
+        remove_copies()
         with ThreadPoolExecutor(8) as pool:
             parts = list(pool.map(lambda i: array.blocks[i].compute(scheduler="sync"), range(8)))
         assert slow.is_set()
         np.testing.assert_array_equal(np.concatenate(parts), numbers)
 
 
-def copies_are_forgotten():
+def remove_copies():
     from mrcdist.storage import layers as copied
 
     for version in copied._copies:
         copied._copies.forget(version).unlink(missing_ok=True)
 
 
-class TestMemory:
-    def test_changed_file_is_an_error(self, numbers):
+class TestMemoryFilesystem:
+    def test_changed_file_in_memory_is_an_error(self, numbers):
         fs = fsspec.filesystem("memory")
         fs.pipe_file("memory://changing/a.mrc", mrc_bytes(numbers))
         array = data_of("memory://changing/a.mrc", chunks=(5, -1, -1))
@@ -286,7 +296,7 @@ class TestMemory:
         with pytest.raises(mrcdist.FileChangedError):
             array.compute()
 
-    def test_memory_filesystem_is_missing_in_other_processes(self, numbers):
+    def test_file_of_a_memory_filesystem_is_missing_in_other_processes(self, numbers):
         fs = fsspec.filesystem("memory")
         fs.pipe_file("memory://mine/a.mrc", mrc_bytes(numbers))
         array = data_of("memory://mine/a.mrc", chunks=(5, -1, -1))
@@ -295,21 +305,21 @@ class TestMemory:
 
 
 def test_listing_of_a_web_page_has_unique_names_without_queries():
-    asked = []
+    requests = []
     page = b"".join(b'<a href="%s">.</a>' % link for link in (b"a b.mrc", b"a%20b.mrc", b"c/"))
 
-    def answer(request):
-        asked.append(request.path)
+    def respond(request):
+        requests.append(request.path)
         request.send_response(200)
         request.send_header("Content-Type", "text/html")
         request.send_header("Content-Length", str(len(page)))
         request.end_headers()
         request.wfile.write(page)
 
-    with serving(answer) as url:
+    with serving(respond) as url:
         location = Location.of(f"{url}/run/a%20b.mrc?token=x/y")
         assert location.list_files() == ("a b.mrc",)
-        assert asked == ["/run/"]
+        assert requests == ["/run/"]
         listing = location.list_siblings()
         assert listing is not None
         assert sorted(listing) == ["a b.mrc", "c"]
