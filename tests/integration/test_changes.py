@@ -66,7 +66,7 @@ def kind_of(plan: Plan) -> str:
 
 
 def once(proxy: CountingProxy, number: int, act: Callable[[], object]) -> None:
-    """Call a function when a number of requests have arrived, before the last response."""
+    """Call a function when request `number` has arrived, before the response to it."""
     arrived = 0
 
     def respond(_: Exchange) -> None:
@@ -107,7 +107,7 @@ class TestObject:
             plan.source[...]
 
     @pytest.mark.parametrize("consistency", ["strict", "size", "off"])
-    def test_object_replaced_by_one_of_the_same_size_is_an_error(
+    def test_object_replaced_by_one_of_the_same_size_is_an_error_only_if_consistency_is_strict(
         self, plan: Plan, bucket: Bucket, consistency: str
     ) -> None:
         bucket.put("movie.mrc", mrc_bytes(NEW))
@@ -119,7 +119,7 @@ class TestObject:
                 np.testing.assert_array_equal(plan.source[5], NEW[5])
 
     @pytest.mark.parametrize("consistency", ["strict", "size", "off"])
-    def test_object_replaced_by_a_longer_one_is_an_error(
+    def test_object_replaced_by_a_longer_one_is_an_error_unless_consistency_is_off(
         self, plan: Plan, bucket: Bucket, consistency: str
     ) -> None:
         bucket.put("movie.mrc", mrc_bytes(np.concatenate([NEW, NEW])))
@@ -131,12 +131,12 @@ class TestObject:
                     plan.source[5]
 
     @pytest.mark.parametrize("consistency", ["strict", "size", "off"])
-    def test_object_replaced_by_a_shorter_one_is_an_error(
+    def test_object_replaced_by_a_shorter_one_is_an_error_with_any_consistency(
         self, plan: Plan, bucket: Bucket, consistency: str
     ) -> None:
         bucket.put("movie.mrc", mrc_bytes(NEW[:32]))
         with dask.config.set({"mrcdist.consistency": consistency}):
-            for chunk in (slice(30, 40), slice(40, 50)):  # that it ends in, and that it ends before
+            for chunk in (slice(30, 40), slice(40, 50)):  # across its end, and beyond it
                 with pytest.raises(FileChangedError):
                     plan.source[chunk]
 
@@ -187,8 +187,8 @@ class TestVersionedObject:
         url = versioned.put("movie.mrc", mrc_bytes(OLD))
         head = versioned.server.client.head_object(Bucket=versioned.name, Key="movie.mrc")
         versioned.put("movie.mrc", mrc_bytes(NEW[:32]))
-        named = f"{url}?versionId={head['VersionId']}"
-        plan = plan_mrc(named, storage_options=proxy.server.storage_options())
+        url = f"{url}?versionId={head['VersionId']}"
+        plan = plan_mrc(url, storage_options=proxy.server.storage_options())
         np.testing.assert_array_equal(plan.source[...], OLD)
 
     def test_object_overwritten_during_planning_is_read_as_one_version(
@@ -202,8 +202,8 @@ class TestVersionedObject:
         np.testing.assert_array_equal(plan.source[...], OLD)
 
 
-class TestOtherStores:
-    """Versions are identified by what a store reports: a date, or only the size."""
+class TestMemoryFilesystem:
+    """Versions in memory are identified by a date."""
 
     @pytest.fixture
     def plan(self) -> Plan:
@@ -227,7 +227,7 @@ class TestOtherStores:
 
 
 def zipped(numbers: np.ndarray) -> bytes:
-    """Write an uncompressed archive with a fixed date, so that only the contents differ."""
+    """Return an uncompressed archive with a fixed date, so that only the contents differ."""
     with zipfile.ZipFile(raw := io.BytesIO(), "w") as archive:
         archive.writestr(zipfile.ZipInfo("movie.mrc"), mrc_bytes(numbers))
     return raw.getvalue()
@@ -304,8 +304,8 @@ class TestArchive:
             plan.source[...]
 
 
-class TestWebServersWithFewHeaders:
-    def test_version_reported_only_for_the_whole_file_is_refused_by_tasks(self) -> None:
+class TestWebServersWithIncompleteVersions:
+    def test_version_reported_only_for_whole_files_is_an_error_of_the_task(self) -> None:
         with file_server(
             mrc_bytes(OLD), etag=lambda request: '"1"' if request.command == "HEAD" else None
         ) as url:
@@ -316,7 +316,7 @@ class TestWebServersWithFewHeaders:
             with dask.config.set({"mrcdist.consistency": "size"}):
                 np.testing.assert_array_equal(source[...], OLD)
 
-    def test_weak_version_of_a_part_is_accepted(self) -> None:
+    def test_weak_etag_of_a_byte_range_is_accepted(self) -> None:
         """Servers that compress some responses report weak ETags."""
 
         def etag(request: BaseHTTPRequestHandler) -> str:
@@ -331,7 +331,7 @@ class TestWebServersWithFewHeaders:
                     current_version(source.parts[0].file.location) == source.parts[0].file.version
                 )
 
-    def test_unversioned_file_is_read_with_a_warning(self) -> None:
+    def test_file_without_a_version_is_read_with_one_warning(self) -> None:
         with file_server(mrc_bytes(OLD), etag=lambda _: None) as url:
             with pytest.warns(MrcdistWarning, match="reports only a size"):
                 plan = plan_mrc([url, f"{url}?2"], metadata_file=None)
@@ -347,12 +347,12 @@ class TestWebServersWithFewHeaders:
         lambda seconds, _: {"Last-Modified": formatdate(seconds, usegmt=True)},
         lambda seconds, size: {"ETag": f'"{seconds:x}-{size:x}"'},
     ],
-    ids=["date", "nginx's ETag"],
+    ids=["date", "ETag of nginx"],
 )
-def test_file_replaced_within_the_second_of_its_date_is_an_error(
+def test_file_replaced_within_the_second_of_its_version_is_an_error(
     validator: Callable[[int, int], dict[str, str]],
 ) -> None:
-    """With dates in whole seconds, planning waits until the second is over."""
+    """If versions contain dates in whole seconds, planning waits until the second is over."""
     size, requests = len(mrc_bytes(OLD)), []
     put_at = int(time.time()) - 100
     with web_store(lambda _: validator(put_at, size)) as store:
@@ -371,8 +371,8 @@ def test_file_replaced_within_the_second_of_its_date_is_an_error(
             source[...]
 
 
-def test_server_whose_date_is_always_now_causes_one_wait() -> None:
-    def now(ahead: float) -> str:  # no second must end between this and the answer's own date
+def test_planning_waits_once_for_a_server_whose_dates_are_always_now() -> None:
+    def now(ahead: float) -> str:  # the same second as in the response's own date
         return formatdate(time.time() + ahead, usegmt=True)
 
     requests = []
@@ -448,11 +448,13 @@ class TestLocalFile:
         assert str(path) in error.value.problem
 
     @pytest.mark.usefixtures("io")
-    def test_file_newer_by_a_nanosecond_is_an_error(self, plan: Plan, path: Path) -> None:
+    def test_file_with_an_mtime_one_nanosecond_later_is_an_error(
+        self, plan: Plan, path: Path
+    ) -> None:
         stat = path.stat()
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
         if path.stat().st_mtime_ns == stat.st_mtime_ns:
-            pytest.skip("this file system keeps no nanoseconds")
+            pytest.skip("this filesystem does not store nanoseconds")
         with pytest.raises(FileChangedError):
             plan.source[0]
 
@@ -489,7 +491,7 @@ class TestLocalFile:
         changed: list[bool] = []
         monkeypatch.setattr(stored_file, "FileIO", ChangedOnceRead)
         with dask.config.set({"mrcdist.io": "read", "mrcdist.max-gap": 0}):
-            if change == "replaced":  # the file that was opened is whole, whatever has its name now
+            if change == "replaced":  # the file that was opened is unchanged
                 np.testing.assert_array_equal(plan.source[::9], OLD[::9])
             else:
                 with pytest.raises(FileChangedError):
@@ -506,7 +508,9 @@ class TestLocalFile:
             np.testing.assert_array_equal(plan.source[...], NEW)
 
     @pytest.mark.usefixtures("io")
-    def test_missing_bytes_are_an_error_with_any_consistency(self, plan: Plan, path: Path) -> None:
+    def test_truncated_file_is_an_error_for_missing_bytes_with_any_consistency(
+        self, plan: Plan, path: Path
+    ) -> None:
         truncate(path)
         with dask.config.set({"mrcdist.consistency": "off"}):
             np.testing.assert_array_equal(plan.source[:32], OLD[:32])
@@ -515,13 +519,17 @@ class TestLocalFile:
         with dask.config.set({"mrcdist.consistency": "size"}), pytest.raises(FileChangedError):
             plan.source[:32]
 
-    def test_growing_file_is_read_if_consistency_is_off(self, plan: Plan, path: Path) -> None:
+    def test_file_that_has_grown_is_read_if_consistency_is_off(
+        self, plan: Plan, path: Path
+    ) -> None:
         append(path)
         with dask.config.set({"mrcdist.consistency": "off"}):
             np.testing.assert_array_equal(plan.source[...], OLD)
 
-    def test_array_of_a_file_being_overwritten_contains_no_new_data(self, tmp_path: Path) -> None:
-        path = tmp_path / "restless.mrc"
+    def test_reading_a_file_while_it_is_overwritten_gives_old_data_or_an_error(
+        self, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "rewritten.mrc"
         versions = [mrc_bytes(np.full((256, 32, 32), number, np.uint16)) for number in range(30)]
         path.write_bytes(versions[0])
 
@@ -546,7 +554,7 @@ class TestOnWorkers:
     @pytest.mark.parametrize(
         ("change", "error"), [(truncate, FileChangedError), (Path.unlink, MissingFileError)]
     )
-    def test_error_is_passed_on_from_a_worker(
+    def test_error_from_a_worker_has_its_pid(
         self, cluster: Client, tmp_path: Path, change: Any, error: type[Exception]
     ) -> None:
         path = tmp_path / "movie.mrc"
@@ -561,10 +569,12 @@ class TestOnWorkers:
         assert set(cluster.run(os.getpid).values()) == pids
 
     @pytest.mark.parametrize("io", [pytest.param("read", marks=pytest.mark.slow), "map"])
-    def test_file_truncated_while_a_chunk_is_in_use(self, tmp_path: Path, io: str) -> None:
-        """A chunk that was read is a copy. Touching a mapped one kills the process.
+    def test_file_truncated_while_a_chunk_is_in_use_is_an_error_only_if_mapped(
+        self, tmp_path: Path, io: str
+    ) -> None:
+        """A chunk that was read is a copy. Accessing one that is mapped kills the process.
 
-        dask then starts the task again, on a worker that lives, and there it is an error.
+        dask then repeats the task on a restarted worker, where it raises an error.
         """
         path = tmp_path / "movie.mrc"
         large = np.ones((64, 128, 128), np.uint16)
@@ -593,9 +603,9 @@ def sum_after_truncation(source: MrcSource, path: Path) -> int:
 
 
 class TestDifferentEnvironments:
-    """Workers have another working folder, time zone or user than the client."""
+    """Working folder, time zone or user of the workers differ from those of the client."""
 
-    def test_workers_may_have_another_working_folder_and_time_zone(
+    def test_workers_with_another_working_folder_and_time_zone_read_the_same_data(
         self, tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "movie.mrc").write_bytes(mrc_bytes(OLD))
@@ -616,7 +626,9 @@ class TestDifferentEnvironments:
             monkeypatch.undo()
             time.tzset()
 
-    def test_dates_are_independent_of_the_time_zone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_file_is_not_considered_changed_if_the_time_zone_changes(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         with fsspec.open("memory://zones/movie.mrc", "wb") as file:
             file.write(mrc_bytes(OLD))
         plan = plan_mrc("memory://zones/movie.mrc")
@@ -628,8 +640,10 @@ class TestDifferentEnvironments:
             monkeypatch.undo()
             time.tzset()
 
-    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-    def test_workers_may_be_another_user(self, cluster: Client, tmp_path: Path) -> None:
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its user")
+    def test_workers_of_another_user_read_files_that_they_may_read(
+        self, cluster: Client, tmp_path: Path
+    ) -> None:
         path = tmp_path / "movie.mrc"
         path.write_bytes(mrc_bytes(OLD))
         path.chmod(0o644)
@@ -638,7 +652,7 @@ class TestDifferentEnvironments:
             if mode & 0o055 != 0o055:
                 folder.chmod(mode | 0o055)
         data = plan_mrc(path).to_dask()
-        np.testing.assert_array_equal(data.compute(), OLD)  # all modules are loaded by then
+        np.testing.assert_array_equal(data.compute(), OLD)  # loads all modules
         nobody = 65534
         cluster.run(os.seteuid, nobody)
         try:
@@ -653,7 +667,7 @@ class TestDifferentEnvironments:
         assert "(pid " in str(caught.value)
 
 
-def test_required_part_of_a_version_depends_on_the_consistency() -> None:
+def test_consistency_determines_which_part_of_a_version_is_required() -> None:
     version = Version(10, "etag", "abc")
     assert version.required("strict") == version
     assert version.required("size") == Version(10)

@@ -1,4 +1,4 @@
-"""Files replaced behind a cache of fsspec, or in an archive: an error, or one version."""
+"""Files replaced behind a cache of fsspec or in an archive are errors or read as one version."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def store_without_versions(request: pytest.FixtureRequest) -> Iterator[Store]:
         yield store
 
 
-def read_while_exchanged(
+def read_while_replaced(
     store: Store, url: str, packed: Callable[[bytes], bytes] = bytes, step: int = 1
 ) -> list[int]:
-    """Replace the file before request 1, 2, 3, …; return the results, 0 for an error."""
+    """Replace the file before request 1, 2, 3, …; return the versions read, 0 for an error."""
     read = []
     for number in range(1, 100, step):
         store.put(packed(mrc_bytes(OLD)))
@@ -84,10 +84,10 @@ def test_file_replaced_behind_a_cache_is_an_error_or_one_version(
     store: Store, cache: str, request: pytest.FixtureRequest
 ) -> None:
     if "web none" in request.node.name and cache in ("blockcache", "cached"):
-        pytest.skip("a size is all that there is to tell versions apart; it is warned of")
-    read = read_while_exchanged(store, f"{cache}::{store.url}")
-    assert read[-1] == 1  # it was not exchanged
-    assert 2 in read  # the one that came before the first request
+        pytest.skip("only the size identifies the version, which causes a warning")
+    read = read_while_replaced(store, f"{cache}::{store.url}")
+    assert read[-1] == 1  # too few requests for it to be replaced
+    assert 2 in read  # it was replaced before the first request
 
 
 @pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
@@ -136,14 +136,14 @@ def test_archives_without_versions_are_refused(
 @pytest.mark.parametrize("cache", ["", "simplecache::"])
 def test_replaced_archive_is_an_error_or_one_version(store_with_etags: Store, cache: str) -> None:
     url = f"tar://a.mrc::{cache}{store_with_etags.url}"
-    read = read_while_exchanged(store_with_etags, url, tarred, step=9)
+    read = read_while_replaced(store_with_etags, url, tarred, step=9)
     assert read[-1] == 1
     assert 2 in read
 
 
 class TestUnusedCaches:
     @pytest.mark.parametrize(
-        ("url", "kept"),
+        ("url", "used"),
         [
             ("blockcache::s3://b/a.mrc", "s3://b/a.mrc"),
             ("cached::https://h/a.mrc", "https://h/a.mrc"),
@@ -154,8 +154,8 @@ class TestUnusedCaches:
             ("blockcache::", "blockcache::"),
         ],
     )
-    def test_caches_with_stale_bytes_are_removed_from_a_url(self, url: str, kept: str) -> None:
-        assert Location.of(url).url == kept
+    def test_caches_with_stale_bytes_are_removed_from_a_url(self, url: str, used: str) -> None:
+        assert Location.of(url).url == used
 
     @pytest.mark.parametrize(
         ("url", "given", "kept"),

@@ -1,6 +1,6 @@
-"""A file that is exchanged between two requests of an opening: an error, or one of its versions.
+"""A file that is replaced while it is opened is read as one version, or is an error.
 
-Each test exchanges the object before request 1, 2, 3, … of the opening, until it takes no more.
+Each test replaces the object before request 1, 2, 3, … until opening it takes fewer requests.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mrcdist.storage.stored_file import read_whole
 from tests.support.exchange import KINDS, Store, exchange_before, store_of
 from tests.support.mrc_files import mrc_bytes
 
-SIDES = (64, 72)  # of the frames of either version, which differ in every byte that counts
+SIDES = (64, 72)  # of the frames of the two versions, which also differ in their contents
 
 
 def with_symmetry(number: int) -> bytes:
@@ -38,7 +38,7 @@ def compressed(number: int) -> bytes:
 
 
 def in_sections(folder: Path, number: int) -> bytes:
-    path = folder / "made.mrcz"
+    path = folder / "sections.mrcz"
     data = np.random.default_rng(number).integers(0, 9, (8, SIDES[number], 64), np.int16)
     mrcz.writeMRC(data, str(path), compressor="zstd")
     return path.read_bytes()
@@ -62,13 +62,13 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
 
 @pytest.fixture
 def small_requests() -> Iterator[None]:
-    """Make many requests to follow compressed sections."""
+    """Limit requests to 64 bytes, so that many are needed for compressed sections."""
     with dask.config.set({"mrcdist.sub-range": 64}):
         yield
 
 
 def opened(store: Store) -> Any:
-    """Return everything found by opening a file, except the version."""
+    """Return what is known of a file after opening it, except its version."""
     plan = plan_mrc(store.url, storage_options=store.options, metadata_file=None)
     [part] = plan.source.parts
     sections = None if part.sections is None else tuple(map(int, part.sections.offsets))
@@ -78,31 +78,31 @@ def opened(store: Store) -> Any:
 
 @pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
 @pytest.mark.usefixtures("small_requests")
-def test_file_replaced_during_opening_is_an_error_or_one_version(
+def test_file_replaced_while_it_is_opened_is_an_error_or_one_version(
     store: Store, contents: tuple[bytes, bytes]
 ) -> None:
     old, new = contents
-    pristine = []
+    expected = []
     for content in (new, old):
         store.put(content)
-        pristine.append(opened(store))
-    assert pristine[0] != pristine[1]
+        expected.append(opened(store))
+    assert expected[0] != expected[1]
     outcomes = []
     for number in range(1, 100):
         store.put(old)
         arrived = exchange_before(store, number, new)
         try:
-            outcomes.append(pristine.index(opened(store)))
+            outcomes.append(expected.index(opened(store)))
         except FileChangedError:
             outcomes.append("changed")
         store.hook = lambda: None
         if arrived[0] < number:
             break
     assert len(outcomes) > 1
-    assert outcomes[-1] == 1  # it was not exchanged
+    assert outcomes[-1] == 1  # too few requests for it to be replaced
 
 
-def test_sidecar_is_read_as_one_version(store: Store) -> None:
+def test_sidecar_replaced_while_it_is_read_is_an_error_or_one_version(store: Store) -> None:
     old, new = b"Frame Width = 8\n" * 5000, b"Frame Width = 9\n" * 6000
     for number in range(1, 20):
         store.put(old)
@@ -116,13 +116,13 @@ def test_sidecar_is_read_as_one_version(store: Store) -> None:
 
 @pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
 @pytest.mark.usefixtures("small_requests")
-def test_file_truncated_during_opening_is_not_retried(
+def test_file_truncated_while_it_is_opened_is_not_retried(
     store: Store, contents: tuple[bytes, bytes]
 ) -> None:
     old, _ = contents
-    for number, left in zip(range(1, 100), cycle((600, 20_000, 1500)), strict=False):
+    for number, size in zip(range(1, 100), cycle((600, 20_000, 1500)), strict=False):
         store.put(old)
-        arrived = exchange_before(store, number, old[:left])
+        arrived = exchange_before(store, number, old[:size])
         retries = stats.snapshot().retries
         with suppress(FileChangedError, FormatError):
             opened(store)

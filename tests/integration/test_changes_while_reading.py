@@ -1,7 +1,6 @@
-"""A file that is exchanged between the requests of an opening and those of its tasks.
+"""A file that is replaced between any two requests is read as one version, or is an error.
 
-Each test exchanges the object before request 1, 2, 3, … until the array takes no more: what comes
-back is one version of it, or `FileChangedError`.
+Each test replaces the object before request 1, 2, 3, … until reading it takes fewer requests.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from mrcdist import FileChangedError, plan_mrc, stats
 from tests.support.exchange import KINDS, Store, exchange_before, store_of
 from tests.support.mrc_files import mrc_bytes
 
-# More than twice what is fetched at a time of a compressed stream.
+# More than twice as much as is fetched at a time from a compressed stream.
 SHAPE = (20, 512, 512)
 
 
@@ -52,7 +51,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
 
 
 def version_read(store: Store) -> int:
-    """Plan and read; return the version of all numbers."""
+    """Plan and read; check that all numbers are of one version, and return it."""
     source = plan_mrc(store.url, storage_options=store.options, metadata_file=None).source
     found = source[...]
     version = int(found[0, 0, 0]) % 2
@@ -66,7 +65,7 @@ def test_file_replaced_before_any_request_is_an_error_or_one_version(
 ) -> None:
     kind, content = (request.node.callspec.params[name] for name in ("store", "contents"))
     if (kind, content) == ("web none", "plain"):
-        pytest.skip("a size is all that there is to tell versions apart; it is warned of")
+        pytest.skip("only the size identifies the version, which causes a warning")
     old, new = contents
     outcomes: list[object] = []
     with dask.config.set({"mrcdist.sub-range": "4 MiB", "mrcdist.io": "read"}):
@@ -80,7 +79,7 @@ def test_file_replaced_before_any_request_is_an_error_or_one_version(
             store.hook = lambda: None
             if arrived[0] < number:
                 break
-    assert outcomes[-1] == 0  # it was not exchanged
+    assert outcomes[-1] == 0  # too few requests for it to be replaced
     assert len(outcomes) > 2
 
 

@@ -1,6 +1,6 @@
-"""A store that fails now and then gives the exact array, one that fails for good a clear error.
+"""Arrays are exact after transient faults of a store; permanent faults give a clear error.
 
-A proxy in front of a real S3 server commits every fault, and counts every request.
+A proxy in front of a real S3 server causes the faults, and counts the requests.
 """
 
 from __future__ import annotations
@@ -50,8 +50,7 @@ SUB_RANGE = 4096
 NUMBERS = np.random.default_rng(1).integers(0, 2**16, (64, 16, 16), np.uint16)
 PARTS = NUMBERS.nbytes // SUB_RANGE
 
-# Seconds of silence after which an attempt has failed. Where requests are counted it is long enough
-# that a machine which is busy for a moment fails none.
+# Stall timeouts in s. The long one, where requests are counted, is not exceeded by a busy machine.
 SHORT = {"mrcdist.stall": 1.5}
 LONG = {"mrcdist.stall": 5.0}
 
@@ -81,7 +80,7 @@ def movie(bucket: Bucket) -> str:
 
 @pytest.fixture
 def plan(movie: str, proxy: CountingProxy) -> Plan:
-    """A plan of a movie, made before the faults."""
+    """Plan of a movie, made before any fault."""
     plan = plan_mrc(movie, storage_options=proxy.server.storage_options())
     proxy.clear()
     return plan
@@ -91,35 +90,37 @@ def gets(proxy: CountingProxy) -> Counter[str | None]:
     return Counter(exchange.range for exchange in proxy.requests if exchange.method == "GET")
 
 
-PASSING = {
+TRANSIENT = {
     "500": Fault("status", status=500),
     "503 SlowDown": Fault("status", status=503),
-    "reset at once": Fault("reset"),
+    "reset before the response": Fault("reset"),
     "reset within the body": Fault("reset", after=200),
-    "end at once": Fault("truncate"),
+    "end before the response": Fault("truncate"),
     "end within the body": Fault("truncate", after=200),
-    "empty, and it says so": Fault("short"),
-    "short, and it says so": Fault("short", after=200),
-    "silence at once": Fault("stall", seconds=600),
-    "silence within the body": Fault("stall", after=200, seconds=600),
+    "empty body, matching length": Fault("short"),
+    "short body, matching length": Fault("short", after=200),
+    "stall before the response": Fault("stall", seconds=600),
+    "stall within the body": Fault("stall", after=200, seconds=600),
 }
 
 
 class TestTransientFaults:
-    @pytest.mark.parametrize("name", PASSING)
+    @pytest.mark.parametrize("name", TRANSIENT)
     def test_array_is_exact_after_transient_faults(
         self, plan: Plan, proxy: CountingProxy, name: str
     ) -> None:
-        proxy.respond = first(2, PASSING[name])
+        proxy.respond = first(2, TRANSIENT[name])
         with dask.config.set(SHORT):
             np.testing.assert_array_equal(plan.source[...], NUMBERS)
 
-    @pytest.mark.parametrize("name", sorted(set(PASSING) - {"reset at once", "end at once"}))
+    @pytest.mark.parametrize(
+        "name", sorted(set(TRANSIENT) - {"reset before the response", "end before the response"})
+    )
     def test_only_failed_requests_are_retried(
         self, plan: Plan, proxy: CountingProxy, name: str
     ) -> None:
         before = stats.snapshot()
-        proxy.respond = first(1, PASSING[name])
+        proxy.respond = first(1, TRANSIENT[name])
         with dask.config.set(LONG):
             plan.source[...]
         assert sorted(gets(proxy).values()) == [1] * (PARTS - 1) + [2]
@@ -133,11 +134,11 @@ class TestTransientFaults:
         plan.source[...]
         assert set(gets(proxy).values()) == {1}
 
-    def test_stall_timeout_applies_whatever_the_timeouts_of_the_client(
+    def test_stall_timeout_is_independent_of_the_timeouts_of_the_client(
         self, movie: str, proxy: CountingProxy
     ) -> None:
-        patient = {**proxy.server.storage_options(), "config_kwargs": {"read_timeout": 600}}
-        plan = plan_mrc(movie, storage_options=patient)
+        options = {**proxy.server.storage_options(), "config_kwargs": {"read_timeout": 600}}
+        plan = plan_mrc(movie, storage_options=options)
         proxy.respond = first(1, Fault("stall", after=200, seconds=600))
         with dask.config.set(SHORT):
             np.testing.assert_array_equal(plan.source[...], NUMBERS)
@@ -154,34 +155,34 @@ class TestTransientFaults:
         self, thousand: tuple[Plan, Array], proxy: CountingProxy
     ) -> None:
         plan, numbers = thousand
-        faults = one_in_twenty(list(PASSING.values()))
-        proxy.respond = answering(faults)
+        faults = one_in_twenty(list(TRANSIENT.values()))
+        proxy.respond = in_turn(faults)
         with dask.config.set(SHORT):
             np.testing.assert_array_equal(plan.source[...], numbers)
-        asked = gets(proxy)
-        broken = sum(fault is not None for fault in faults[: asked.total()])
-        assert len(asked) == 1000
-        assert asked.total() >= 1000 + broken
-        assert broken > 30
+        requests = gets(proxy)
+        failed = sum(fault is not None for fault in faults[: requests.total()])
+        assert len(requests) == 1000
+        assert requests.total() >= 1000 + failed
+        assert failed > 30
 
     def test_only_failed_requests_of_a_thousand_are_retried(
         self, thousand: tuple[Plan, Array], proxy: CountingProxy
     ) -> None:
         """Without stalls, which depend on timing, the count is exact."""
         plan, numbers = thousand
-        faults = one_in_twenty([fault for fault in PASSING.values() if fault.kind != "stall"])
-        proxy.respond = answering(faults)
+        faults = one_in_twenty([fault for fault in TRANSIENT.values() if fault.kind != "stall"])
+        proxy.respond = in_turn(faults)
         with dask.config.set({"mrcdist.stall": 60}):
             np.testing.assert_array_equal(plan.source[...], numbers)
-        asked = gets(proxy)
-        broken = sum(fault is not None for fault in faults[: asked.total()])
-        assert len(asked) == 1000
-        assert asked.total() == 1000 + broken
-        assert broken > 30
+        requests = gets(proxy)
+        failed = sum(fault is not None for fault in faults[: requests.total()])
+        assert len(requests) == 1000
+        assert requests.total() == 1000 + failed
+        assert failed > 30
 
     @pytest.fixture
     def thousand(self, bucket: Bucket, proxy: CountingProxy) -> Iterator[tuple[Plan, Array]]:
-        """Plan a file of 1,000 requests, 32 of them at a time."""
+        """Plan a file of 1,000 requests, up to 32 of which are in flight."""
         numbers = np.random.default_rng(2).integers(0, 2**16, (1000, 16, 16), np.uint16)
         url = bucket.put("long.mrc", mrc_bytes(numbers))
         plan = plan_mrc(url, storage_options=proxy.server.storage_options())
@@ -192,40 +193,40 @@ class TestTransientFaults:
 
 
 def one_in_twenty(kinds: list[Fault]) -> list[Fault | None]:
-    """Return a responder with faults for requests in the order of their arrival."""
-    dice = random.Random(3)
-    return [dice.choice(kinds) if dice.random() < 0.05 else None for _ in range(2000)]
+    """Return faults for about every twentieth of 2,000 requests."""
+    rng = random.Random(3)
+    return [rng.choice(kinds) if rng.random() < 0.05 else None for _ in range(2000)]
 
 
-def answering(faults: list[Fault | None]) -> Callable[[Exchange], Fault | None]:
+def in_turn(faults: list[Fault | None]) -> Callable[[Exchange], Fault | None]:
     arrived = iter(faults)
     return lambda _: next(arrived)
 
 
-class TestTurns:
-    """The number of requests in flight of a process is limited."""
+class TestRequestLimits:
+    """The number of requests in flight is limited per process."""
 
     def test_failing_store_does_not_block_others_between_attempts(
         self, movie: str, proxy: CountingProxy
     ) -> None:
-        """With one request at a time, a healthy store is read between the attempts at another."""
-        well = threading.Event()
-        patience = {"mrcdist.retries": 10**6, "mrcdist.deadline": 20}
+        """With one request at a time, one store is read between the attempts at another."""
+        recovered = threading.Event()
+        limits = {"mrcdist.retries": 10**6, "mrcdist.deadline": 20}
         with (
             file_server(mrc_bytes(NUMBERS)) as url,
             ThreadPoolExecutor(1) as pool,
-            dask.config.set({"mrcdist.process-concurrency": 1, **patience}),
+            dask.config.set({"mrcdist.process-concurrency": 1, **limits}),
         ):
             healthy = plan_mrc(url, metadata_file=None).source
-            sick = plan_mrc(movie, storage_options=proxy.server.storage_options()).source
-            proxy.respond = lambda _: None if well.is_set() else Fault("status", status=503)
+            failing = plan_mrc(movie, storage_options=proxy.server.storage_options()).source
+            proxy.respond = lambda _: None if recovered.is_set() else Fault("status", status=503)
             proxy.clear()
-            reading = pool.submit(lambda: sick[...])
+            future = pool.submit(lambda: failing[...])
             while len(proxy.requests) < 5:
                 time.sleep(0.01)
             np.testing.assert_array_equal(healthy[...], NUMBERS)
-            well.set()
-            np.testing.assert_array_equal(reading.result(), NUMBERS)
+            recovered.set()
+            np.testing.assert_array_equal(future.result(), NUMBERS)
 
     def test_limit_of_a_process_applies_to_all_pools_together(
         self, movie: str, proxy: CountingProxy
@@ -255,7 +256,7 @@ class TestTurns:
         assert most == 3
 
     @pytest.mark.parametrize("pool", [0, None, 1])
-    def test_unlimited_pool_is_not_limited(
+    def test_array_is_exact_with_unlimited_and_minimal_pools(
         self, movie: str, proxy: CountingProxy, pool: int | None
     ) -> None:
         options = {
@@ -293,7 +294,7 @@ class TestPermanentFaults:
         assert f"{plan.location.shown} could not be read after 4 attempts" in error.problem
         assert "503 SlowDown" in error.cause
         assert "mrcdist.retries" in error.remedy
-        assert error.__context__ is None  # which might not pickle, and might have secrets
+        assert error.__context__ is None  # it might not pickle, and might contain secrets
         assert error.where == (
             f"{plan.location.shown}, bytes 2048-2559, host {socket.gethostname()} "
             f"(pid {os.getpid()})"
@@ -304,13 +305,15 @@ class TestPermanentFaults:
         self, plan: Plan, proxy: CountingProxy, fault: Fault
     ) -> None:
         proxy.respond = lambda _: fault
-        patience = {"mrcdist.retries": 10**9, "mrcdist.deadline": 1.5, "mrcdist.stall": 0.4}
-        with dask.config.set(patience), pytest.raises(ReadError) as caught:
+        limits = {"mrcdist.retries": 10**9, "mrcdist.deadline": 1.5, "mrcdist.stall": 0.4}
+        with dask.config.set(limits), pytest.raises(ReadError) as caught:
             plan.source[0]
         [attempts] = re.findall(r"after (\d+) attempts in ", caught.value.problem)
         assert int(attempts) > 1
 
-    def test_stopped_server_is_given_up(self, movie: str, radosgw: S3Server) -> None:
+    def test_stopped_server_is_given_up_after_the_configured_retries(
+        self, movie: str, radosgw: S3Server
+    ) -> None:
         with CountingProxy(radosgw) as proxy:
             plan = plan_mrc(movie, storage_options=proxy.server.storage_options())
         with dask.config.set({"mrcdist.retries": 2}), pytest.raises(ReadError, match="3 attempts"):
@@ -324,7 +327,7 @@ class TestPermanentFaults:
         )
         with dask.config.set({"mrcdist.concurrency": 1}), pytest.raises(AccessDeniedError):
             plan.source[...]
-        assert gets(proxy).total() <= 2  # the one that was next in line may have got away
+        assert gets(proxy).total() <= 2  # the next one may have been sent already
 
     def test_ignored_range_is_an_error_without_a_download(
         self, plan: Plan, proxy: CountingProxy
@@ -347,22 +350,23 @@ class TestPlanning:
     """Requests for header, listing and sidecar are retried like those for data."""
 
     REQUESTS = 3
-    """Count the requests for header, listing and sidecar."""
 
     @pytest.mark.parametrize(
         ("number", "name"),
         [
             *itertools.product(range(3), ["500", "503 SlowDown"]),
-            (1, "silence at once"),
-            # A listing has no length of which a part could be missing.
-            *itertools.product((0, 2), sorted(name for name in PASSING if " it says so" in name)),
-            *itertools.product((0, 2), sorted(name for name in PASSING if "within" in name)),
+            (1, "stall before the response"),
+            # The response to a listing has no length that it could fall short of.
+            *itertools.product(
+                (0, 2), sorted(name for name in TRANSIENT if "matching length" in name)
+            ),
+            *itertools.product((0, 2), sorted(name for name in TRANSIENT if "within" in name)),
         ],
     )
-    def test_each_request_of_planning_may_fail(
+    def test_planning_succeeds_although_one_of_its_requests_fails(
         self, acquisition: str, proxy: CountingProxy, name: str, number: int
     ) -> None:
-        fault = PASSING[name]
+        fault = TRANSIENT[name]
         arrived = 0
 
         def respond(_: Exchange) -> Fault | None:
@@ -376,7 +380,7 @@ class TestPlanning:
         assert plan.shape == (8, 8, 16, 16)
         assert len(proxy.requests) == self.REQUESTS + 1
 
-    def test_permanent_failure_is_retried_as_often_as_configured(
+    def test_request_of_planning_is_retried_as_often_as_configured(
         self, acquisition: str, proxy: CountingProxy
     ) -> None:
         proxy.respond = lambda _: Fault("status", status=503)
@@ -385,7 +389,7 @@ class TestPlanning:
             plan_mrc(acquisition, storage_options=options)
         assert len(proxy.requests) == 3
 
-    def test_failing_listing_does_not_hide_the_sidecar(
+    def test_failing_listing_is_an_error_rather_than_a_missing_sidecar(
         self, acquisition: str, proxy: CountingProxy
     ) -> None:
         proxy.respond = lambda exchange: (
@@ -397,10 +401,10 @@ class TestPlanning:
 
 
 @pytest.fixture(scope="module")
-def nannied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """Two workers that are restarted when they die, with short timeouts."""
+def restarted_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """Two workers with short timeouts, which are restarted when they die."""
     with dask_cluster(
-        tmp_path_factory.mktemp("nannied"),
+        tmp_path_factory.mktemp("restarted_workers"),
         nanny=True,
         environment={"DASK_MRCDIST__DEADLINE": "5", "DASK_MRCDIST__STALL": "2.5"},
         default=False,
@@ -410,7 +414,7 @@ def nannied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 class TestFailingWorkers:
     @contextmanager
-    def in_mid_compute(self, proxy: CountingProxy, act: Callable[[], None]) -> Iterator[None]:
+    def during_computation(self, proxy: CountingProxy, act: Callable[[], None]) -> Iterator[None]:
         """Call a function once, before the response to the request for the twentieth chunk."""
         acted = False
 
@@ -425,41 +429,41 @@ class TestFailingWorkers:
         assert acted
         assert gets(proxy).total() > 20
 
-    def test_killed_worker_is_replaced(
-        self, plan: Plan, proxy: CountingProxy, nannied: Client
+    def test_array_is_exact_although_a_worker_is_killed_and_restarted(
+        self, plan: Plan, proxy: CountingProxy, restarted_workers: Client
     ) -> None:
-        victim, *_ = nannied.run(os.getpid).values()
-        with self.in_mid_compute(proxy, lambda: os.kill(victim, signal.SIGKILL)):
-            np.testing.assert_array_equal(in_chunks_of_a_frame(plan, nannied), NUMBERS)
-        nannied.wait_for_workers(2, timeout=60)
-        assert victim not in nannied.run(os.getpid).values()
-        np.testing.assert_array_equal(in_chunks_of_a_frame(plan, nannied), NUMBERS)
+        killed, *_ = restarted_workers.run(os.getpid).values()
+        with self.during_computation(proxy, lambda: os.kill(killed, signal.SIGKILL)):
+            np.testing.assert_array_equal(computed_frame_by_frame(plan, restarted_workers), NUMBERS)
+        restarted_workers.wait_for_workers(2, timeout=60)
+        assert killed not in restarted_workers.run(os.getpid).values()
+        np.testing.assert_array_equal(computed_frame_by_frame(plan, restarted_workers), NUMBERS)
 
-    def test_workers_may_be_suspended_for_longer_than_the_deadline(
-        self, plan: Plan, proxy: CountingProxy, nannied: Client
+    def test_array_is_exact_although_workers_are_suspended_for_longer_than_the_deadline(
+        self, plan: Plan, proxy: CountingProxy, restarted_workers: Client
     ) -> None:
-        nannied.wait_for_workers(2, timeout=60)
-        asleep = list(nannied.run(os.getpid).values())
+        restarted_workers.wait_for_workers(2, timeout=60)
+        pids = list(restarted_workers.run(os.getpid).values())
 
         def send(sign: signal.Signals) -> None:
-            for pid in asleep:
+            for pid in pids:
                 os.kill(pid, sign)
 
-        def send_to_sleep() -> None:
+        def suspend() -> None:
             send(signal.SIGSTOP)
             threading.Timer(7, send, [signal.SIGCONT]).start()
 
-        with self.in_mid_compute(proxy, send_to_sleep):
-            np.testing.assert_array_equal(in_chunks_of_a_frame(plan, nannied), NUMBERS)
+        with self.during_computation(proxy, suspend):
+            np.testing.assert_array_equal(computed_frame_by_frame(plan, restarted_workers), NUMBERS)
 
 
-def in_chunks_of_a_frame(plan: Plan, client: Client) -> Any:
+def computed_frame_by_frame(plan: Plan, client: Client) -> Any:
     data = dask.array.from_array(plan.source, chunks=(1, -1, -1), asarray=False)
     return client.compute(data).result()
 
 
 class TestCredentials:
-    """Workers find their own credentials; one of two lacks them."""
+    """Workers use credentials of their own, which one of two workers lacks."""
 
     @pytest.fixture
     def source(
@@ -473,31 +477,31 @@ class TestCredentials:
         finally:
             cluster.run(forget, list(radosgw.environment()))
 
-    def test_missing_credentials_of_a_worker_are_an_error(
+    def test_error_for_missing_credentials_has_host_and_pid_of_the_worker(
         self, source: MrcSource, cluster: Client
     ) -> None:
-        lucky, unlucky = cluster.run(os.getpid)
-        cluster.run(forget, ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], workers=[unlucky])
+        intact, affected = cluster.run(os.getpid)
+        cluster.run(forget, ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], workers=[affected])
         assert (
-            cluster.submit(first_frame, source, workers=[lucky], pure=False).result()
+            cluster.submit(first_frame, source, workers=[intact], pure=False).result()
             == NUMBERS[0].tolist()
         )
         with pytest.raises(AccessDeniedError) as caught:
-            cluster.submit(first_frame, source, workers=[unlucky], pure=False).result()
-        self.check(caught.value, cluster, unlucky)
+            cluster.submit(first_frame, source, workers=[affected], pure=False).result()
+        self.check(caught.value, cluster, affected)
         assert "no credentials found" in caught.value.cause
 
-    def test_expired_credentials_of_a_worker_are_an_error(
+    def test_error_for_expired_credentials_has_host_and_pid_of_the_worker(
         self, source: MrcSource, cluster: Client
     ) -> None:
-        lucky, unlucky = cluster.run(os.getpid)
+        intact, affected = cluster.run(os.getpid)
         with refusing(400, b"<Error><Code>ExpiredToken</Code></Error>") as endpoint:
-            cluster.run(set_variables, {"AWS_ENDPOINT_URL": endpoint}, workers=[unlucky])
-            found = cluster.submit(first_frame, source, workers=[lucky], pure=False).result()
+            cluster.run(set_variables, {"AWS_ENDPOINT_URL": endpoint}, workers=[affected])
+            found = cluster.submit(first_frame, source, workers=[intact], pure=False).result()
             assert found == NUMBERS[0].tolist()
             with pytest.raises(AccessDeniedError) as caught:
-                cluster.submit(first_frame, source, workers=[unlucky], pure=False).result()
-        self.check(caught.value, cluster, unlucky)
+                cluster.submit(first_frame, source, workers=[affected], pure=False).result()
+        self.check(caught.value, cluster, affected)
         assert "ExpiredToken" in caught.value.cause
 
     def check(self, error: AccessDeniedError, cluster: Client, worker: str) -> None:
@@ -506,7 +510,7 @@ class TestCredentials:
         assert "credentials" in error.remedy
 
     @pytest.mark.parametrize("code", ["ExpiredToken", "InvalidAccessKeyId", "TokenRefreshRequired"])
-    def test_refusal_with_any_status_is_an_error(self, code: str) -> None:
+    def test_credential_errors_with_status_400_mean_access_denied(self, code: str) -> None:
         assert isinstance(response_error(400, code, "s3://b/k"), AccessDeniedError)
 
 
@@ -515,25 +519,25 @@ def first_frame(source: MrcSource) -> list[list[int]]:
 
 
 def set_variables(variables: dict[str, str]) -> None:
-    """Set environment variables of this process, and drop clients made with older ones."""
+    """Set environment variables of this process, and drop clients created with the old ones."""
     os.environ.update(variables)
     forget_s3()
 
 
 def forget(names: list[str]) -> None:
-    """Remove environment variables of this process, and clients made with them."""
+    """Remove environment variables of this process, and clients created with them."""
     for name in names:
         os.environ.pop(name, None)
     forget_s3()
 
 
 class TestConcurrency:
-    def test_hundred_threads_of_a_process_read_concurrently(
+    def test_hundred_threads_of_a_process_read_exact_blocks(
         self, plan: Plan, tmp_path: Path
     ) -> None:
         (tmp_path / "movie.mrc").write_bytes(mrc_bytes(NUMBERS))
-        dice = np.random.default_rng(4)
-        starts, stops = np.sort(dice.integers(0, 65, (2, 200)), axis=0)
+        rng = np.random.default_rng(4)
+        starts, stops = np.sort(rng.integers(0, 65, (2, 200)), axis=0)
         for source in (plan.source, plan_mrc(tmp_path / "movie.mrc").source):
             with ThreadPoolExecutor(100) as threads:
                 found = list(threads.map(lambda a, b: source[a:b], starts, stops))  # noqa: B023
@@ -549,7 +553,7 @@ class TestConcurrency:
             list(threads.map(lambda _: plan.source[...], range(4)))
         assert most() == 3
 
-    def test_more_requests_in_flight_than_the_default_pool_of_s3fs(
+    def test_requests_in_flight_can_exceed_the_default_pool_of_s3fs(
         self, movie: str, proxy: CountingProxy
     ) -> None:
         settings = {"mrcdist.concurrency": 32, "mrcdist.process-concurrency": 32}
@@ -559,7 +563,7 @@ class TestConcurrency:
             source[...]
         assert most() > 10
 
-    def test_requests_in_flight_do_not_exceed_the_pool_set_by_the_user(
+    def test_requests_in_flight_do_not_exceed_the_pool_set_in_the_storage_options(
         self, movie: str, proxy: CountingProxy
     ) -> None:
         few = {**proxy.server.storage_options(), "config_kwargs": {"max_pool_connections": 2}}
@@ -571,11 +575,11 @@ class TestConcurrency:
             with dask.config.set(LONG):
                 np.testing.assert_array_equal(source[...], NUMBERS)
         assert most() == 2
-        # 32 parts, two at a time: the last one waits for longer than a stall, and that is none.
+        # The last of 32 parts waits for longer than the stall timeout, which does not count.
         assert stats.snapshot().retries == before.retries
 
     def most_in_flight(self, proxy: CountingProxy, seconds: float = 0.2) -> Callable[[], int]:
-        """Delay all responses; return the maximum number of requests in flight."""
+        """Delay all responses; return a function for the maximum number of requests in flight."""
         proxy.clear()
         most = 0
 

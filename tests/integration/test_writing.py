@@ -1,4 +1,4 @@
-"""Files written by clusters of processes, to disks and buckets, despite failures."""
+"""Writing with a cluster of processes to disks and S3, resuming, and failures."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def read_back(url: Any, **options: Any) -> np.ndarray[Any, Any]:
 
 
 def names_in(bucket: Bucket) -> list[str]:
-    answer = bucket.server.client.list_objects_v2(Bucket=bucket.name)
-    return [each["Key"] for each in answer.get("Contents", ())]
+    response = bucket.server.client.list_objects_v2(Bucket=bucket.name)
+    return [each["Key"] for each in response.get("Contents", ())]
 
 
 def uploads_in(bucket: Bucket) -> list[str]:
-    answer = bucket.server.client.list_multipart_uploads(Bucket=bucket.name)
-    return [each["Key"] for each in answer.get("Uploads", ())]
+    response = bucket.server.client.list_multipart_uploads(Bucket=bucket.name)
+    return [each["Key"] for each in response.get("Uploads", ())]
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ class TestDisk:
     @pytest.mark.parametrize("dtype", ["uint16", "float64"])
     def test_header_does_not_depend_on_the_chunks(self, tmp_path: Path, dtype: str) -> None:
         values = NUMBERS if dtype == "uint16" else np.random.default_rng(0).normal(size=(8, 64, 64))
-        if dtype == "float64":  # sums that cancel out, to what is left by rounding
+        if dtype == "float64":  # values that cancel out except for rounding errors
             values = np.concatenate([values, -values])
         headers = set()
         for number, chunks in enumerate([(48, -1, -1), (6, -1, -1), (5, 100, -1), (7, 30, 20)]):
@@ -162,7 +162,7 @@ class TestDisk:
     def test_link_is_replaced_rather_than_its_target(self, tmp_path: Path) -> None:
         path, other = tmp_path / "numbers.mrc", tmp_path / "other.mrc"
         path.symlink_to(other)
-        for _ in range(2):  # of nothing, then of a file
+        for _ in range(2):  # a dangling link, then a link to a file
             with pytest.raises(ArgumentError) as error:
                 mrcdist.write_mrc(path, chunked())
             assert error.value.code == "destination-exists"
@@ -201,7 +201,7 @@ class TestDisk:
         folder.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(folder)]
         if subprocess.run(mount, check=False).returncode:
-            pytest.skip("mounting a small disk takes root")
+            pytest.skip("mounting a small disk requires root")
         yield folder
         # A thread of the failed computation may still have a file open.
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
@@ -219,7 +219,7 @@ class TestDisk:
 
     def test_full_disk_raises_the_same_error_when_blocks_are_joined(self, small: Path) -> None:
         noise = np.random.default_rng(0).integers(0, 2**16, (6, 512, 512), dtype="uint16")
-        with pytest.raises(WriteError) as error:  # 3 MiB, which would be there twice
+        with pytest.raises(WriteError) as error:  # 3 MiB, needed twice
             mrcdist.write_mrc(small / "numbers.mrcz", da.from_array(noise, chunks=(2, -1, -1)))
         assert error.value.code == "disk-full"
         assert list(small.iterdir()) == []
@@ -254,15 +254,15 @@ class TestDisk:
     def test_pages_shared_by_blocks_are_each_written_once(
         self, tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """As on network filesystems, which hosts cache in pages."""
+        """Network filesystems need this, because each host caches their pages."""
         written: list[tuple[int, int]] = []
         write = mrcdist.write.local.LocalDestination.write
 
-        def noting(self: Any, start: int, stop: int, between: Any, block: int = 0) -> None:
+        def record(self: Any, start: int, stop: int, between: Any, block: int = 0) -> None:
             written.append((start, stop))
             write(self, start, stop, between, block)
 
-        monkeypatch.setattr(mrcdist.write.local.LocalDestination, "write", noting)
+        monkeypatch.setattr(mrcdist.write.local.LocalDestination, "write", record)
         monkeypatch.setattr(
             mrcdist.write.plan,
             "local_grid",
@@ -318,17 +318,17 @@ class TestHyperSpy:
     @pytest.mark.parametrize("shape", [(512, 512), (12, 512, 512), (3, 4, 512, 512)])
     @pytest.mark.filterwarnings("ignore:.*written as a plain stack")
     @pytest.mark.usefixtures("registered")
-    def test_lazy_signal_is_computed_by_the_workers_alone(
+    def test_lazy_signal_is_computed_only_by_the_workers(
         self, tmp_path: Path, cluster: Client, shape: tuple[int, ...]
     ) -> None:
         import hyperspy.api as hs
 
-        def with_process(block: Any) -> Any:
+        def process_ids(block: Any) -> Any:
             return np.full_like(block, os.getpid())
 
         chunks = (*(1,) * (len(shape) - 3), *(4,) * (len(shape) > 2), -1, -1)
         numbers = da.zeros(shape, dtype="float32", chunks=chunks)
-        array = numbers.map_blocks(with_process, meta=np.empty((0,) * len(shape), "float32"))
+        array = numbers.map_blocks(process_ids, meta=np.empty((0,) * len(shape), "float32"))
         signal = hs.signals.Signal2D(array).as_lazy()
         signal.save(tmp_path / "a.mrc", file_format="mrcdist")
         processes = set(np.unique(read_back(tmp_path / "a.mrc")).astype(int))
@@ -337,7 +337,7 @@ class TestHyperSpy:
 
 
 class TestRepeatedTasks:
-    """As after the loss of a worker that had not reported its results."""
+    """Tasks are repeated after the loss of a worker that had not reported its results."""
 
     @pytest.mark.parametrize("compressor", [None, "lz4"])
     def test_repeating_all_tasks_of_a_complete_file_changes_nothing(
@@ -352,7 +352,7 @@ class TestRepeatedTasks:
         np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
         assert {each.name for each in tmp_path.iterdir()} <= {"a.mrc"}
 
-    def test_another_file_of_the_same_size_is_not_taken_for_the_new_one(
+    def test_repeated_task_does_not_mistake_another_file_of_the_same_size_for_its_own(
         self, tmp_path: Path
     ) -> None:
         path = tmp_path / "a.mrc"
@@ -362,11 +362,11 @@ class TestRepeatedTasks:
         with pytest.raises(WriteError):
             writing.compute()
 
-    def test_last_task_completes_a_file_that_already_has_its_name(self, tmp_path: Path) -> None:
+    def test_repeated_last_task_writes_the_missing_sidecar(self, tmp_path: Path) -> None:
         path = tmp_path / "a_movie.mrc"
         scan = da.from_array(NUMBERS.reshape(6, 8, 512, 512), chunks=(2, -1, -1, -1))
         writing = mrcdist.write_mrc(path, scan, compute=False)
-        # The last task got as far as the name, but not to the sidecar.
+        # The last task had given the file its name, but not yet written the sidecar.
         [data] = (tmp_path / ".a_movie.mrc.mrcdist-write").glob("data.*")
         os.link(data, path)
         writing.compute()
@@ -375,7 +375,7 @@ class TestRepeatedTasks:
 
 
 class TestInterruptedClient:
-    """A client is killed, and another one resumes."""
+    """A client is killed, and another one resumes its call."""
 
     PROGRAM = """
 import sys, time
@@ -391,13 +391,13 @@ array = da.from_array(np.asarray(numbers), chunks=(2, -1, -1)).map_blocks(
     slow, dtype="uint16", meta=np.empty((0, 0, 0), "uint16"), token="slow"
 )
 array = array.rechunk((6, -1, -1))
-print("begun", flush=True)
+print("started", flush=True)
 mrcdist.write_mrc(sys.argv[1], array, resume=True)
 print("done", flush=True)
 """
 
     @pytest.mark.parametrize("seed", range(2))
-    def test_resume_continues_after_sigkill(self, tmp_path: Path, seed: int) -> None:
+    def test_resume_continues_on_a_disk_after_sigkill(self, tmp_path: Path, seed: int) -> None:
         path = tmp_path / "a.mrc"
         self.kill_and_resume(tmp_path, str(path), seed, {})
         np.testing.assert_array_equal(read_back(path), NUMBERS)
@@ -406,15 +406,15 @@ print("done", flush=True)
     @pytest.mark.parametrize(
         "s3", ["moto", pytest.param("radosgw", marks=pytest.mark.slow)], indirect=True
     )
-    def test_resume_continues_in_a_bucket_after_sigkill(
+    def test_resume_continues_in_s3_after_sigkill(
         self, tmp_path: Path, s3_bucket: Bucket, options: dict[str, Any]
     ) -> None:
         url = s3_bucket.url("a.mrc")
-        said = self.kill_and_resume(tmp_path, url, 2, s3_bucket.server.environment())
+        stderr = self.kill_and_resume(tmp_path, url, 2, s3_bucket.server.environment())
         np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
         assert names_in(s3_bucket) == ["a.mrc"]
         # An upload that was started but not yet recorded remains, and is reported.
-        assert uploads_in(s3_bucket) == [] or "unfinished multipart upload" in said
+        assert uploads_in(s3_bucket) == [] or "unfinished multipart upload" in stderr
 
     def kill_and_resume(self, folder: Path, url: str, seed: int, variables: dict[str, str]) -> str:
         """Return the standard error of the resuming call."""
@@ -425,17 +425,17 @@ print("done", flush=True)
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
         with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
             assert process.stdout is not None
-            assert process.stdout.readline() == b"begun\n"
+            assert process.stdout.readline() == b"started\n"
             time.sleep(random.Random(seed).uniform(0.1, 1.5))
             process.send_signal(signal.SIGKILL)
         finished = subprocess.run(command, capture_output=True, env=environment, check=False)
-        said = finished.stderr.decode()
-        assert finished.returncode == 0, said
-        return said
+        stderr = finished.stderr.decode()
+        assert finished.returncode == 0, stderr
+        return stderr
 
 
 class TestResume:
-    def test_blocks_are_kept_if_another_file_takes_the_name(
+    def test_blocks_are_kept_for_resume_if_another_file_takes_the_name(
         self, place: tuple[str, dict[str, Any]], tmp_path: Path
     ) -> None:
         url, options = place
@@ -457,12 +457,12 @@ class TestResume:
     ) -> None:
         url, options = place
         computed = tmp_path / "computed"
-        poison = tmp_path / "poison"
-        poison.touch()
+        fails = tmp_path / "fails"
+        fails.touch()
         array = chunked().map_blocks(
             counting_block,
             computed,
-            poison,
+            fails,
             dtype="uint16",
             meta=np.empty((0, 0, 0), "u2"),
             token="counting",
@@ -472,7 +472,7 @@ class TestResume:
                 url, array, resume=True, storage_options=options, compressor=compressor
             )
         before = len(computed.read_text().splitlines())
-        poison.unlink()
+        fails.unlink()
         mrcdist.write_mrc(url, array, resume=True, storage_options=options, compressor=compressor)
         after = len(computed.read_text().splitlines())
         np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
@@ -491,10 +491,10 @@ class TestResume:
         mrcdist.write_mrc(url, chunked(), resume=True, storage_options=options)
         np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
 
-    def test_resume_keeps_the_division_into_parts(
+    def test_resume_keeps_the_parts_of_the_first_call(
         self, s3_bucket: Bucket, options: dict[str, Any]
     ) -> None:
-        """Even if it would now be chosen differently."""
+        """The limits on the size of parts were others when the first call chose them."""
         url, arguments = s3_bucket.url("a.mrc"), {"resume": True, "storage_options": options}
         plan = mrcdist.plan_write(url, chunked(), **arguments)
         begun = replace(plan, limits=S3Limits(least=12 * MIB))._begin()
@@ -507,7 +507,7 @@ class TestResume:
         mrcdist.write_mrc(url, chunked(), **arguments)
         np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
 
-    def test_upload_of_another_version_is_refused_and_kept(
+    def test_upload_started_by_another_version_is_refused_and_kept(
         self, s3_bucket: Bucket, options: dict[str, Any]
     ) -> None:
         url, arguments = s3_bucket.url("a.mrc"), {"resume": True, "storage_options": options}
@@ -544,7 +544,7 @@ class TestResume:
     def test_file_started_on_a_disk_is_not_resumed_on_a_network_filesystem(
         self, tmp_path: Path
     ) -> None:
-        """Hosts would write to the same pages."""
+        """Several hosts would write to the same pages."""
         path, folder = tmp_path / "a.mrc", tmp_path / ".a.mrc.mrcdist-write"
         disk = mrcdist.plan_write(path, chunked(), resume=True)._begin()
         assert isinstance(disk, LocalDestination)
@@ -556,7 +556,7 @@ class TestResume:
         mrcdist.write_mrc(path, chunked(), resume=True)
         np.testing.assert_array_equal(read_back(path), NUMBERS)
 
-    def test_call_that_was_killed_before_it_had_a_plan_is_started_over(
+    def test_resume_starts_over_after_a_call_killed_before_it_stored_its_plan(
         self, tmp_path: Path
     ) -> None:
         path = tmp_path / "a.mrc"
@@ -565,32 +565,32 @@ class TestResume:
         np.testing.assert_array_equal(read_back(path), NUMBERS)
         assert list(tmp_path.iterdir()) == [path]
 
-    def test_call_replaced_while_it_reserves_space_does_not_disturb_the_new_one(
+    def test_call_replaced_while_it_reserves_space_leaves_the_new_one_untouched(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path, folder = tmp_path / "a.mrc", tmp_path / ".a.mrc.mrcdist-write"
         plan = mrcdist.plan_write(path, chunked(), resume=True)
-        others: list[Any] = []
+        new_calls: list[Any] = []
 
         def meanwhile(*space: Any) -> None:
             monkeypatch.undo()
             allocate(*space)
-            others.append(plan._begin())
+            new_calls.append(plan._begin())
 
         monkeypatch.setattr("mrcdist.write.local.allocate", meanwhile)
         with pytest.raises(ArgumentError) as error:
             plan._begin()
         assert error.value.code == "destination-busy"
-        [other] = others
-        assert json.loads((folder / "plan.json").read_text())["mark"] == other.mark
+        [new] = new_calls
+        assert json.loads((folder / "plan.json").read_text())["mark"] == new.mark
         mrcdist.write_mrc(path, chunked(), resume=True)
         np.testing.assert_array_equal(read_back(path), NUMBERS)
         assert list(tmp_path.iterdir()) == [path]
 
-    def test_aborted_upload_is_started_over(
+    def test_resume_starts_over_after_the_upload_was_aborted(
         self, s3_bucket: Bucket, options: dict[str, Any]
     ) -> None:
-        """As by a lifecycle rule of the bucket."""
+        """Lifecycle rules of buckets abort old uploads."""
         url, client = s3_bucket.url("a.mrc"), s3_bucket.server.client
         arguments = {"resume": True, "storage_options": options}
         mrcdist.write_mrc(url, chunked(), compute=False, **arguments)
@@ -604,9 +604,9 @@ class TestResume:
 
 
 class TestRunningTasks:
-    """Tasks that were running when the call failed continue for a while."""
+    """Tasks that are running when the call fails, and continue for a while."""
 
-    def test_failure_leaves_no_files(
+    def test_tasks_that_outlive_their_call_leave_no_files(
         self, place: tuple[str, dict[str, Any]], tmp_path: Path
     ) -> None:
         url, options = place
@@ -620,7 +620,7 @@ class TestRunningTasks:
         while not ended.exists() or len(ended.read_text().splitlines()) < 3:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        time.sleep(1.0)  # they try to write their blocks
+        time.sleep(1.0)  # for their attempts to write blocks
         if options:
             fs = fsspec.filesystem("s3", **options, skip_instance_cache=True)
             assert fs.find(url.rpartition("/")[0]) == []
@@ -647,7 +647,9 @@ class TestRunningTasks:
         destination.abandon()
         assert names_in(s3_bucket) == []
 
-    def test_late_compressed_block_is_removed(self, s3_bucket: Bucket) -> None:
+    def test_compressed_block_stored_after_the_call_has_ended_is_removed(
+        self, s3_bucket: Bucket
+    ) -> None:
         location = Location.of(s3_bucket.url("late.mrcz"), s3_bucket.storage_options())
         destination = S3Destination(location, Grid(1024, 1, 0)).begin(
             {}, overwrite=False, resume=False
@@ -657,7 +659,7 @@ class TestRunningTasks:
         destination.keep(0, b"late")
         assert names_in(s3_bucket) == []
 
-    def test_late_record_is_removed(self, s3_bucket: Bucket) -> None:
+    def test_record_stored_after_the_call_has_ended_is_removed(self, s3_bucket: Bucket) -> None:
         location = Location.of(s3_bucket.url("late.mrc"), s3_bucket.storage_options())
         grid = Grid(8 * MIB, 8 * MIB, 16 * MIB)
         destination = S3Destination(location, grid).begin({}, overwrite=False, resume=False)
@@ -668,7 +670,7 @@ class TestRunningTasks:
         assert names_in(s3_bucket) == []
         assert uploads_in(s3_bucket) == []
 
-    def test_late_record_does_not_prevent_the_removal_of_the_folder(
+    def test_record_stored_during_the_removal_of_the_folder_is_removed(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         location = Location.of(tmp_path / "late.mrc")
@@ -677,12 +679,12 @@ class TestRunningTasks:
         )
         remove = os.rmdir
 
-        def just_before(path: Any, **options: Any) -> None:
+        def keep_and_remove(path: Any, **options: Any) -> None:
             with suppress(WriteError):
                 destination.keep(1, b"late")
             remove(path, **options)
 
-        monkeypatch.setattr(os, "rmdir", just_before)
+        monkeypatch.setattr(os, "rmdir", keep_and_remove)
         destination.abandon()
         assert list(tmp_path.iterdir()) == []
 
@@ -697,10 +699,10 @@ def failing_while_others_run(block: Any, ended: Path, block_info: Any = None) ->
     return block
 
 
-def counting_block(block: Any, computed: Path, poison: Path, block_info: Any = None) -> Any:
+def counting_block(block: Any, computed: Path, fails: Path, block_info: Any = None) -> Any:
     if block_info[0]["chunk-location"][0] == 3:
-        time.sleep(1.0)  # the others are done by then
-        if poison.exists():
+        time.sleep(1.0)  # by then the others are complete
+        if fails.exists():
             raise RuntimeError("the computation failed")
     with computed.open("a", encoding="utf-8") as file:
         file.write("x\n")
@@ -720,7 +722,7 @@ class TestBucket:
         assert uploads_in(s3_bucket) == []
 
     @pytest.mark.usefixtures("cluster")
-    def test_blocks_of_parts_of_frames_are_rechunked(
+    def test_blocks_of_parts_of_frames_are_rechunked_for_s3(
         self, s3_bucket: Bucket, options: dict[str, Any]
     ) -> None:
         url = s3_bucket.url("numbers.mrc")
@@ -733,11 +735,11 @@ class TestBucket:
     ) -> None:
         url = s3_bucket.url("numbers.mrc")
 
-        def of_two_parts(array: da.Array, **arguments: Any) -> WritePlan:
+        def with_two_parts(array: da.Array, **arguments: Any) -> WritePlan:
             plan = mrcdist.plan_write(url, array, storage_options=options, **arguments)
             return replace(plan, limits=S3Limits(parts=2))
 
-        plan = of_two_parts(chunked())
+        plan = with_two_parts(chunked())
         assert "2 objects are uploaded" in str(plan.explain())
         writing = plan.delayed()
         main, *segments = sorted(uploads_in(s3_bucket))
@@ -751,10 +753,10 @@ class TestBucket:
         assert uploads_in(s3_bucket) == []
         before = stats.snapshot().retries
         with dask.config.set(scheduler="threads"):
-            assert writing.compute() == first  # as after the loss of a worker
-        assert stats.snapshot().retries == before  # whatever the store responds to a late part
-        of_two_parts(chunked(), overwrite=True).delayed()
-        of_two_parts(da.from_array(NUMBERS[::-1], chunks=(24, -1, -1)), overwrite=True).write()
+            assert writing.compute() == first  # repeated, like after the loss of a worker
+        assert stats.snapshot().retries == before  # even if a late part is an error
+        with_two_parts(chunked(), overwrite=True).delayed()
+        with_two_parts(da.from_array(NUMBERS[::-1], chunks=(24, -1, -1)), overwrite=True).write()
         np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS[::-1])
         assert uploads_in(s3_bucket) == []
 
@@ -793,12 +795,12 @@ class TestBucket:
         assert names_in(s3_bucket) == ["numbers.mrc"]
         assert uploads_in(s3_bucket) == []
 
-    def test_replaced_call_raises_an_error_without_retries(
+    def test_replaced_call_in_s3_raises_an_error_without_retries(
         self, s3_bucket: Bucket, options: dict[str, Any]
     ) -> None:
-        url, begun = s3_bucket.url("numbers.mrc"), {"overwrite": True, "compute": False}
+        url, options_of_both = s3_bucket.url("numbers.mrc"), {"overwrite": True, "compute": False}
         first, second = (
-            mrcdist.write_mrc(url, data, storage_options=options, **begun)
+            mrcdist.write_mrc(url, data, storage_options=options, **options_of_both)
             for data in (chunked() + 1, chunked())
         )
         before = stats.snapshot().retries
@@ -829,8 +831,8 @@ class TestBucket:
             """Start another writer just before the first one creates its plan."""
             if exchange.method == "PUT" and exchange.path.endswith("plan.json") and not first:
                 arguments = {"storage_options": options, "compute": False}
-                with ThreadPoolExecutor(1) as beside:
-                    write = beside.submit(mrcdist.write_mrc, url, chunked(), **arguments)
+                with ThreadPoolExecutor(1) as executor:
+                    write = executor.submit(mrcdist.write_mrc, url, chunked(), **arguments)
                     first.append(write.result())
 
         s3_proxy.respond = overtake
