@@ -1,4 +1,4 @@
-"""Blocks from S3 and web servers read in coroutines: the same numbers, with few requests."""
+"""Blocks read from S3 in coroutines are exact and take few requests."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def proxy(moto: S3Server) -> Iterator[CountingProxy]:
 
 @pytest.fixture
 def source(moto: S3Server, proxy: CountingProxy) -> Iterator[AwaitedSource]:
-    """An opened stack on S3, behind a proxy that counts; adjacent requests are joined."""
+    """An opened stack on S3 behind a counting proxy; adjacent requests are joined."""
     with moto.bucket() as bucket, dask.config.set({"mrcdist.max-gap": "1 MiB"}):
         proxy.respond = None
         bucket.put("stack.mrc", mrc_bytes(FRAMES))
@@ -86,15 +86,17 @@ class TestOpening:
             "mrcdist.read.source.RemoteReader",
             lambda *of_file: opened.append(of_file) or RemoteReader(*of_file),
         )
-        again = AwaitedSource(source._source)
-        np.testing.assert_array_equal(np.stack(read(again, *range(8))), FRAMES[:8])
+        new = AwaitedSource(source._source)
+        np.testing.assert_array_equal(np.stack(read(new, *range(8))), FRAMES[:8])
         assert len(opened) == 1
 
 
 class TestNumbers:
     @given(number=st.integers(0, 2**32))
     @examples(25)
-    def test_any_index_of_any_dataset_equals_numpy(self, moto: S3Server, number: int) -> None:
+    def test_any_index_of_any_dataset_read_in_coroutines_equals_numpy(
+        self, moto: S3Server, number: int
+    ) -> None:
         case = make_case(number)
         if case.truth is None or not case.truth.size:
             return
@@ -164,7 +166,7 @@ class TestJoinedRequests:
         np.testing.assert_array_equal(np.stack(found), FRAMES[[7, 7, 8]])
         assert sum(lengths(proxy)) == 3 * FRAME_BYTES
 
-    def test_cancelling_one_read_leaves_its_joined_neighbours_alone(
+    def test_cancelling_a_read_does_not_affect_those_joined_with_it(
         self, source: AwaitedSource, proxy: CountingProxy
     ) -> None:
         requested, cancelled = threading.Event(), threading.Event()
@@ -183,7 +185,7 @@ class TestJoinedRequests:
         assert isinstance(two, asyncio.CancelledError)
         assert not proxy.overdue
 
-    def test_request_is_cancelled_once_all_its_reads_are(
+    def test_request_is_cancelled_if_all_its_reads_are_cancelled(
         self, source: AwaitedSource, proxy: CountingProxy
     ) -> None:
         requested, cancelled = threading.Event(), threading.Event()
@@ -216,7 +218,7 @@ class TestFailures:
         np.testing.assert_array_equal(np.stack(read(source, 1, 2, 3)), FRAMES[1:4])
         assert (stats.snapshot() - before).retries == 2
 
-    def test_errors_contain_the_byte_range_and_each_block_has_its_own(
+    def test_each_joined_block_raises_its_own_error_with_the_byte_range(
         self, source: AwaitedSource, proxy: CountingProxy
     ) -> None:
         with dask.config.set({"mrcdist.retries": 0}):
@@ -243,7 +245,7 @@ class TestFailures:
 
 
 class TestSettings:
-    def test_settings_apply_from_the_next_read_on(
+    def test_changed_settings_apply_to_the_next_read(
         self, source: AwaitedSource, proxy: CountingProxy
     ) -> None:
         with dask.config.set({"mrcdist.sub-range": FRAME_BYTES // 2}):
@@ -251,8 +253,8 @@ class TestSettings:
         assert lengths(proxy) == [FRAME_BYTES // 2] * 2
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_process_forked_while_files_are_opened_opens_them(tmp_path: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="requires os.fork")
+def test_process_forked_while_files_are_opened_can_open_them(tmp_path: Path) -> None:
     path = tmp_path / "stack.mrc"
     path.write_bytes(mrc_bytes(FRAMES[:2]))
     code = f"""

@@ -61,7 +61,7 @@ from tests.support.mrc_files import write_mrc
 from tests.support.processes import ROOT, Processes, free_port
 from tests.support.s3 import WRONG_SECRET, Bucket, S3Server
 
-SOME = np.arange(120) % 7 == 3
+SELECTED = np.arange(120) % 7 == 3
 
 
 @pytest.fixture
@@ -110,10 +110,10 @@ class TestResults:
 
     @pytest.mark.parametrize(
         ("limit", "where"),
-        [(("--frames", "10:100:3"), slice(10, 100, 3)), (("--region", "scan.npy"), SOME)],
+        [(("--frames", "10:100:3"), slice(10, 100, 3)), (("--region", "scan.npy"), SELECTED)],
         ids=["frames", "region"],
     )
-    def test_selected_frames_alone_are_computed(
+    def test_only_selected_frames_are_computed(
         self,
         cluster: Client,
         movie: Path,
@@ -122,7 +122,7 @@ class TestResults:
         where: Any,
     ) -> None:
         monkeypatch.chdir(movie.parent)
-        np.save("scan.npy", SOME.reshape(DATA.shape[:2]))
+        np.save("scan.npy", SELECTED.reshape(DATA.shape[:2]))
         job = ["reduce", movie, "--mean", "--virtual", "bf=circle:17,11,5", *limit, *SHAPE]
         mrcdist_json(*job, "--out", "{}.npy", "--scheduler", address(cluster))
         frames = DATA.reshape(-1, *FRAME)[where]
@@ -138,7 +138,7 @@ class TestResults:
         self, cluster: Client, movie: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(movie.parent)
-        np.save("scan.npy", SOME.reshape(DATA.shape[:2]))
+        np.save("scan.npy", SELECTED.reshape(DATA.shape[:2]))
         output = mrcdist_fails(
             "mean", movie, *SHAPE, "--region", "scan.npy", "--out", "scan.npy", "--overwrite",
             "--scheduler", address(cluster),
@@ -153,7 +153,7 @@ class TestResults:
             "virtual", movie, "--detector", "adf", *SHAPE, "--out", out, "--scheduler",
             address(cluster),
         )  # fmt: skip
-        # A disk of 81 pixels, as a circle of that area; 11.5 pixels to the nearest edge.
+        # From 1.2 times the radius of a circle with the area of the disk to the nearest edge.
         inner = 1.2 * (ring(0, RADIUS).sum() / np.pi) ** 0.5
         assert (
             output["detector"]
@@ -168,7 +168,7 @@ class TestResults:
             status, output = started(processes, "mean", movie, *SHAPE, *outputs, *local)()
         assert status == 0, output
         np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), DATA.mean(axis=(0, 1)))
-        # Progress in a log has no bar.
+        # There is no progress bar in a log.
         assert "mean: 100 %  180.00 kiB of 180.00 kiB" in output
         assert "\r" not in output
         assert f"tasks     {N_BLOCKS} on " in output
@@ -204,8 +204,8 @@ class TestResults:
             ],
             catch_exceptions=False,
         )  # fmt: skip
-        [(total, again)] = re.findall(r"100 %  (\S+ \S+) of (\S+ \S+), ", done.stderr)
-        assert total == again == format_bytes(120 * 5 * 5 * DATA.itemsize)
+        [(done_bytes, total)] = re.findall(r"100 %  (\S+ \S+) of (\S+ \S+), ", done.stderr)
+        assert done_bytes == total == format_bytes(120 * 5 * 5 * DATA.itemsize)
         assert f"  pixels    {total} in " in done.stdout
         assert re.search(r"  read      \S+ \S+ fetched; \d+ requests, 0 retries", done.stdout)
 
@@ -285,7 +285,7 @@ class TestResume:
             assert not psutil.wait_procs(children, timeout=60)[1]
 
             proxy.respond = None
-            # On another cluster: the remaining parts do not depend on the cluster.
+            # On another cluster: parts are the same on every cluster.
             summary = mrcdist_json(*job, "--scheduler", address(cluster))
         assert (summary["parts"], summary["parts_kept"]) == (N_BLOCKS, 8)
         assert summary["blocks"] == N_BLOCKS - 8
@@ -353,7 +353,7 @@ class TestResume:
         assert "exists" in mrcdist_fails(*interrupted, "--resume")
         np.testing.assert_array_equal(np.load(movie.with_name("bf.npy")), virtual(ring(0, RADIUS)))
 
-    def test_job_interrupted_while_writing_needs_no_cluster(
+    def test_job_interrupted_while_its_result_was_written_is_resumed_without_a_cluster(
         self, interrupted: list[object], movie: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patched:
@@ -382,7 +382,9 @@ class TestFailures:
         assert not out.exists()
         assert not parts_in(out)
 
-    def test_failed_job_leaves_no_tasks(self, cluster: Client, movie: Path) -> None:
+    def test_failed_job_leaves_no_tasks_on_the_scheduler(
+        self, cluster: Client, movie: Path
+    ) -> None:
         output = mrcdist_fails(
             "virtual", movie, "--detector", "bf", *SHAPE, "--out", movie.with_name("a.png"),
             "--scheduler", address(cluster), "--chunks", "1,5,16,-1",
@@ -430,7 +432,7 @@ class TestFailures:
             output = mrcdist_fails(*job, "--scheduler-file", movie.with_name("none.json"))
             assert "no scheduler wrote its address to" in output
 
-    def test_waiting_for_a_scheduler_is_reported(self) -> None:
+    def test_waiting_for_the_scheduler_is_announced_with_the_timeout(self) -> None:
         output: list[str] = []
         where = ClusterOptions(scheduler=f"tcp://127.0.0.1:{free_port()}")
         with (
@@ -553,7 +555,9 @@ class TestCheckWorkers:
             f"{movie} on this worker is {found}, but {planned} was planned"
         }
 
-    def test_unresponsive_storage_is_reported(self, cluster: Client, moto: S3Server) -> None:
+    def test_worker_whose_storage_does_not_respond_is_reported(
+        self, cluster: Client, moto: S3Server
+    ) -> None:
         with moto.bucket() as bucket, CountingProxy(moto) as proxy:
             url = bucket.put("movie.mrc", MOVIE)
             plan = mrcdist.plan_mrc(url, storage_options=proxy.server.storage_options())
@@ -584,7 +588,9 @@ class TestSeveralResults:
             np.testing.assert_array_equal(np.load(folder / f"{name}.npy"), expected)
         np.testing.assert_allclose(np.load(folder / "std.npy"), DATA.std(axis=(0, 1)), rtol=1e-12)
 
-    def test_interrupted_job_is_resumed_for_all_results(self, cluster: Client, movie: Path) -> None:
+    def test_interrupted_job_with_several_results_is_resumed(
+        self, cluster: Client, movie: Path
+    ) -> None:
         out = movie.parent / "results"
         out.mkdir()
         job = ["reduce", movie, *self.JOB, *SHAPE, "--out", out / "{}.npy"]

@@ -1,4 +1,4 @@
-"""Clients that cannot connect or lose their workers."""
+"""Dask clients that cannot connect or that lose their workers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mrcdist.errors import MrcdistError
 
 @pytest.mark.parametrize("address", ["", "foo://b", "tls://127.0.0.1:9"])
 def test_client_that_cannot_connect_is_closed(address):
-    """Otherwise the garbage collector closes it in any thread, which can deadlock."""
+    """If the garbage collector closed it, in any thread, it could deadlock."""
     known = {id(client) for client in clients()}
     gc.disable()
     try:
@@ -28,18 +28,18 @@ def test_client_that_cannot_connect_is_closed(address):
 
 
 def clients() -> list[Client]:
-    # isinstance would ask weak references for the class of what is no longer there.
+    # isinstance would fail on weak references to objects that no longer exist.
     return [each for each in gc.get_objects() if issubclass(type(each), Client)]
 
 
-def test_any_error_of_the_check_for_workers_ends_the_computation(monkeypatch):
-    """Not only `MrcdistError`, since a connection can fail in many ways."""
+def test_computation_ends_if_the_check_for_workers_raises_any_error(monkeypatch):
+    """Connections can fail with many kinds of error, not only with `MrcdistError`."""
 
     def fail(self):
         raise OSError("comm closed")
 
     monkeypatch.setattr(Cluster, "check", fail)
-    # As for a job, it is nobody's default: one that is closed within the block would stay it.
+    # Not the default client, as in jobs: dask would keep it as such after it is closed.
     with Client(
         processes=False,
         n_workers=1,

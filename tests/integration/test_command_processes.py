@@ -1,4 +1,4 @@
-"""The program in its own process: its exit, and Ctrl-C during its start."""
+"""The program in its own process: output errors at exit, and Ctrl-C during its start."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ FULL = Path("/dev/full")
 
 
 def closed_pipe():
-    """A pipe whose reading end is closed."""
+    """Return the writing end of a pipe whose reading end is closed."""
     reading, writing = os.pipe()
     os.close(reading)
     return os.fdopen(writing, "w")
 
 
 @pytest.mark.parametrize(("stdout", "status"), [("full", 1), ("closed", 141)])
-def test_interpreter_prints_nothing_at_exit(tmp_path, stdout, status):
-    """It flushes the streams, which fails again."""
+def test_python_prints_nothing_at_exit_if_stdout_is_full_or_closed(tmp_path, stdout, status):
+    """Python flushes its streams at exit, which fails a second time."""
     file = write_mrc(tmp_path / "a.mrc", counting((5, 6, 7), "float32"))
     with FULL.open("w", encoding="utf-8") if stdout == "full" else closed_pipe() as stream:
         done = subprocess.run(
@@ -40,7 +40,7 @@ def test_interpreter_prints_nothing_at_exit(tmp_path, stdout, status):
     assert done.stderr.count(b"\n") == (2 if stdout == "full" else 0)
 
 
-# Sends the process a signal when it begins to import a module. Python imports it at its start.
+# Module that Python imports at its start; sends SIGINT when a given module is about to be imported.
 INTERRUPTING = """
 import os, signal, sys
 
@@ -85,7 +85,9 @@ def test_ctrl_c_during_imports_ends_a_command_quietly(
     assert (ended.returncode, ended.stdout, ended.stderr) == (128 + signal.SIGINT, "", "")
 
 
-def test_ctrl_c_while_a_program_imports_the_package_is_not_handled(tmp_path: Path) -> None:
+def test_ctrl_c_while_another_program_imports_the_package_is_left_to_that_program(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "sitecustomize.py").write_text(INTERRUPTING)
     own = tmp_path / "own.py"
     own.write_text("try:\n    import mrcdist\nexcept KeyboardInterrupt:\n    print('mine')\n")

@@ -32,15 +32,15 @@ def sum_frames(dtypes: list[str], **environment: object) -> None:
     )
 
 
-def test_code_for_each_type_has_its_own_name(tmp_path: Path) -> None:
-    """Processes that compile at once would use the same numbers."""
+def test_cached_code_for_each_dtype_has_its_own_filename(tmp_path: Path) -> None:
+    """Processes that compile at the same time would otherwise use the same filenames."""
     sum_frames(["uint8", "uint16"], NUMBA_CACHE_DIR=tmp_path)
     cached = Counter(path.name.rsplit(".", 2)[0] for path in tmp_path.rglob("*.nbc"))
     assert len(cached) == 2
     assert set(cached.values()) == {1}
 
 
-def test_loops_are_compiled_without_a_cache_folder(tmp_path: Path) -> None:
+def test_loops_are_compiled_although_the_cache_folder_cannot_be_used(tmp_path: Path) -> None:
     not_a_folder = tmp_path / "file"
     not_a_folder.touch()
     sum_frames(

@@ -19,12 +19,12 @@ INTEGERS = ["int8", "uint8", "int16", "uint16"]
 shapes = st.tuples(st.integers(1, 9), st.integers(1, 9))
 
 
-def sums(detector, shape, *, moments):
+def pixel_sums(detector, shape, *, moments):
     return PixelSums(shape, detector, moments=moments)
 
 
 def reduced(reduction, frames):
-    """Compare numpy and compiled loops, in tiles of any size."""
+    """Return the result of numpy; check that of compiled loops, in tiles of several sizes."""
     [expected] = reduce_block(frames, reduction.window, [reduction], compile_loops=False)
     for tile_bytes in (1, 8 * frames.itemsize, 2**20):
         for compile_loops in (False, True):
@@ -58,24 +58,24 @@ def cropped(frames, reduction):
 
 class TestReductions:
     @given(blocks_and_detectors(INTEGERS))
-    def test_sums_of_integers_are_exact(self, case):
+    def test_sums_and_moments_of_integers_are_exact(self, case):
         frames, detector = case
         shape = frames.shape[1:]
-        reduction = sums(detector, shape, moments=True)
+        reduction = pixel_sums(detector, shape, moments=True)
         got = reduced(reduction, cropped(frames, reduction))
         weighted = frames.astype(object) * whole_weights(detector, shape).astype(int).astype(object)
         y, x = np.indices(shape)
         expected = [(weighted * factor).sum(axis=(1, 2)) for factor in (1, y, x)]
         assert got.dtype == np.int64
         assert got.T.tolist() == [list(values) for values in expected]
-        alone = sums(detector, shape, moments=False)
-        np.testing.assert_array_equal(reduced(alone, cropped(frames, alone)), got[:, :1])
+        sums_only = pixel_sums(detector, shape, moments=False)
+        np.testing.assert_array_equal(reduced(sums_only, cropped(frames, sums_only)), got[:, :1])
 
     @given(blocks_and_detectors(["float32", "float16"]))
     def test_sums_of_floats_are_float64(self, case):
         frames, detector = case
         assume(np.isfinite(frames).all())
-        reduction = sums(detector, frames.shape[1:], moments=False)
+        reduction = pixel_sums(detector, frames.shape[1:], moments=False)
         got = reduced(reduction, cropped(frames, reduction))
         assert got.dtype == np.float64
         terms = frames.astype(float) * whole_weights(detector, frames.shape[1:])
@@ -85,7 +85,7 @@ class TestReductions:
     def test_fractional_weights_give_float64(self):
         mask = Mask.of(np.array([[0.5, 0], [0, 0.25]]), (2, 2))
         frames = np.array([[[2, 100], [100, 4]]], "uint16")
-        got = reduced(sums(mask, (2, 2), moments=False), frames)
+        got = reduced(pixel_sums(mask, (2, 2), moments=False), frames)
         assert (got.dtype, got.tolist()) == (np.float64, [[2.0]])
 
     def test_pixels_outside_the_detector_have_no_influence(self):
@@ -94,18 +94,18 @@ class TestReductions:
         frames[:, 1:4, 2] = 1
         frames[0, 1, 1] = np.inf
         ring = Ring(2, 2, 0, 1)
-        reduction = sums(ring, (5, 5), moments=True)
+        reduction = pixel_sums(ring, (5, 5), moments=True)
         assert reduced(reduction, cropped(frames, reduction)).tolist() == [[5, 10, 10]] * 2
 
-    def test_frames_are_not_modified(self):
+    def test_reducing_does_not_modify_the_frames(self):
         frames = np.full((2, 5, 5), np.nan)
         frames.flags.writeable = False
         ring = Ring(2, 2, 0, 1)
-        reduced(sums(ring, (5, 5), moments=True), frames[:, 1:4, 1:4])
+        reduced(pixel_sums(ring, (5, 5), moments=True), frames[:, 1:4, 1:4])
         assert np.isnan(frames).all()
 
     @given(blocks_and_detectors([*INTEGERS, "float32"]))
-    def test_frames_are_summed(self, case):
+    def test_frame_sums_have_wide_dtypes_and_equal_numpy(self, case):
         frames, _ = case
         assume(np.isfinite(frames).all())
         reduction = FrameSum(frames.shape[1:])
@@ -119,11 +119,11 @@ class TestReductions:
 
 
 def test_numba_is_installed():
-    """Otherwise the compiled loops would not be tested."""
+    """Without numba, the compiled loops would not be tested."""
     assert compiled is not None
 
 
-def test_sums_stay_exact_at_the_largest_values():
+def test_sums_and_moments_of_the_largest_values_are_exact():
     shape = (700, 1000)
     frames = np.full((2, *shape), 65535, "uint16")
     frames[1, 0, 0] -= 1
@@ -143,8 +143,8 @@ def test_fused_sums_equal_those_of_numpy(case, present):
     whole = (range(shape[0]), range(shape[1]))
     present_mask = np.array(present[: len(frames)])
     wanted = [
-        sums(detector, shape, moments=True),
-        sums(WholeFrame(), shape, moments=False),
+        pixel_sums(detector, shape, moments=True),
+        pixel_sums(WholeFrame(), shape, moments=False),
         FrameSum(shape),
         FrameMaximum(shape),
     ]
@@ -169,7 +169,7 @@ def test_sums_of_large_detectors_are_exact(dtype, shape):
         pixels = frames.astype(np.int64) * inside
         expected = np.array([(pixels * at).sum(axis=(1, 2)) for at in (1, y, x)])
         for moments in (True, False):
-            reduction = sums(detector, shape, moments=moments)
+            reduction = pixel_sums(detector, shape, moments=moments)
             for compile_loops in (True, False):
                 [got] = reduce_block(
                     cropped(frames, reduction),
@@ -210,8 +210,8 @@ def test_sums_of_more_frames_than_fit_into_32_bits_are_exact():
 def test_moments_of_wide_frames_do_not_overflow(dtype, value):
     shape = (2, 70_000)
     frames = np.full((1, *shape), value, dtype)
-    got = reduced(sums(WholeFrame(), shape, moments=True), frames)
+    got = reduced(pixel_sums(WholeFrame(), shape, moments=True), frames)
     n, along = shape[0] * shape[1], shape[0] * sum(range(shape[1]))
     assert got.tolist() == [[value * n, value * shape[1], value * along]]
-    alone = reduced(sums(WholeFrame(), shape, moments=False), frames)
-    assert alone.tolist() == [[value * n]]
+    sums_only = reduced(pixel_sums(WholeFrame(), shape, moments=False), frames)
+    assert sums_only.tolist() == [[value * n]]

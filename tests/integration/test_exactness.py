@@ -1,7 +1,7 @@
-"""Every result is exact at the largest and smallest pixel values, across all boundaries.
+"""Results are exact at the largest and smallest pixel values, across all boundaries.
 
-Boundaries of chunks, of tiles, and between existing and missing frames; with compiled loops and
-with numpy.
+There are boundaries of chunks, of tiles, and between existing and missing frames. All tests are run
+with compiled loops and with numpy.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ N = 11
 
 @st.composite
 def stacks(draw: st.DrawFn, dtype: str) -> Any:
-    """Frames of the largest value of a dtype, with some pixels at other extremes."""
+    """Draw frames with the largest value of a dtype, and with some pixels at other extremes."""
     info: Any = np.iinfo(dtype) if np.dtype(dtype).kind in "iu" else np.finfo("float16")
     ends = st.sampled_from([float(info.min), 0.0, 1.0, float(info.max)])
     shape = (N, draw(st.integers(5, 9)), draw(st.integers(4, 40)))
@@ -79,7 +79,7 @@ def computed(url: str, tile_bytes: int, compile_loops: bool, chunk: int) -> Any:
 
 
 def check(frames: Any, n_present: int, found: Any) -> None:
-    """Compare with Python's unbounded integers, or with float64."""
+    """Compare results with unbounded Python integers, or with float64."""
     exact = frames.dtype.kind in "iu"
     present = frames[:n_present].astype(object if exact else float)
     y, x = np.indices(frames.shape[1:])
@@ -141,7 +141,7 @@ def test_results_of_4_bit_pixels_are_exact(tmp_path: Path, chunk: int) -> None:
         check(frames, N, computed(str(path), 200, compile_loops, chunk))
 
 
-def test_complex_numbers_are_refused(tmp_path: Path) -> None:
+def test_complex_pixels_cannot_be_reduced(tmp_path: Path) -> None:
     path = tmp_path / "complex.mrc"
     path.write_bytes(mrc_bytes(np.ones((2, 4, 4), "complex64")))
     with pytest.raises(ArgumentError, match="complex") as error:

@@ -22,14 +22,14 @@ def source(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def _no_map_is_left():
+def _no_shared_maps():
     POOL.release_shared()
     yield
     POOL.release_shared()
 
 
-@pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="there is no fork")
-def test_forked_process_starts_without_maps(source):
+@pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="requires os.register_at_fork")
+def test_forked_process_starts_without_memory_maps(source):
     before = POOL.maps
     source[:, 16:32]
     assert POOL.maps == before + 1

@@ -29,7 +29,7 @@ def logs(caplog):
     return caplog
 
 
-def test_logs_of_an_archive_on_a_web_server_contain_no_secret(logs):
+def test_logs_about_an_archive_on_a_web_server_contain_no_password(logs):
     with zipfile.ZipFile(packed := io.BytesIO(), "w") as archive:
         archive.writestr("a.mrc", mrc_bytes(np.zeros((2, 4, 4), "u2")))
     with file_server(packed.getvalue()) as url:
@@ -39,7 +39,7 @@ def test_logs_of_an_archive_on_a_web_server_contain_no_secret(logs):
     assert SECRET not in logs.text
 
 
-def test_token_after_a_file_name_is_redacted(capfd):
+def test_token_after_a_semicolon_in_a_url_is_redacted(capfd):
     with file_server(mrc_bytes(np.zeros((2, 4, 4), "u2"))) as server:
         url = f"{server};token={SECRET}"
         plan = plan_mrc(url)
@@ -54,8 +54,8 @@ def test_token_after_a_file_name_is_redacted(capfd):
 
 
 @pytest.mark.parametrize("login", ["", f"user:{SECRET}@"])
-def test_logs_of_s3_contain_no_secret(logs, login):
-    """A store that refuses a session token may repeat it in its response."""
+def test_logs_and_errors_of_s3_contain_no_credentials(logs, login):
+    """A store may repeat a refused session token in its response."""
     echo = f"<Error><Code>InvalidToken</Code><Token-0>{SECRET}token</Token-0></Error>".encode()
     with refusing(403, echo) as endpoint, dask.config.set({"mrcdist.retries": 0}):
         options = {
@@ -72,28 +72,28 @@ def test_logs_of_s3_contain_no_secret(logs, login):
 
 
 @pytest.mark.parametrize("protocol", ["", "tcp://", "tls://"])
-def test_login_of_a_scheduler_is_redacted(protocol):
-    told = []
+def test_credentials_in_the_address_of_a_scheduler_are_redacted(protocol):
+    messages = []
     options = ClusterOptions(scheduler=f"{protocol}user:{SECRET}@127.0.0.1:9")
     with (
         dask.config.set({"mrcdist.scheduler-timeout": 1}),
         pytest.raises(MrcdistError) as caught,
-        connect(options, log=told.append),
+        connect(options, log=messages.append),
     ):
         pass
     assert caught.value.code == "scheduler-unreachable"
     assert "127.0.0.1:9" in str(caught.value)
-    assert SECRET not in f"{caught.value} {told}"
+    assert SECRET not in f"{caught.value} {messages}"
 
 
-def test_progress_of_a_copy_contains_no_secret(tmp_path, capsys, monkeypatch):
-    told = functools.partial(Progress, patience=0)
-    monkeypatch.setattr("mrcdist.storage.layers.Progress", told)
+def test_progress_of_copying_a_file_contains_no_signature(tmp_path, capsys, monkeypatch):
+    progress = functools.partial(Progress, patience=0)
+    monkeypatch.setattr("mrcdist.storage.layers.Progress", progress)
     options = {"simplecache": {"cache_storage": str(tmp_path / "cache")}}
     with file_server(mrc_bytes(counting((8, 4, 5), "int16"))) as url:
         signed = f"simplecache::{url}?X-Amz-Signature={SECRET_KEY}"
         [ds] = mrcdist.read_mrc(signed, storage_options=options)
         ds["data"].compute()
-    told = capsys.readouterr().err
-    assert "copying" in told
-    assert SECRET_KEY not in told
+    printed = capsys.readouterr().err
+    assert "copying" in printed
+    assert SECRET_KEY not in printed

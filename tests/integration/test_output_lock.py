@@ -19,7 +19,7 @@ def output(tmp_path):
     return tmp_path / "bf.npy"
 
 
-def lock(output, messages=None, **options):
+def acquire(output, messages=None, **options):
     report = [].append if messages is None else messages.append
     return OutputLock(output, report, **{"heartbeat": 0.05, "timeout": 0.5, **options})
 
@@ -53,8 +53,8 @@ def holder(output):
         process.stdout.close()
 
 
-def test_error_for_a_second_job_on_the_same_host_names_the_first(output, holder):
-    with pytest.raises(ArgumentError, match="is in use") as refused, lock(output):
+def test_error_for_a_second_job_on_the_same_host_has_the_pid_of_the_first(output, holder):
+    with pytest.raises(ArgumentError, match="is in use") as refused, acquire(output):
         pass
     assert refused.value.code == "destination-busy"
     assert f"process {holder.pid} on " in refused.value.cause
@@ -65,18 +65,18 @@ def test_lock_of_a_job_that_died_on_the_same_host_is_acquired_at_once(output, ho
     holder.send_signal(number)
     holder.wait()
     messages = []
-    with lock(output, messages, timeout=600):
+    with acquire(output, messages, timeout=600):
         pass
     assert messages == []
 
 
-def test_suspended_job_on_the_same_host_keeps_its_lock(output, holder):
+def test_suspended_job_on_the_same_host_keeps_its_acquire(output, holder):
     holder.send_signal(signal.SIGSTOP)
-    with pytest.raises(ArgumentError, match="is in use"), lock(output):
+    with pytest.raises(ArgumentError, match="is in use"), acquire(output):
         pass
     holder.send_signal(signal.SIGCONT)
 
 
 def test_outputs_in_one_folder_have_separate_locks(output, holder):
-    with lock(output.with_name("other.npy")):
+    with acquire(output.with_name("other.npy")):
         pass

@@ -1,4 +1,4 @@
-"""Previews of files in S3 have the estimated cost; the page of a plan contains no secrets."""
+"""Previews of files in S3 cost what is estimated; the HTML page of a plan contains no secret."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mrcdist.testing.acquisition import write_acquisition
 from tests.support.mrc_files import counting, mrc_bytes
 
 
-def test_each_piece_of_a_scan_is_read_with_one_get(moto, tmp_path):
+def test_preview_of_a_scan_takes_one_get_per_piece_as_estimated(moto, tmp_path):
     acquisition = write_acquisition(tmp_path, scan_shape=(8, 9), frame_shape=(16, 16))
     with moto.bucket() as bucket:
         url = bucket.put(acquisition.movie.name, acquisition.movie.read_bytes())
@@ -27,7 +27,7 @@ def test_each_piece_of_a_scan_is_read_with_one_get(moto, tmp_path):
     assert preview.cost.nbytes == rows * 32 <= 12_000
 
 
-def test_page_of_a_plan_has_the_number_of_requests_and_no_secret(moto):
+def test_html_of_a_plan_has_the_number_of_requests_and_no_secret(moto):
     with moto.bucket() as bucket:
         url = bucket.put("a.mrc", mrc_bytes(counting((2, 4, 4), "int16")))
         html = plan_mrc(url, storage_options=moto.storage_options())._repr_html_()

@@ -1,4 +1,4 @@
-"""Several results in one pass on a cluster of processes, also from S3."""
+"""Several results in one pass on a cluster of processes."""
 
 from __future__ import annotations
 
@@ -51,13 +51,21 @@ def test_workers_reduce_data_from_s3(cluster: Client, s3_bucket: Bucket) -> None
     check(found)
 
 
-def test_client_can_be_passed(cluster: Client, tmp_path: Any) -> None:
+def test_pass_runs_on_the_client_that_is_passed(cluster: Client, tmp_path: Any) -> None:
     path = tmp_path / "stack.mrc"
     path.write_bytes(mrc_bytes(NUMBERS))
-    check(reduce_frames(path, RESULTS, client=cluster, progress=False))
+
+    def process_ids(frames: Any) -> Any:
+        return np.full(len(frames), os.getpid())
+
+    results = {**RESULTS, "pid": FrameReduction(process_ids, shape=(), dtype=int)}
+    with ThreadPoolExecutor(1) as pool:  # it is not the current client of other threads
+        found = pool.submit(reduce_frames, path, results, client=cluster, progress=False).result()
+    check(found)
+    assert set(found["pid"].values) <= set(cluster.run(os.getpid).values())
 
 
-def test_exceptions_of_functions_are_raised_by_the_caller(cluster: Client, tmp_path: Any) -> None:
+def test_exception_of_a_function_is_raised_on_the_client(cluster: Client, tmp_path: Any) -> None:
     path = tmp_path / "stack.mrc"
     path.write_bytes(mrc_bytes(NUMBERS))
 
@@ -68,27 +76,27 @@ def test_exceptions_of_functions_are_raised_by_the_caller(cluster: Client, tmp_p
         reduce_frames(path, {"mine": FrameReduction(failing)}, progress=False)
 
 
-def test_threads_and_processes_agree(cluster: Client, tmp_path: Any) -> None:
+def test_mean_on_a_cluster_equals_that_of_dask_threads(cluster: Client, tmp_path: Any) -> None:
     path = tmp_path / "stack.mrc"
     path.write_bytes(mrc_bytes(NUMBERS.astype("float32") / 7))
     plan = mrcdist.plan_mrc(path, chunks=(8, -1, -1))
-    here = reduce_frames(plan, {"mean": MeanPattern()}, client=cluster, progress=False)
+    found = reduce_frames(plan, {"mean": MeanPattern()}, client=cluster, progress=False)
     with dask.config.set(scheduler="threads"):
         expected = plan.to_dask().mean(axis=0, dtype="float64").compute()
-    np.testing.assert_allclose(here["mean"], expected, rtol=1e-12)
+    np.testing.assert_allclose(found["mean"], expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
     "numbers", [pytest.param(2**16, id="sent with each task"), pytest.param(2**20, id="sent once")]
 )
-def test_large_functions_do_not_change_the_results(
+def test_large_functions_of_concurrent_passes_give_their_own_results(
     cluster: Client, tmp_path: Any, numbers: int
 ) -> None:
-    """Two passes at once, each with a table of its own."""
+    """Two passes run concurrently, each with its own table."""
     path = tmp_path / "stack.mrc"
     path.write_bytes(mrc_bytes(NUMBERS))
 
-    def found(times: int) -> Any:
+    def reduce_with_table(times: int) -> Any:
         table = times * np.arange(numbers, dtype=float)  # sent with the function
 
         def looked_up(frames: Any) -> Any:
@@ -98,12 +106,12 @@ def test_large_functions_do_not_change_the_results(
         return reduce_frames(path, results, chunks=(8, -1, -1), client=cluster, progress=False)
 
     with ThreadPoolExecutor(2) as pool:
-        for times, several in enumerate(pool.map(found, range(2))):
-            check(several)
-            np.testing.assert_array_equal(several["looked up"], times * NUMBERS[:, 0, 0])
+        for times, results in enumerate(pool.map(reduce_with_table, range(2))):
+            check(results)
+            np.testing.assert_array_equal(results["looked up"], times * NUMBERS[:, 0, 0])
 
 
-def test_short_passes_use_all_workers(cluster: Client, tmp_path: Any) -> None:
+def test_pass_with_few_tasks_uses_all_workers(cluster: Client, tmp_path: Any) -> None:
     path = tmp_path / "stack.mrc"
     path.write_bytes(mrc_bytes(NUMBERS))
 
@@ -112,16 +120,16 @@ def test_short_passes_use_all_workers(cluster: Client, tmp_path: Any) -> None:
         return np.full(len(frames), int(get_worker().address.rsplit(":", 1)[1]))
 
     ports = FrameReduction(port, shape=(), dtype=int)
-    # No more tasks than two per thread, which the scheduler would spread anyway.
+    # With more than two tasks per thread, the scheduler would use all workers anyway.
     n_tasks = sum(cluster.nthreads().values())
     found = reduce_frames(path, {"port": ports}, chunks=(64 // n_tasks, -1, -1), progress=False)
     assert len(set(found["port"].values)) == len(cluster.nthreads())
 
 
-def test_finished_results_are_gathered_together(
+def test_results_that_are_finished_together_are_gathered_with_one_message(
     cluster: Client, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each message through the scheduler takes as long as the sums of some 50 MiB."""
+    """A message through the scheduler takes as long as summing about 50 MiB."""
     path = tmp_path / "stack.mrc"
     path.write_bytes(mrc_bytes(NUMBERS))
     monkeypatch.setattr(submit, "GATHER_DELAY", 60.0)  # all results finish earlier
@@ -140,12 +148,12 @@ def test_finished_results_are_gathered_together(
     assert calls == ["gather"] * 2  # the first result, and then the other seven
 
 
-def test_parts_finished_before_a_failure_are_kept(
+def test_parts_that_are_finished_when_another_fails_are_kept_for_resume(
     cluster: Client, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, fails, all_others = (tmp_path / name for name in ("stack.mrc", "fails", "all_others"))
     path.write_bytes(mrc_bytes(NUMBERS))
-    os.utime(path, (1e9, 1e9))  # long ago: its version is exact
+    os.utime(path, (1e9, 1e9))  # long ago, so that the modification time identifies the version
     fails.touch()
     last = int(NUMBERS[-1, 0, 0])
     monkeypatch.setattr(submit, "GATHER_DELAY", 60.0)  # nothing is gathered before the failure
@@ -175,12 +183,12 @@ def test_parts_finished_before_a_failure_are_kept(
     np.testing.assert_array_equal(found["first"], NUMBERS[:, 0, 0])
 
 
-def test_job_is_resumed_with_the_chunks_of_a_smaller_cluster(
+def test_pass_is_resumed_with_the_chunks_of_a_smaller_cluster(
     cluster: Client, tmp_path: Any
 ) -> None:
     path, fails, resume = tmp_path / "stack.mrc", tmp_path / "fails", tmp_path / "parts"
     path.write_bytes(mrc_bytes(np.arange(4, dtype="int16").repeat(2**20).reshape(4, 1024, 1024)))
-    os.utime(path, (1e9, 1e9))  # long ago: its version is exact
+    os.utime(path, (1e9, 1e9))  # long ago, so that the modification time identifies the version
     fails.touch()
 
     def failing(frames: Any) -> Any:
@@ -200,7 +208,7 @@ def test_job_is_resumed_with_the_chunks_of_a_smaller_cluster(
     ):
         reduce_frames(path, wanted, client=small_cluster, resume=resume, progress=False)
     fails.unlink()
-    # On the other cluster, all frames would be one chunk.
+    # By default, the other cluster would read all frames as one chunk.
     with pytest.raises(ArgumentError) as error:
         reduce_frames(path, wanted, client=cluster, resume=resume, progress=False, chunks=-1)
     assert "chunks: up to 1 × 1024 × 1024 then, up to 4 × 1024 × 1024 now" in error.value.cause
@@ -208,7 +216,9 @@ def test_job_is_resumed_with_the_chunks_of_a_smaller_cluster(
     np.testing.assert_array_equal(found["first"], range(4))
 
 
-def test_worker_that_holds_the_shared_work_may_die(tmp_path: Any) -> None:
+def test_results_are_exact_although_the_worker_that_holds_the_function_is_killed(
+    tmp_path: Any,
+) -> None:
     path = tmp_path / "stack.mrc"
     path.write_bytes(mrc_bytes(NUMBERS))
     table = np.arange(2**20, dtype=float)  # sent with the function, once for all tasks

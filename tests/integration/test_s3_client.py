@@ -34,14 +34,14 @@ ENDPOINT = "http://127.0.0.1:1"
 
 @dataclass
 class Puts:
-    """A server that accepts every object, with a record of what it received."""
+    """A server that accepts every object and records the requests."""
 
     endpoint: str = ""
     bodies: list[bytes] = field(default_factory=list)
     expected: list[str | None] = field(default_factory=list)
     connections: set[int] = field(default_factory=set)
-    under_way: int = 0
-    most_under_way: int = 0
+    in_flight: int = 0
+    most_in_flight: int = 0
     arrived: threading.Event = field(default_factory=threading.Event)
 
     def location(self, **options: Any) -> Location:
@@ -62,13 +62,13 @@ def puts() -> Iterator[Puts]:
             puts.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
             puts.expected.append(self.headers.get("Expect"))
             puts.connections.add(self.client_address[1])
-            puts.under_way += 1
-            puts.most_under_way = max(puts.under_way, puts.most_under_way)
+            puts.in_flight += 1
+            puts.most_in_flight = max(puts.in_flight, puts.most_in_flight)
             if puts.bodies[-1] == b"together":
-                if puts.under_way == 12:
+                if puts.in_flight == 12:
                     puts.arrived.set()
                 puts.arrived.wait(1)
-            puts.under_way -= 1
+            puts.in_flight -= 1
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -76,7 +76,7 @@ def puts() -> Iterator[Puts]:
         def log_message(self, format: str, *args: Any) -> None: ...
 
     class Server(ThreadingHTTPServer):
-        request_queue_size = 64  # a connection that finds the queue full tries again after 1 s
+        request_queue_size = 64  # connections that do not fit in the queue are retried after 1 s
 
     with Server(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
@@ -118,11 +118,11 @@ def test_endpoint_region_and_options_are_those_of_s3fs(where: dict[str, Any]) ->
     client = new_client(fs, "b")
     assert client.meta.endpoint_url == ENDPOINT
     assert client.meta.region_name == "eu-central-1"
-    found = client.meta.config
-    assert (found.read_timeout, found.max_pool_connections) == (7.0, 33)
-    assert found.s3["addressing_style"] == "virtual"
-    assert found.request_checksum_calculation == "when_required"
-    assert found.retries["total_max_attempts"] == 1
+    config_used = client.meta.config
+    assert (config_used.read_timeout, config_used.max_pool_connections) == (7.0, 33)
+    assert config_used.s3["addressing_style"] == "virtual"
+    assert config_used.request_checksum_calculation == "when_required"
+    assert config_used.retries["total_max_attempts"] == 1
     assert new_client(fs, "b", timeout=300.0).meta.config.read_timeout == 300.0
 
 
@@ -139,7 +139,7 @@ def test_timeout_of_slow_requests_is_taken_from_the_options() -> None:
 @pytest.mark.parametrize(
     ("config", "algorithm"),
     [({}, "v4-s3express"), ({"signature_version": "s3v4"}, "s3v4")],
-    ids=["the store's", "given"],
+    ids=["default of the store", "in options"],
 )
 def test_signature_version_depends_on_the_bucket_unless_given(
     config: dict[str, str], algorithm: str
@@ -160,11 +160,11 @@ def test_signature_version_depends_on_the_bucket_unless_given(
     assert signed == [algorithm]
 
 
-def test_options_used_only_for_reading_are_reported() -> None:
+def test_options_that_do_not_apply_to_writing_are_reported() -> None:
     args = {"connector_args": {"use_dns_cache": False}, "proxies": {}}
     location = Location.of("s3://b/a.mrc", {"anon": True, "config_kwargs": args})
-    [told] = ignored_options(location)
-    assert "connector_args" in told
+    [message] = ignored_options(location)
+    assert "connector_args" in message
 
 
 @pytest.mark.parametrize(
@@ -213,9 +213,9 @@ def test_filesystems_with_the_same_options_share_a_client(puts: Puts) -> None:
     assert len(puts.connections) == 1
 
 
-@pytest.mark.parametrize(("pool", "at_a_time"), [(None, 12), (0, 12), (12, 12), (6, 6)])
+@pytest.mark.parametrize(("pool", "concurrent"), [(None, 12), (0, 12), (12, 12), (6, 6)])
 def test_concurrent_requests_are_limited_by_the_connection_pool(
-    puts: Puts, pool: int | None, at_a_time: int
+    puts: Puts, pool: int | None, concurrent: int
 ) -> None:
     location = puts.location(config_kwargs={"max_pool_connections": pool})
 
@@ -223,7 +223,7 @@ def test_concurrent_requests_are_limited_by_the_connection_pool(
         call_once(location, "put_object", Body=b"together")
 
     run_together(location, [put] * 12, slots=12)
-    assert puts.most_under_way == at_a_time
+    assert puts.most_in_flight == concurrent
 
 
 def test_bodies_are_sent_without_waiting_for_100_continue(puts: Puts) -> None:
@@ -235,7 +235,7 @@ def test_bodies_are_sent_without_waiting_for_100_continue(puts: Puts) -> None:
     assert puts.expected == [None, None]
 
 
-def test_body_is_never_copied_to_be_hashed_or_sent() -> None:
+def test_body_in_memory_is_hashed_and_sent_without_copies() -> None:
     part = bytes(range(256)) * 16
     body = Body.of(part)
     pieces = []
@@ -247,23 +247,23 @@ def test_body_is_never_copied_to_be_hashed_or_sent() -> None:
     assert bytes(body.read()) == part[-6:]
 
 
-def test_pieces_of_a_body_are_created_once_although_fewer_bytes_are_sent_at_a_time() -> None:
-    part, made = memoryview(bytes(range(250)) * 40), []
+def test_pieces_of_a_body_are_encoded_once_although_smaller_ones_are_read() -> None:
+    part, encoded = memoryview(bytes(range(250)) * 40), []
 
     def between(start: int, stop: int) -> memoryview:
-        made.append((start, stop))
+        encoded.append((start, stop))
         return part[start:stop]
 
     body = Body(10_000, between, window=4000)
     for size in (1000, 700, 6000):
-        made.clear()
+        encoded.clear()
         body.seek(0)
         assert b"".join(iter(lambda n=size: body.read(n), b"")) == bytes(part)  # type: ignore[misc]
-        assert sum(stop - start for start, stop in made) <= 11_000
-    assert made == [(0, 6000), (6000, 10_000)]
+        assert sum(stop - start for start, stop in encoded) <= 11_000
+    assert encoded == [(0, 6000), (6000, 10_000)]
 
 
-def test_value_that_does_not_fit_raises_its_own_error_while_a_body_is_sent(
+def test_encoding_error_while_a_body_is_sent_is_raised_unchanged(
     puts: Puts,
 ) -> None:
     read: list[int] = []
@@ -279,7 +279,7 @@ def test_value_that_does_not_fit_raises_its_own_error_while_a_body_is_sent(
     assert read.count(0) == 3
 
 
-def test_client_outlives_the_instances_cached_by_fsspec(puts: Puts) -> None:
+def test_client_and_its_connection_outlive_the_instance_cache_of_fsspec(puts: Puts) -> None:
     for _ in range(2):
         call_once(puts.location(), "put_object", Body=b"mrc")
         S3FileSystem.clear_instance_cache()
@@ -296,7 +296,7 @@ def test_expiring_keys_are_renewed_by_the_session_of_s3fs() -> None:
 
     async def renew() -> dict[str, str]:
         renewals.append(threading.current_thread().name)
-        # So soon that they are renewed for the next request.
+        # So soon that the next request renews them.
         soon = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
         key = f"key{len(renewals)}"
         return {"access_key": key, "secret_key": "b", "token": "c", "expiry_time": soon}
@@ -312,16 +312,16 @@ def test_expiring_keys_are_renewed_by_the_session_of_s3fs() -> None:
     assert set(renewals) == {"fsspecIO"}
 
 
-def test_no_more_calls_are_started_after_a_failure() -> None:
-    begun: list[int] = []
+def test_no_calls_are_started_after_one_has_failed() -> None:
+    started: list[int] = []
 
     def call(number: int) -> None:
-        begun.append(number)
+        started.append(number)
         raise ArgumentError("a value does not fit", code="value-does-not-fit")
 
     with pytest.raises(ArgumentError, match="does not fit"):
         run_together(Location("s3://b/a.mrc"), [lambda n=n: call(n) for n in range(9)], slots=1)
-    assert begun == [0]
+    assert started == [0]
 
 
 @pytest.fixture
@@ -333,19 +333,19 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_no_more_calls_are_started_after_an_interrupt() -> None:
-    begun: list[int] = []
+def test_no_calls_are_started_after_an_interrupt() -> None:
+    started: list[int] = []
 
     def call(number: int) -> None:
-        begun.append(number)
+        started.append(number)
         threading.Event().wait(0.01)
-        if number % 50 == 0:  # repeated in case Python raised it where exceptions are ignored
+        if number % 50 == 0:  # repeated, as Python may raise it where exceptions are ignored
             _thread.interrupt_main()
 
     calls = [lambda n=n: call(n) for n in range(500)]
     with pytest.raises(KeyboardInterrupt):
         run_together(Location("s3://b/a.mrc"), calls, slots=1)
-    assert len(begun) < len(calls)
+    assert len(started) < len(calls)
 
 
 @pytest.mark.usefixtures("interruptible")
@@ -353,27 +353,27 @@ def test_interrupt_neither_waits_for_a_store_nor_retries(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(s3_client, "GRACE_PERIOD", 0.1)
-    location, answers, ended = Location("s3://b/a.mrc"), threading.Event(), threading.Event()
+    location, response, ended = Location("s3://b/a.mrc"), threading.Event(), threading.Event()
     attempts: list[threading.Thread] = []
 
-    def ask() -> None:
+    def send_request() -> None:
         attempts.append(threading.current_thread())
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-        answers.wait(30)
+        response.wait(30)
         raise ConnectionResetError
 
     def call() -> None:
         try:
-            # As in a call that itself sends several requests.
-            run_together(location, [lambda: location.retried(ask)])
+            # Like a call that itself sends several requests.
+            run_together(location, [lambda: location.retried(send_request)])
         finally:
             ended.set()
 
     with pytest.raises(KeyboardInterrupt):
         run_together(location, [call])
     assert not ended.is_set()
-    assert attempts[0].daemon  # Python exits without waiting for it either
-    answers.set()
+    assert attempts[0].daemon  # so that Python does not wait for it at exit
+    response.set()
     assert ended.wait(10)
     assert len(attempts) == 1
 
@@ -384,20 +384,20 @@ from concurrent.futures import ThreadPoolExecutor
 from mrcdist.storage.location import Location
 from mrcdist.write.s3_client import run_together
 
-asked = threading.Event()
+requested = threading.Event()
 
-def ask():
-    asked.set()
+def send_request():
+    requested.set()
     threading.Event().wait()
 
-ThreadPoolExecutor(1).submit(run_together, Location("s3://b/a.mrc"), [ask])
-asked.wait()
+ThreadPoolExecutor(1).submit(run_together, Location("s3://b/a.mrc"), [send_request])
+requested.wait()
 raise KeyboardInterrupt
 """
 
 
-def test_interrupted_program_ends_although_threads_of_a_pool_wait_for_a_store() -> None:
-    """As dask's threads do, which Python joins when it exits."""
+def test_interrupted_program_exits_although_pool_threads_wait_for_a_store() -> None:
+    """Threads of dask wait so, and Python joins them when it exits."""
     program = subprocess.run(
         [sys.executable, "-c", INTERRUPTED],
         env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -1,7 +1,7 @@
-"""`deploy/slurm` on a real Slurm of two nodes, reading from a real S3 gateway: exact results.
+"""Scripts of `deploy/slurm`, run with a real Slurm of two nodes and a real S3 gateway.
 
-Jobs run the files of `deploy/slurm` as they are, in sizes that fit this machine. Credentials and
-endpoint reach them in the environment, as sbatch passes it on.
+The scripts are unchanged; resources that fit this machine are requested on the command line.
+Credentials and endpoint are in the environment, which sbatch passes on.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ SCRIPTS = ROOT / "deploy" / "slurm"
 
 SCAN, FRAME = (32, 32), (32, 48)
 CIRCLE = (15.5, 20.0, 9.0)
-# A chunk, a task and a part each: two rows of the scan.
+# Each chunk, task and part has two rows of the scan.
 COMMAND = ("--navigation-shape", "32,32", "--chunks", "2,-1,-1,-1")
 DETECTOR = ("--detector", "circle:15.5,20,9")
 SMALL = ("--cpus-per-task=2", "--mem-per-cpu=800M", "--time=30")
 
 
-def movie(seed: int) -> np.ndarray[Any, Any]:
+def movie_data(seed: int) -> np.ndarray[Any, Any]:
     numbers = np.random.default_rng(seed)
     return numbers.integers(0, 60_000, (*SCAN, *FRAME), dtype="uint16")
 
@@ -69,7 +69,7 @@ class Movies:
     bytes: int
 
     def put(self, name: str, seed: int) -> str:
-        return self.bucket.put(name, mrc_bytes(movie(seed).reshape(-1, *FRAME)))
+        return self.bucket.put(name, mrc_bytes(movie_data(seed).reshape(-1, *FRAME)))
 
 
 @pytest.fixture
@@ -81,11 +81,11 @@ def movies(radosgw: S3Server, tmp_path: Path) -> Iterator[Movies]:
     ):
         reached = radosgw.reached_at("http://{}:{}".format(*door.address))
         variables = {"INTERFACE": "lo", "LOCAL_SCRATCH": str(tmp_path)}
-        yield Movies(door, bucket, {**reached.environment(), **variables}, movie(0).nbytes)
+        yield Movies(door, bucket, {**reached.environment(), **variables}, movie_data(0).nbytes)
 
 
 @contextmanager
-def held_in_the_middle(movies: Movies) -> Iterator[None]:
+def held_back(movies: Movies) -> Iterator[None]:
     """Serve only the first 40 % of the file until the block ends."""
     movies.gate.shut_after(int(0.4 * movies.bytes))
     try:
@@ -99,8 +99,8 @@ def output(folder: Path, job: str) -> str:
     return file.read_text("utf-8", errors="replace")
 
 
-def workers_parts_kept(printed: str) -> tuple[int, int, int]:
-    """Return the number of workers that read, of parts, and of parts from an earlier run."""
+def counts_in(printed: str) -> tuple[int, int, int]:
+    """Return the numbers of workers that read, of parts, and of parts from an earlier run."""
     workers = re.search(r"on (\d+) workers", printed)
     parts = re.search(r"(\d+) parts(?:, (\d+) of an earlier run)?$", printed, re.MULTILINE)
     assert workers, printed
@@ -121,14 +121,14 @@ def test_job_computes_on_two_nodes(slurm: Slurm, movies: Movies, tmp_path: Path)
     job = submit(slurm, movies, tmp_path, SCRIPTS / "mrcdist.sbatch", *command)
 
     assert slurm.wait(job) == ("COMPLETED", 0), output(tmp_path, job)
-    assert workers_parts_kept(output(tmp_path, job)) == (len(NODES), 16, 0)
-    np.testing.assert_array_equal(np.load(tmp_path / "image.npy"), virtual_image(movie(1)))
-    # The result last, and no word of connections that end.
+    assert counts_in(output(tmp_path, job)) == (len(NODES), 16, 0)
+    np.testing.assert_array_equal(np.load(tmp_path / "image.npy"), virtual_image(movie_data(1)))
+    # The summary is last; closed connections are not mentioned.
     assert "16 parts" in output(tmp_path, job).splitlines()[-1]
     log = (tmp_path / f"dask-{job}.log").read_text("utf-8")
     for trouble in ("CommClosedError", "Traceback", "died", "Killed"):
         assert trouble not in output(tmp_path, job) + log
-    # Neither the scheduler's address nor anything unfinished is left behind.
+    # Neither the address of the scheduler nor an unfinished result is left behind.
     names = sorted(path.name for path in tmp_path.glob("*.*"))
     assert names == [f"dask-{job}.log", "image.npy", f"mrcdist-{job}.out"]
     assert movies.bucket.server.secret not in output(tmp_path, job)
@@ -141,17 +141,17 @@ def test_job_stops_cleanly_near_its_walltime_and_is_resumed(
     command = ("virtual", url, *DETECTOR, *COMMAND, "--out", "image.npy")
     words = (SCRIPTS / "mrcdist.sbatch", *command)
     parts = tmp_path / "image.npy.partial"
-    with held_in_the_middle(movies):
+    with held_back(movies):
         job = submit(slurm, movies, tmp_path, *words)
         slurm.wait_until(
             lambda: (
                 slurm.outcome(job)[0] in ("FAILED", "COMPLETED")
                 or (movies.gate.is_shut and any(parts.glob("part-*.npz")))
             ),
-            "the middle of the file",
+            "the pause in the file",
         )
         assert slurm.outcome(job)[0] == "RUNNING", output(tmp_path, job)
-        # The signal of the scripts' --signal=B:TERM@300.
+        # The signal that the scripts request with --signal=B:TERM@300.
         slurm.run("scancel", "--batch", "--signal=TERM", job)
         slurm.wait_until(
             lambda: "submit the same command again" in output(tmp_path, job), "the advice"
@@ -161,14 +161,16 @@ def test_job_stops_cleanly_near_its_walltime_and_is_resumed(
     assert 0 < finished < 16
     assert not (tmp_path / "image.npy").exists()
 
-    again = submit(slurm, movies, tmp_path, *words)
-    assert slurm.wait(again) == ("COMPLETED", 0), output(tmp_path, again)
-    assert workers_parts_kept(output(tmp_path, again))[1:] == (16, finished)
-    np.testing.assert_array_equal(np.load(tmp_path / "image.npy"), virtual_image(movie(2)))
+    resumed = submit(slurm, movies, tmp_path, *words)
+    assert slurm.wait(resumed) == ("COMPLETED", 0), output(tmp_path, resumed)
+    assert counts_in(output(tmp_path, resumed))[1:] == (16, finished)
+    np.testing.assert_array_equal(np.load(tmp_path / "image.npy"), virtual_image(movie_data(2)))
     assert not parts.exists()
 
 
-def test_job_fails_if_the_program_fails(slurm: Slurm, movies: Movies, tmp_path: Path) -> None:
+def test_job_fails_with_the_status_of_the_program(
+    slurm: Slurm, movies: Movies, tmp_path: Path
+) -> None:
     missing = movies.bucket.url("missing.mrc")
     command = ("mean", missing, "--out", "mean.npy")
     job = submit(slurm, movies, tmp_path, SCRIPTS / "mrcdist.sbatch", *command)
@@ -176,15 +178,17 @@ def test_job_fails_if_the_program_fails(slurm: Slurm, movies: Movies, tmp_path: 
     assert "missing.mrc" in output(tmp_path, job)
 
 
-def test_job_without_workers_ends(slurm: Slurm, movies: Movies, tmp_path: Path) -> None:
+def test_job_fails_if_its_workers_cannot_start(
+    slurm: Slurm, movies: Movies, tmp_path: Path
+) -> None:
     url = movies.put("movie.mrc", seed=3)
     command = ("mean", url, "--out", "mean.npy")
-    nowhere = {**movies.environment, "LOCAL_SCRATCH": "/proc/no-such-disk"}
+    environment = {**movies.environment, "LOCAL_SCRATCH": "/proc/no-such-disk"}
     job = slurm.submit(
         *SMALL,
         SCRIPTS / "mrcdist.sbatch",
         *command,
-        environment=nowhere,
+        environment=environment,
         working_folder=tmp_path,
     )
     assert slurm.wait(job) == ("FAILED", 1)
@@ -202,7 +206,7 @@ def test_job_array_computes_several_acquisitions(
     (tmp_path / "movies.txt").write_text("".join(f"{url}\n" for url in urls))
     script = SCRIPTS / "mrcdist-array.sbatch"
     words = ("movies.txt", "results", "virtual", *DETECTOR, *COMMAND)
-    # One task more than there are lines.
+    # One task more than the list has lines.
     job = submit(slurm, movies, tmp_path, "--array=1-3%2", script, *words)
 
     assert [slurm.wait(f"{job}_{task}") for task in (1, 2, 3)] == [
@@ -210,10 +214,10 @@ def test_job_array_computes_several_acquisitions(
         ("COMPLETED", 0),
         ("FAILED", 2),
     ], "\n".join(path.read_text() for path in tmp_path.glob("*.out"))
-    # Same names in two folders: two results.
+    # Movies with the same name in two folders have separate results.
     for number, seed in enumerate(seeds, start=1):
         image = np.load(tmp_path / "results" / f"{number:04}_movie.npy")
-        np.testing.assert_array_equal(image, virtual_image(movie(seed)))
+        np.testing.assert_array_equal(image, virtual_image(movie_data(seed)))
 
 
 # jobqueue.yaml
@@ -221,11 +225,10 @@ def test_job_array_computes_several_acquisitions(
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Path:
-    """Return the example with sizes for this machine."""
+    """Return a copy of jobqueue.yaml with resources that fit this machine."""
     config = yaml.safe_load((SCRIPTS / "jobqueue.yaml").read_text("utf-8"))
     small = {"cores": 1, "processes": 1, "memory": "1 GiB", "job-mem": "1G", "interface": "lo"}
     places = {"local-directory": str(tmp_path), "log-directory": str(tmp_path / "logs")}
-    # There is a name resolver and no dashboard here.
     config["jobqueue"]["slurm"].update({**small, **places, "walltime": "00:30:00"})
     config["jobs"] = {"minimum": 1, "maximum": 2}
     file = tmp_path / "jobqueue.yaml"
@@ -246,9 +249,9 @@ def test_cancelled_worker_job_is_replaced(
         return sorted(job for job, state in states if state == "RUNNING")
 
     with Processes(tmp_path, grace=10) as processes:
-        with held_in_the_middle(movies):
+        with held_back(movies):
             processes.start("client", [*command, "--jobqueue", settings], environment=environment)
-            processes.wait_until(lambda: movies.gate.is_shut, "half of the file")
+            processes.wait_until(lambda: movies.gate.is_shut, "the pause in the file")
             cancelled = running()[0]
             slurm.run("scancel", cancelled)
             slurm.wait_until(lambda: cancelled not in running(), "the job's end")
@@ -257,9 +260,9 @@ def test_cancelled_worker_job_is_replaced(
         printed = processes.logs()
 
     assert slurm.outcome(cancelled)[0] == "CANCELLED"
-    assert workers_parts_kept(printed)[1:] == (16, 0)
-    np.testing.assert_array_equal(np.load(tmp_path / "image.npy"), virtual_image(movie(6)))
-    # The program cancels the jobs that it has submitted.
+    assert counts_in(printed)[1:] == (16, 0)
+    np.testing.assert_array_equal(np.load(tmp_path / "image.npy"), virtual_image(movie_data(6)))
+    # The program cancels the jobs that it submitted.
     slurm.wait_until(lambda: not slurm.states("mrcdist-worker"), "an empty queue")
 
 
@@ -280,7 +283,7 @@ def test_cancelled_worker_job_is_replaced(
     ],
     ids=["refused", "held", "ended"],
 )
-def test_jobs_that_cannot_start_workers_end_the_wait(
+def test_error_says_why_jobs_cannot_start_workers(
     slurm: Slurm,
     settings: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -294,7 +297,7 @@ def test_jobs_that_cannot_start_workers_end_the_wait(
     config = yaml.safe_load(settings.read_text(encoding="utf-8"))
     config["jobqueue"]["slurm"].update(job)
     settings.write_text(yaml.safe_dump(config), encoding="utf-8")
-    file = write_mrc(settings.with_name("movie.mrc"), movie(8).reshape(-1, *FRAME))
+    file = write_mrc(settings.with_name("movie.mrc"), movie_data(8).reshape(-1, *FRAME))
     out = file.with_name("mean.npy")
     output = mrcdist_fails("mean", file, *COMMAND, "--out", out, "--jobqueue", settings)
     assert [line for line in output.splitlines() if line.startswith("error")] == [f"error: {error}"]
@@ -304,7 +307,7 @@ def test_jobs_that_cannot_start_workers_end_the_wait(
     slurm.wait_until(lambda: not slurm.states("mrcdist-worker"), "an empty queue")
 
 
-def test_notebook_starts_workers_as_jobs(
+def test_notebook_script_starts_workers_as_jobs(
     slurm: Slurm, movies: Movies, settings: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("dask_jobqueue")
@@ -312,9 +315,9 @@ def test_notebook_starts_workers_as_jobs(
     (tmp_path / "notebook.py").write_text((SCRIPTS / "jobqueue_notebook.py").read_text("utf-8"))
     words = ("python", "notebook.py", url, "mean.npy")
     slurm.run(*words, environment=movies.environment, working_folder=tmp_path)
-    # Float sums in another order than numpy's: equal to rounding.
+    # Float sums in another order than numpy's differ by rounding.
     np.testing.assert_allclose(
-        np.load(tmp_path / "mean.npy"), movie(7).mean(axis=(0, 1)), rtol=1e-12
+        np.load(tmp_path / "mean.npy"), movie_data(7).mean(axis=(0, 1)), rtol=1e-12
     )
 
 
@@ -322,7 +325,7 @@ def test_notebook_starts_workers_as_jobs(
 
 
 @pytest.mark.parametrize("path", sorted(SCRIPTS.glob("*.sbatch")), ids=lambda path: path.name)
-def test_slurm_accepts_an_unchanged_script(slurm: Slurm, path: Path) -> None:
+def test_slurm_accepts_the_resources_of_each_script(slurm: Slurm, path: Path) -> None:
     accepted = slurm.attempt("sbatch", "--test-only", path)
     assert accepted.returncode == 0, accepted.stdout
     assert "to start at" in accepted.stdout

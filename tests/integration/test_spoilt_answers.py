@@ -1,4 +1,4 @@
-"""Unexplained responses are retried, in case a proxy is broken, but not for long."""
+"""Unexplained responses, such as those of a broken proxy, are retried a few times."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def send(request: BaseHTTPRequestHandler, status: int, body: bytes, **headers: s
     request.wfile.write(body)
 
 
-def send_no_http(request: BaseHTTPRequestHandler) -> None:
+def send_garbage(request: BaseHTTPRequestHandler) -> None:
     request.wfile.write(b"\x16\x03\x01\r\n\r\n")
     request.close_connection = True
 
@@ -43,11 +43,11 @@ def send_range(request: BaseHTTPRequestHandler) -> None:
 GARBAGE: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {
     "400": lambda request: send(request, 400, b"<html>Bad Request</html>"),
     "409": lambda request: send(request, 409, b""),
-    "no HTTP": send_no_http,
+    "not HTTP": send_garbage,
 }
 
 
-def at(endpoint: str, protocol: str) -> tuple[str, dict[str, Any]]:
+def locate(endpoint: str, protocol: str) -> tuple[str, dict[str, Any]]:
     """Return URL and storage options of the file on a server."""
     if protocol == "http":
         return f"{endpoint}/bucket/a.mrc", {}
@@ -64,27 +64,27 @@ def test_reads_succeed_if_a_proxy_garbles_one_response_in_five(garbage: str, pro
 
     before = stats.snapshot().retries
     with serving(do_get) as endpoint, dask.config.set({"mrcdist.sub-range": "2 KiB"}):
-        url, options = at(endpoint, protocol)
+        url, options = locate(endpoint, protocol)
         plan = plan_mrc([url], storage_options=options, metadata_file=None, tilt_file=None)
         np.testing.assert_array_equal(plan.source[...], NUMBERS)
     assert stats.snapshot().retries - before >= 3  # of some 11 ranges and a header
 
 
 @pytest.mark.parametrize("protocol", ["http", "s3"])
-def test_persistent_unexplained_response_is_an_error(protocol: str) -> None:
-    asked: list[str] = []
-    with refusing(400, b"", asked=asked) as endpoint:
-        url, options = at(endpoint, protocol)
+def test_persistent_unexplained_response_is_an_error_after_six_requests(protocol: str) -> None:
+    requests: list[str] = []
+    with refusing(400, b"", asked=requests) as endpoint:
+        url, options = locate(endpoint, protocol)
         with pytest.raises(ReadError, match="HTTP 400"):
             plan_mrc([url], storage_options=options, metadata_file=None, tilt_file=None)
-    assert len(asked) == 6
+    assert len(requests) == 6
 
 
 def test_refusal_with_a_reason_is_not_retried() -> None:
     reason = b"<Error><Code>InvalidRequest</Code><Message>no such kind of key</Message></Error>"
-    asked: list[str] = []
-    with refusing(400, reason, asked=asked) as endpoint:
-        url, options = at(endpoint, "s3")
+    requests: list[str] = []
+    with refusing(400, reason, asked=requests) as endpoint:
+        url, options = locate(endpoint, "s3")
         with pytest.raises(ReadError, match="no such"):
             plan_mrc([url], storage_options=options, metadata_file=None, tilt_file=None)
-    assert len(asked) == 1
+    assert len(requests) == 1

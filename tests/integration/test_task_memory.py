@@ -1,4 +1,4 @@
-"""Memory of a task while it computes: on workers of dask, new memory is slow."""
+"""Peak memory of a task while it computes; on dask workers, allocating memory is slow."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ FRAMES = np.random.default_rng(4).integers(0, 2**16, (4096, 32, 32), np.uint16)
 def peak(work: Work, task: Any) -> tuple[int, tuple[npt.NDArray[Any], ...]]:
     """Return peak memory and values; the minimum of three, as other threads may allocate memory."""
     values = compute(task, work).values  # compiles the loops
-    found = []
+    peaks = []
     for _ in range(3):
         tracemalloc.start()
         try:
             compute(task, work)
-            found.append(tracemalloc.get_traced_memory()[1])
+            peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()
-    return min(found), values
+    return min(peaks), values
 
 
-def test_pixels_of_a_small_detector_are_copied_in_small_tiles(tmp_path: Path) -> None:
+def test_summing_a_small_detector_takes_less_memory_than_its_pixels(tmp_path: Path) -> None:
     source = mrcdist.plan_mrc(write_mrc(tmp_path / "a.mrc", FRAMES)).source
     disk = Ring(16, 16, 0, 8)
     sums = PixelSums((32, 32), disk, moments=False)
@@ -45,7 +45,7 @@ def test_pixels_of_a_small_detector_are_copied_in_small_tiles(tmp_path: Path) ->
     assert most < 2**20 < FRAMES[:, 8:25, 8:25].nbytes
 
 
-def test_blocks_are_added_to_the_same_arrays(tmp_path: Path) -> None:
+def test_blocks_of_a_task_are_added_to_the_same_arrays(tmp_path: Path) -> None:
     source = mrcdist.plan_mrc(write_mrc(tmp_path / "a.mrc", FRAMES)).source
     whole = Ring(16, 16, 0, 90)
     sums = PixelSums((32, 32), whole, moments=True)
@@ -56,8 +56,8 @@ def test_blocks_are_added_to_the_same_arrays(tmp_path: Path) -> None:
     assert most < 2 * values.nbytes + 2**17
 
 
-def test_function_may_keep_its_frames(tmp_path: Path) -> None:
-    """The next tile does not reuse their memory."""
+def test_frames_kept_by_a_function_are_not_overwritten(tmp_path: Path) -> None:
+    """The memory of a tile is not reused for the next one."""
     path = write_mrc(tmp_path / "a.mrc", FRAMES)
     kept: dict[int, npt.NDArray[Any]] = {}
 

@@ -1,4 +1,4 @@
-"""Files are exact although workers are killed or requests fail, and secrets are never shown."""
+"""Written files are exact although workers are killed or requests fail; secrets are not shown."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.support.s3 import SECRET_KEY, WRONG_SECRET, Bucket, S3Server
 
 NUMBERS = np.random.default_rng(0).integers(0, 4000, (24, 512, 512), dtype="uint16")  # 12 MiB
 
-ONCE = da.from_array(NUMBERS, chunks=(12, -1, -1))  # of 6 MiB: each block is a part
+ONCE = da.from_array(NUMBERS, chunks=(12, -1, -1))  # blocks of 6 MiB, each of which is one part
 THREE_TIMES = da.concatenate([ONCE, ONCE, ONCE])
 
 
@@ -47,7 +47,7 @@ def read_back(url: Any, **options: Any) -> np.ndarray[Any, Any]:
     return numbers
 
 
-def left_in(bucket: Bucket) -> list[str]:
+def contents_of(bucket: Bucket) -> list[str]:
     client = bucket.server.client
     objects = client.list_objects_v2(Bucket=bucket.name).get("Contents", ())
     uploads = client.list_multipart_uploads(Bucket=bucket.name).get("Uploads", ())
@@ -62,13 +62,13 @@ def bucket(moto: S3Server) -> Iterator[Bucket]:
 
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """Three workers, of which tests kill two, one each."""
+    """Three workers; each of two tests kills one."""
     with dask_cluster(tmp_path_factory.mktemp("workers"), workers=3, default=False) as client:
         yield client
 
 
 class TestKilledWorker:
-    """A worker is killed that has already written blocks."""
+    """A worker is killed after it has written a block."""
 
     @pytest.mark.parametrize("place", ["disk", "bucket"])
     def test_file_is_exact_although_a_worker_is_killed(
@@ -89,7 +89,7 @@ class TestKilledWorker:
         assert (computed / "killed").exists()
         assert len(workers.ncores()) == before - 1
         np.testing.assert_array_equal(read_back(url, storage_options=options), THREE_TIMES)
-        assert ([each.name for each in folder.iterdir()] if on_disk else left_in(bucket)) == [
+        assert ([each.name for each in folder.iterdir()] if on_disk else contents_of(bucket)) == [
             "a.mrc"
         ]
 
@@ -116,10 +116,10 @@ def test_independent_requests_are_sent_concurrently(bucket: Bucket) -> None:
     begun: dict[str, Exchange] = {}
 
     def respond(exchange: Exchange) -> Fault | None:
-        asked = re.split("[/?&=]", f"{exchange.path}?{exchange.query}".replace("=1", "%1"))
+        words = re.split("[/?&=]", f"{exchange.path}?{exchange.query}".replace("=1", "%1"))
         for kind in itertools.chain(*groups):
-            method, what = kind.split()
-            if kind in begun or method != exchange.method or what.replace("=", "%") not in asked:
+            method, pattern = kind.split()
+            if kind in begun or method != exchange.method or pattern.replace("=", "%") not in words:
                 continue
             begun[kind] = exchange
             [group] = (set(group) for group in groups if kind in group)
@@ -127,9 +127,9 @@ def test_independent_requests_are_sent_concurrently(bucket: Bucket) -> None:
             return Fault("stall", seconds=30, until=partial(group.issubset, begun))
         return None
 
-    # Longer than the proxy waits, or a repeated request would count as one that came in time.
-    patient = dask.config.set({"mrcdist.stall": 120})
-    with CountingProxy(bucket.server, respond) as proxy, patient:
+    # Longer than the proxy waits, so that a repeated request does not count as being in time.
+    long_timeout = dask.config.set({"mrcdist.stall": 120})
+    with CountingProxy(bucket.server, respond) as proxy, long_timeout:
         options = proxy.server.storage_options()
         mrcdist.write_mrc(bucket.url("a.mrc"), ONCE, storage_options=options)
     assert len(begun) == 6
@@ -145,7 +145,7 @@ class TestFailingRequests:
         Fault("reset", after=10),  # of the response: the request has been carried out
     )
 
-    def test_file_is_exact_although_requests_fail(self, s3_bucket: Bucket) -> None:
+    def test_object_is_exact_although_every_fifth_request_fails(self, s3_bucket: Bucket) -> None:
         bucket = s3_bucket
         faults: list[str] = []
 
@@ -161,17 +161,17 @@ class TestFailingRequests:
         assert len(faults) >= 6
         found = read_back(bucket.url("a.mrc"), storage_options=bucket.storage_options())
         np.testing.assert_array_equal(found, THREE_TIMES)
-        assert left_in(bucket) == ["a.mrc"]
+        assert contents_of(bucket) == ["a.mrc"]
 
-    @pytest.mark.parametrize("what", ["plan.json", "partNumber=2"])
-    def test_file_is_exact_although_the_store_stalls(self, bucket: Bucket, what: str) -> None:
-        silent: list[Exchange] = []
+    @pytest.mark.parametrize("name", ["plan.json", "partNumber=2"])
+    def test_object_is_exact_although_a_put_stalls(self, bucket: Bucket, name: str) -> None:
+        stalled: list[Exchange] = []
 
         def respond(exchange: Exchange) -> Fault | None:
-            asked = f"{exchange.path}?{exchange.query}"
-            if silent or exchange.method != "PUT" or what not in asked:
+            target = f"{exchange.path}?{exchange.query}"
+            if stalled or exchange.method != "PUT" or name not in target:
                 return None
-            silent.append(exchange)
+            stalled.append(exchange)
             return Fault("stall", seconds=600)
 
         with (
@@ -180,12 +180,12 @@ class TestFailingRequests:
         ):
             options = proxy.server.storage_options()
             mrcdist.write_mrc(bucket.url("a.mrc"), ONCE, storage_options=options)
-        assert silent
+        assert stalled
         found = read_back(bucket.url("a.mrc"), storage_options=bucket.storage_options())
         np.testing.assert_array_equal(found, ONCE)
 
     @pytest.mark.parametrize("overwrite", [False, True])
-    def test_object_is_complete_although_the_response_is_lost(
+    def test_object_is_complete_although_the_response_to_its_completion_is_lost(
         self, bucket: Bucket, overwrite: bool
     ) -> None:
         lost: list[Exchange] = []
@@ -206,17 +206,17 @@ class TestFailingRequests:
             read_back(url, storage_options=bucket.storage_options()), ONCE
         )
 
-    @pytest.mark.parametrize("for_good", [False, True])
+    @pytest.mark.parametrize("always", [False, True])
     def test_upload_whose_response_was_lost_is_reported_and_not_aborted(
-        self, bucket: Bucket, for_good: bool
+        self, bucket: Bucket, always: bool
     ) -> None:
         client = bucket.server.client
         other = client.create_multipart_upload(Bucket=bucket.name, Key="a.mrc")["UploadId"]
         lost: list[Exchange] = []
 
         def respond(exchange: Exchange) -> Fault | None:
-            begins = exchange.method == "POST" and "uploadId" not in exchange.query
-            if not begins or (lost and not for_good):
+            is_start = exchange.method == "POST" and "uploadId" not in exchange.query
+            if not is_start or (lost and not always):
                 return None
             lost.append(exchange)
             return Fault("reset", after=10)  # the upload has started
@@ -224,7 +224,7 @@ class TestFailingRequests:
         with (
             CountingProxy(bucket.server, respond) as proxy,
             dask.config.set({"mrcdist.retries": 1}),
-            pytest.warns(MrcdistWarning) if not for_good else pytest.raises(WriteError) as said,
+            pytest.warns(MrcdistWarning) if not always else pytest.raises(WriteError) as raised,
         ):
             options = proxy.server.storage_options()
             mrcdist.write_mrc(bucket.url("a.mrc"), ONCE, storage_options=options)
@@ -232,11 +232,11 @@ class TestFailingRequests:
         # The store does not say whose they are.
         assert {each["UploadId"] for each in found} > {other}
         assert len(found) == 1 + len(lost)
-        text = str(said.value) if for_good else str(said[0].message)
+        text = str(raised.value) if always else str(raised[0].message)
         assert all(each["UploadId"] in text for each in found)
 
-    def test_part_is_sent_again_if_the_plan_is_once_missing(self, bucket: Bucket) -> None:
-        """As by a proxy that cannot reach the store."""
+    def test_part_is_sent_again_if_the_plan_is_missing_only_once(self, bucket: Bucket) -> None:
+        """A proxy that cannot reach the store may respond so."""
         broken: list[str] = []
 
         def respond(exchange: Exchange) -> Fault | None:
@@ -254,7 +254,7 @@ class TestFailingRequests:
         assert broken == ["part", "plan"]
         found = read_back(bucket.url("a.mrc"), storage_options=bucket.storage_options())
         np.testing.assert_array_equal(found, ONCE)
-        assert left_in(bucket) == ["a.mrc"]
+        assert contents_of(bucket) == ["a.mrc"]
 
     @pytest.mark.parametrize("denied", ["list-type", "delete"])
     def test_object_is_written_without_permission_to_list_or_delete(
@@ -269,7 +269,7 @@ class TestFailingRequests:
             mrcdist.write_mrc(bucket.url("a.mrc"), ONCE, storage_options=options)
         found = read_back(bucket.url("a.mrc"), storage_options=bucket.storage_options())
         np.testing.assert_array_equal(found, ONCE)
-        assert (left_in(bucket) == ["a.mrc"]) == (denied == "list-type")
+        assert (contents_of(bucket) == ["a.mrc"]) == (denied == "list-type")
         assert ("could not all be removed" in caplog.text) == (denied == "delete")
 
     def test_unfinished_upload_is_replaced_without_permission_to_list(self, bucket: Bucket) -> None:
@@ -280,14 +280,14 @@ class TestFailingRequests:
         url = bucket.url("a.mrc")
         begun = {"compute": False, "storage_options": bucket.storage_options()}
         mrcdist.write_mrc(url, ONCE, **begun)
-        said = "a.mrc.mrcdist-write/, could not all be removed"
+        warning = "a.mrc.mrcdist-write/, could not all be removed"
         with CountingProxy(bucket.server, refuse) as proxy:
             options = proxy.server.storage_options()
-            with pytest.warns(MrcdistWarning, match=said):
+            with pytest.warns(MrcdistWarning, match=warning):
                 mrcdist.write_mrc(url, ONCE, overwrite=True, storage_options=options)
         found = read_back(url, storage_options=bucket.storage_options())
         np.testing.assert_array_equal(found, ONCE)
-        assert left_in(bucket) == ["a.mrc"]
+        assert contents_of(bucket) == ["a.mrc"]
 
     def test_part_joined_from_compressed_blocks_is_sent_again(self, bucket: Bucket) -> None:
         broken: list[Exchange] = []
@@ -305,7 +305,7 @@ class TestFailingRequests:
         assert broken
         found = read_back(url, storage_options=bucket.storage_options())
         np.testing.assert_array_equal(found, ONCE)
-        assert left_in(bucket) == ["a.mrcz"]
+        assert contents_of(bucket) == ["a.mrcz"]
 
     def test_error_page_of_a_proxy_is_not_taken_for_a_plan(self, bucket: Bucket) -> None:
         location = Location.of(bucket.url("a.mrc"), bucket.storage_options())
@@ -324,9 +324,11 @@ class TestFailingRequests:
         with stop_retries() as stop:
             stop()
             WorkFolder(location, "mine").claim({})
-        assert left_in(bucket) == []
+        assert contents_of(bucket) == []
 
-    def test_permanent_failure_of_the_store_leaves_nothing(self, bucket: Bucket) -> None:
+    def test_permanent_failure_of_the_store_leaves_no_object_or_upload(
+        self, bucket: Bucket
+    ) -> None:
         def refuse_parts(exchange: Exchange) -> Fault | None:
             return Fault("status") if "partNumber" in exchange.query else None
 
@@ -339,7 +341,7 @@ class TestFailingRequests:
                 bucket.url("a.mrc"), ONCE, storage_options=proxy.server.storage_options()
             )
         assert "Broken by the test" in error.value.cause
-        assert left_in(bucket) == []
+        assert contents_of(bucket) == []
 
     def test_first_error_is_raised_if_the_upload_cannot_be_aborted(self, bucket: Bucket) -> None:
         def refuse(exchange: Exchange) -> Fault | None:
@@ -357,7 +359,7 @@ class TestFailingRequests:
             )
         [note] = error.value.__notes__
         assert "may not be written" in note
-        assert left_in(bucket) == ["a.mrc"]  # the upload; its temporary objects are removed
+        assert contents_of(bucket) == ["a.mrc"]  # the upload; its temporary objects are removed
 
 
 def test_secrets_are_neither_shown_nor_stored(bucket: Bucket) -> None:
@@ -369,7 +371,7 @@ def test_secrets_are_neither_shown_nor_stored(bucket: Bucket) -> None:
     with pytest.raises(ArgumentError) as busy:
         mrcdist.write_mrc(bucket.url("a.mrc"), ONCE, storage_options=options)
     client = bucket.server.client
-    for key in left_in(bucket):
+    for key in contents_of(bucket):
         if key.endswith("plan.json"):
             shown.append(client.get_object(Bucket=bucket.name, Key=key)["Body"].read().decode())
     writing.compute()

@@ -12,7 +12,7 @@ from run import VENV, python_of
 from tests.unit.interop.test_convert_to_zspy import (  # noqa: F401  the same, with zarr 3
     movie,
     stored_in,
-    test_every_dtype_is_stored_unchanged,
+    test_every_dtype_is_written_unchanged_to_zspy,
     test_existing_signal_is_replaced_only_with_overwrite,
     test_stored_bytes_depend_only_on_the_input,
 )

@@ -1,4 +1,4 @@
-"""A pass is resumed only with the same version of a function."""
+"""Digests of functions, so that a pass is resumed only with the same version of a function."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Module]:
         ('"c", "d"', '"c", "e"'),
     ],
 )
-def test_token_changes_with_the_function(module: Module, old: str, new: str) -> None:
+def test_token_changes_with_the_code_and_constants_of_a_function(
+    module: Module, old: str, new: str
+) -> None:
     before = tokenize(FrameReduction(module(SOURCE).largest))
     assert tokenize(FrameReduction(module(SOURCE).largest)) == before
     assert tokenize(FrameReduction(module(SOURCE.replace(old, new)).largest)) != before
@@ -116,7 +118,7 @@ def with_a_lambda(frames):
         lambda module: module.calling_itself(),
         lambda module: module.with_a_lambda,
     ],
-    ids=["object", "method", "numba", "not assigned yet", "lambda inside"],
+    ids=["object", "method", "numba", "unassigned name", "lambda inside"],
 )
 def test_digest_covers_every_kind_of_callable(
     module: Module, select: Callable[[ModuleType], object]

@@ -1,4 +1,4 @@
-"""Description of a pass: its values are never mistaken for those of another pass."""
+"""Custom detectors, and their descriptions, which must differ if their results do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Described(Plain):
     mask: npt.NDArray[Any]
 
 
-def test_custom_detectors_need_only_a_window_and_weights() -> None:
+def test_custom_detector_needs_only_a_window_and_weights() -> None:
     frames = np.random.default_rng(6).integers(0, 99, (4, SIDE, SIDE), np.uint16)
     fsspec.filesystem("memory").pipe("/one-pass/custom.mrc", mrc_bytes(frames))
     mask = rows_from(20)
@@ -34,7 +34,7 @@ def test_custom_detectors_need_only_a_window_and_weights() -> None:
 
 
 @pytest.mark.parametrize("kind", [Plain, Described])
-def test_custom_detectors_are_described_by_their_weights(kind: Any) -> None:
+def test_description_of_a_custom_detector_depends_on_its_weights(kind: Any) -> None:
     first = described(kind(rows_from(20)))
     assert first == described(kind(rows_from(20)))
     assert first != described(kind(rows_from(30)))

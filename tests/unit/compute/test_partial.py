@@ -1,4 +1,4 @@
-"""Finished parts of a job are kept, found again, and never mixed up with those of another job."""
+"""Finished parts of a job are kept for resuming, and never mixed with those of another job."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ def make_store(*args, **options):
 
 
 class TestPartialStore:
-    def test_parts_are_kept_until_the_job_is_done(self, tmp_path):
+    def test_parts_are_kept_until_the_job_is_complete(self, tmp_path):
         folder = tmp_path / "out.npy.partial"
         store = make_store(folder, JOB, 3)
         assert store.open(resume=False) == []
         store.disk = {"cy": 1.5}
         store.save(1, [np.arange(4)])
-        again = make_store(folder, JOB, 3)
-        assert again.open(resume=True) == [1]
-        assert again.disk == {"cy": 1.5}
-        np.testing.assert_array_equal(again.load(1), np.arange(4))
-        again.remove()
+        resumed = make_store(folder, JOB, 3)
+        assert resumed.open(resume=True) == [1]
+        assert resumed.disk == {"cy": 1.5}
+        np.testing.assert_array_equal(resumed.load(1), np.arange(4))
+        resumed.remove()
         assert not folder.exists()
 
-    def test_part_with_several_arrays_is_read_back_and_detected_as_truncated(self, tmp_path):
+    def test_part_with_several_arrays_is_read_back_unless_truncated(self, tmp_path):
         store = make_store(tmp_path / "out", JOB, 3)
         store.open(resume=False)
         arrays = [np.arange(4), np.ones((2, 3), "uint8"), np.float32([1.5])]
         store.save(2, arrays)
-        for which, expected in enumerate(arrays):
-            got = store.load(2, which)
+        for number, expected in enumerate(arrays):
+            got = store.load(2, number)
             assert got.dtype == expected.dtype
             np.testing.assert_array_equal(got, expected)
         [part] = store.folder.glob("part-00002*.npz")
@@ -64,7 +64,7 @@ class TestPartialStore:
         assert make_store(tmp_path / "new", JOB, 3).open(resume=False) == []
 
     def test_finished_parts_are_neither_used_nor_deleted_without_resume(self, tmp_path):
-        store = self.with_a_part(tmp_path)
+        store = self.store_with_a_part(tmp_path)
         with pytest.raises(ArgumentError, match=r"1 finished parts.*\n.*\n.*--resume"):
             make_store(tmp_path / "out", JOB, 3).open(resume=False)
         np.testing.assert_array_equal(store.load(0), np.zeros(2))
@@ -77,33 +77,35 @@ class TestPartialStore:
             ({}, 4, "parts: 3 then, 4 now"),
         ],
     )
-    def test_error_for_parts_of_another_job_says_what_differs(
+    def test_error_for_parts_of_another_job_lists_the_differences(
         self, tmp_path, change, n_parts, cause
     ):
-        self.with_a_part(tmp_path)
+        self.store_with_a_part(tmp_path)
         with pytest.raises(ArgumentError, match=cause):
             make_store(tmp_path / "out", {**JOB, **change}, n_parts).open(resume=True)
 
-    @pytest.mark.parametrize("described", ["", "{", "[]", '{"other": 1}'])
-    def test_parts_without_a_description_are_refused(self, tmp_path, described):
-        self.with_a_part(tmp_path)
-        (tmp_path / "out" / "job.json").write_text(described)
+    @pytest.mark.parametrize("description", ["", "{", "[]", '{"other": 1}'])
+    def test_parts_without_a_description_are_refused(self, tmp_path, description):
+        self.store_with_a_part(tmp_path)
+        (tmp_path / "out" / "job.json").write_text(description)
         with pytest.raises(ArgumentError, match="another job"):
             make_store(tmp_path / "out", JOB, 3).open(resume=True)
 
     @pytest.mark.parametrize("bytes_left", [0, 7, 130])
-    def test_truncated_part_raises_an_error(self, tmp_path, bytes_left):
-        store = self.with_a_part(tmp_path)
+    def test_loading_a_truncated_part_is_an_error(self, tmp_path, bytes_left):
+        store = self.store_with_a_part(tmp_path)
         [part] = store.folder.glob("part-00000*.npz")
         part.write_bytes(part.read_bytes()[:bytes_left])
         with pytest.raises(ReadError, match=r"part-00000-.*\.npz cannot be read"):
             store.load(0)
 
-    def test_part_with_a_changed_byte_raises_an_error(self, tmp_path):
-        store = self.with_a_part(tmp_path)
+    def test_loading_a_part_with_a_changed_byte_is_an_error(self, tmp_path):
+        store = self.store_with_a_part(tmp_path)
         [part] = store.folder.glob("part-00000*.npz")
         raw = bytearray(part.read_bytes())
-        for position in range(raw.index(b"\n") + 1, raw.index(b"\n") + 17):  # the array's values
+        for position in range(
+            raw.index(b"\n") + 1, raw.index(b"\n") + 17
+        ):  # the values of the array
             raw[position] ^= 1
             part.write_bytes(raw)
             with pytest.raises(ReadError, match="cannot be read"):
@@ -111,40 +113,40 @@ class TestPartialStore:
             raw[position] ^= 1
 
     def test_parts_of_an_earlier_version_are_computed_again(self, tmp_path):
-        store = self.with_a_part(tmp_path)
+        store = self.store_with_a_part(tmp_path)
         [part] = store.folder.glob("part-00000*.npz")
         np.save(part.with_suffix(".npy"), np.zeros(2))
         part.unlink()
-        again = make_store(store.folder, JOB, 3)
-        assert again.open(resume=True) == []
-        again.finish()
+        resumed = make_store(store.folder, JOB, 3)
+        assert resumed.open(resume=True) == []
+        resumed.finish()
         assert not store.folder.exists()
 
     @pytest.mark.parametrize("bytes_left", [0, 7, 130])
     def test_truncated_part_is_computed_again_on_resume(self, tmp_path, bytes_left):
-        store = self.with_a_part(tmp_path)
+        store = self.store_with_a_part(tmp_path)
         store.save(1, [np.ones(2)])
         [part] = store.folder.glob("part-00000*.npz")
         part.write_bytes(part.read_bytes()[:bytes_left])
-        again = make_store(store.folder, JOB, 3)
-        assert again.open(resume=True) == [1]
-        again.save(0, [np.zeros(2)])
-        np.testing.assert_array_equal(again.load(0), np.zeros(2))
+        resumed = make_store(store.folder, JOB, 3)
+        assert resumed.open(resume=True) == [1]
+        resumed.save(0, [np.zeros(2)])
+        np.testing.assert_array_equal(resumed.load(0), np.zeros(2))
 
     def test_foreign_files_in_the_folder_are_kept(self, tmp_path):
-        store = self.with_a_part(tmp_path)
+        store = self.store_with_a_part(tmp_path)
         (tmp_path / "out" / "notes.txt").write_text("mine")
         store.remove()
         assert [file.name for file in (tmp_path / "out").iterdir()] == ["notes.txt"]
 
-    def with_a_part(self, tmp_path):
+    def store_with_a_part(self, tmp_path):
         store = make_store(tmp_path / "out", JOB, 3)
         store.open(resume=False)
         store.save(0, [np.zeros(2)])
         return store
 
     def test_note_on_a_failure_gives_the_number_of_parts_and_the_folder(self, tmp_path):
-        store = self.with_a_part(tmp_path)
+        store = self.store_with_a_part(tmp_path)
         with pytest.raises(KeyboardInterrupt) as stopped, store.kept_if_any():
             raise KeyboardInterrupt
         assert stopped.value.__notes__ == [
@@ -166,7 +168,7 @@ class TestPartialStore:
         assert not hasattr(failed.value, "__notes__")
 
     def test_note_on_an_interrupt_after_the_result_is_written_says_so(self, tmp_path, monkeypatch):
-        store = self.with_a_part(tmp_path)
+        store = self.store_with_a_part(tmp_path)
         rmdir = Path.rmdir
 
         def interrupted(self):
@@ -227,21 +229,21 @@ class TestUndetectableChanges:
         store.save(0, [np.zeros(2)])
         return store
 
-    def test_parts_are_not_reused(self, tmp_path):
-        left = self.interrupted(tmp_path / "out", resumable=False)
+    def test_parts_are_not_reused_if_the_input_may_have_changed_unnoticed(self, tmp_path):
+        earlier = self.interrupted(tmp_path / "out", resumable=False)
         store = make_store(tmp_path / "out", JOB, 3, resumable=False)
         assert store.open(resume=True) == []
-        assert store.job != left.job
+        assert store.job != earlier.job
         assert not list(store.folder.glob("part-*.npz"))
 
-    def test_parts_are_not_kept_after_an_interrupt(self, tmp_path):
+    def test_parts_are_not_kept_if_the_input_may_change_unnoticed(self, tmp_path):
         store = self.interrupted(tmp_path / "out", resumable=False)
         with pytest.raises(KeyboardInterrupt) as stopped, store.kept_if_any():
             raise KeyboardInterrupt
         assert stopped.value.__notes__ == ["nothing is kept"]
         assert not store.folder.exists()
 
-    def test_parts_of_another_job_are_not_deleted(self, tmp_path):
+    def test_parts_of_another_job_are_not_deleted_by_a_job_that_cannot_be_resumed(self, tmp_path):
         self.interrupted(tmp_path / "out", resumable=True)
         other = make_store(tmp_path / "out", {**JOB, "detector": "adf"}, 3, resumable=False)
         with pytest.raises(ArgumentError, match="another job"):
@@ -252,7 +254,7 @@ class TestUndetectableChanges:
 class TestFolder:
     @pytest.mark.parametrize("resume", [False, True])
     @pytest.mark.parametrize(
-        ("what", "cause"),
+        ("kind", "cause"),
         [
             ("file", "it is a file"),
             ("link", "it is a link"),
@@ -261,19 +263,21 @@ class TestFolder:
             ("other description", "other files, such as job.json"),
         ],
     )
-    def test_anything_else_of_that_name_is_left_unchanged(self, tmp_path, what, cause, resume):
+    def test_error_for_foreign_files_in_the_way_leaves_them_unchanged(
+        self, tmp_path, kind, cause, resume
+    ):
         folder, foreign = tmp_path / "out", tmp_path / "foreign"
         foreign.mkdir()
         (foreign / "part-00000.npz").write_text("mine")
-        if what == "file":
+        if kind == "file":
             folder.write_text("mine")
-        elif what == "link":
+        elif kind == "link":
             folder.symlink_to(foreign)
-        elif what == "dangling link":
+        elif kind == "dangling link":
             folder.symlink_to(tmp_path / "none")
         else:
             folder.mkdir()
-            (folder / ("job.json" if what == "other description" else "mine.txt")).write_text("{}")
+            (folder / ("job.json" if kind == "other description" else "mine.txt")).write_text("{}")
         before = sorted((path, path.is_file() and path.read_text()) for path in tmp_path.rglob("*"))
         with pytest.raises(ArgumentError, match="is in the way") as refused:
             make_store(folder, JOB, 3).open(resume=resume)
@@ -281,11 +285,11 @@ class TestFolder:
         after = sorted((path, path.is_file() and path.read_text()) for path in tmp_path.rglob("*"))
         assert after == before
 
-    @pytest.mark.parametrize("left", [(), (".job.json.0123",), (".part-00000-ab.npz.0123",)])
-    def test_temporary_files_of_a_killed_run_are_removed(self, tmp_path, left):
+    @pytest.mark.parametrize("names", [(), (".job.json.0123",), (".part-00000-ab.npz.0123",)])
+    def test_temporary_files_of_a_killed_run_are_removed(self, tmp_path, names):
         folder = tmp_path / "out"
         folder.mkdir()
-        for name in left:
+        for name in names:
             (folder / name).touch()
         assert make_store(folder, JOB, 3).open(resume=True) == []
         assert [file.name for file in folder.iterdir()] == ["job.json"]
@@ -294,7 +298,7 @@ class TestFolder:
 class TestOwnOutputs:
     @pytest.fixture
     def written(self, tmp_path):
-        """A store whose job ended after it had written its output."""
+        """A store of a job that ended after it had written its output."""
         store = make_store(tmp_path / "a.npy.partial", JOB, 1)
         store.open(resume=False)
         (tmp_path / "unfinished").write_text("result")
@@ -302,29 +306,29 @@ class TestOwnOutputs:
         (tmp_path / "unfinished").rename(tmp_path / "a.npy")
         return store
 
-    def test_output_written_by_the_job_is_its_own(self, tmp_path, written):
-        again = make_store(written.folder, JOB, 1)
-        assert again.is_own(tmp_path / "a.npy")
-        assert not again.is_own(tmp_path / "b.npy")
+    def test_output_written_by_a_job_is_its_own(self, tmp_path, written):
+        resumed = make_store(written.folder, JOB, 1)
+        assert resumed.is_own(tmp_path / "a.npy")
+        assert not resumed.is_own(tmp_path / "b.npy")
 
     def test_earlier_output_of_the_job_is_its_own_until_it_is_replaced(self, tmp_path, written):
-        again = make_store(written.folder, JOB, 1)
-        again.open(resume=True)  # no part is kept: it was killed as it deleted them
-        assert again.is_own(tmp_path / "a.npy")
-        (tmp_path / "unfinished").write_text("the same again")
-        again.claim(tmp_path / "a.npy", tmp_path / "unfinished")
-        assert again.is_own(tmp_path / "a.npy")
+        resumed = make_store(written.folder, JOB, 1)
+        resumed.open(resume=True)  # no part is kept: the job was killed while it deleted them
+        assert resumed.is_own(tmp_path / "a.npy")
+        (tmp_path / "unfinished").write_text("the same result")
+        resumed.claim(tmp_path / "a.npy", tmp_path / "unfinished")
+        assert resumed.is_own(tmp_path / "a.npy")
         (tmp_path / "unfinished").rename(tmp_path / "a.npy")
-        assert again.is_own(tmp_path / "a.npy")
+        assert resumed.is_own(tmp_path / "a.npy")
 
     def test_output_whose_name_is_not_utf_8_is_recognised(self, tmp_path):
         store, output = make_store(tmp_path / "out.partial", JOB, 3), Path(f"{tmp_path}/\udcff.npy")
         store.open(resume=False)
         output.write_bytes(b"result")
         store.claim(output, output)
-        again = make_store(tmp_path / "out.partial", JOB, 3)
-        again.open(resume=True)
-        assert again.is_own(output)
+        resumed = make_store(tmp_path / "out.partial", JOB, 3)
+        resumed.open(resume=True)
+        assert resumed.is_own(output)
 
     def test_output_of_another_job_is_not_its_own(self, tmp_path, written):
         another = make_store(written.folder, {**JOB, "version": "another"}, 1)
@@ -333,7 +337,7 @@ class TestOwnOutputs:
         assert not make_store(written.folder, JOB, 1).is_own(tmp_path / "a.npy")
 
     def test_output_overwritten_by_another_program_is_not_its_own(self, tmp_path, written):
-        (tmp_path / "a.npy").write_text("their result")
+        (tmp_path / "a.npy").write_text("another result")
         assert not written.is_own(tmp_path / "a.npy")
 
     def test_empty_folder_owns_no_output(self, tmp_path):
@@ -342,9 +346,9 @@ class TestOwnOutputs:
         assert not make_store(tmp_path / "a.npy.partial", JOB, 1).is_own(tmp_path / "a.npy")
 
 
-def test_description_has_the_id_and_the_job(tmp_path):
+def test_job_json_has_the_id_and_the_description_of_the_job(tmp_path):
     store = make_store(tmp_path / "out", JOB, 1)
     store.open(resume=False)
-    described = json.loads((tmp_path / "out" / "job.json").read_text())
-    assert described["id"] == store.job
-    assert described["job"] == {**JOB, "parts": "1"}
+    description = json.loads((tmp_path / "out" / "job.json").read_text())
+    assert description["id"] == store.job
+    assert description["job"] == {**JOB, "parts": "1"}

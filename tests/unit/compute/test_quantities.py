@@ -1,4 +1,4 @@
-"""Results of a pass over the frames, compared with numpy; without a cluster."""
+"""Results of a pass over the frames, compared with numpy, without a cluster."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class TestParseDetector:
             ("masks/half.npy", ArrayFile("masks/half.npy")),
         ],
     )
-    def test_names_and_numbers_are_parsed(self, text, detector):
+    def test_detector_is_parsed_from_text(self, text, detector):
         assert parse_detector(text) == detector
 
     @pytest.mark.parametrize(
@@ -87,11 +87,11 @@ class TestParseDetector:
             "square:1,2,3",
         ],
     )
-    def test_invalid_text_is_refused(self, text):
+    def test_error_for_an_invalid_detector_has_the_syntax(self, text):
         with pytest.raises(ArgumentError, match=r"annulus:CY,CX,R1,R2"):
             parse_detector(text)
 
-    def test_radius_is_for_the_bright_disk_only(self):
+    def test_radius_is_refused_unless_the_bright_disk_is_detected(self):
         assert parse_detector("adf", 3.0) == AutoDisk("adf", 3.0)
         for detector, radius in (("circle:0,0,5", 3.0), ("all", 3.0), ("bf", 0.0)):
             with pytest.raises(ArgumentError, match=f"radius={radius:g}"):
@@ -99,7 +99,7 @@ class TestParseDetector:
 
 
 shapes = st.tuples(st.integers(1, 9), st.integers(1, 9))
-# In 64ths, so that sums and squares are exact: whether a pixel is on a circle is certain.
+# Multiples of 1/64, so that squares and their sums, and thus pixels on a circle, are exact.
 coordinates = st.integers(-3 * 64, 12 * 64).map(lambda n: n / 64)
 lengths = st.integers(0, 12 * 64).map(lambda n: n / 64)
 
@@ -122,7 +122,7 @@ class TestDetectors:
         part = ring.weights(rows[1:], columns[:1])
         np.testing.assert_array_equal(part, inside[rows[1:], columns.start, None])
 
-    def test_pixels_at_the_radius_count(self):
+    def test_pixels_at_the_radii_belong_to_a_ring(self):
         assert Ring(2, 2, 0, 1).weights(range(5), range(5)).sum() == 5
         assert Ring(2, 2, 1, 2).weights(range(5), range(5)).sum() == 12
 
@@ -148,11 +148,11 @@ class TestDetectors:
             (np.ones((4, 3), complex), "dtype"),
         ],
     )
-    def test_invalid_masks_are_refused(self, mask, cause):
+    def test_error_for_an_invalid_mask_has_the_cause(self, mask, cause):
         with pytest.raises(ArgumentError, match=cause):
             Mask.of(mask, (4, 3))
 
-    def test_masks_differ_by_their_values(self):
+    def test_digest_of_a_mask_depends_on_values_and_positions(self):
         values = np.eye(4)
         assert Mask.of(values, (4, 4)).digest == Mask.of(values.copy(), (4, 4)).digest
         assert Mask.of(values, (4, 4)).digest != Mask.of(values[::-1], (4, 4)).digest
@@ -165,14 +165,14 @@ class TestDetectors:
     def test_small_integer_weights_keep_sums_exact(self, weight, exact):
         assert Mask.of(np.full((2, 2), weight), (2, 2)).has_integer_weights is exact
 
-    def test_rings_beyond_the_frame_are_detected(self):
+    def test_rings_that_reach_outside_the_frame_are_detected(self):
         assert not Ring(5, 5, 0, 5.5).reaches_outside((11, 11))
         assert Ring(5, 5, 0, 5.6).reaches_outside((11, 11))
         assert Ring(5, 4, 0, 5).reaches_outside((11, 11))
 
 
 def disk_pattern(shape, cy, cx, radius, *, bright=100.0, background=0.0):
-    """A disk with an antialiased edge: pixels are as bright as the fraction inside it."""
+    """Return a disk with an antialiased edge."""
     y, x = np.indices(shape)
     return background + bright * np.clip(radius + 0.5 - np.hypot(y - cy, x - cx), 0, 1)
 
@@ -193,7 +193,7 @@ class TestBrightDisk:
         pattern[3, 4] = 1e6
         assert find_disk(pattern) == alone
 
-    def test_radius_of_the_caller_overrides_the_one_found(self):
+    def test_requested_radius_overrides_the_detected_one(self):
         disk = find_disk(disk_pattern((64, 50), 30, 25, 8))
         found = AutoDisk("bf", 11.0).located(disk, (64, 50))
         assert (found.outer, found.cy) == (11.0, pytest.approx(30, abs=0.01))
@@ -236,11 +236,11 @@ def test_small_deviations_from_a_large_mean_are_exact(memory_file):
     frames = np.full((1000, 2, 2), 65534, "uint16")
     frames[::2, 0, 0] += 1
     plan = mrcdist.plan_mrc(memory_file(mrc_bytes(frames)))
-    deviation = computed(plan, StandardDeviation()).values
+    deviation = reduce_here(plan, StandardDeviation()).values
     assert deviation.tolist() == [[0.5, 0.0], [0.0, 0.0]]
 
 
-def test_exceptions_of_functions_name_the_frames(memory_file):
+def test_exception_of_a_function_gets_a_note_with_the_frames(memory_file):
     def failing(frames):
         raise ZeroDivisionError("mine")
 
@@ -248,13 +248,13 @@ def test_exceptions_of_functions_name_the_frames(memory_file):
         memory_file(mrc_bytes(np.ones((6, 2, 2), "uint16"))), chunks=(3, -1, -1)
     )
     with pytest.raises(ZeroDivisionError, match="mine") as error:
-        computed(plan, FrameReduction(failing))
+        reduce_here(plan, FrameReduction(failing))
     assert "3 frames: position (0,) (frame 0 of the file)" in error.value.__notes__[0]
 
 
 def test_radial_profiles_are_centred_on_the_central_pixel(memory_file):
     frames = np.arange(2 * 6 * 5, dtype="int16").reshape(2, 6, 5)
-    profiles = computed(mrcdist.plan_mrc(memory_file(mrc_bytes(frames))), RadialProfile()).values
+    profiles = reduce_here(mrcdist.plan_mrc(memory_file(mrc_bytes(frames))), RadialProfile()).values
     assert profiles.shape == (2, 3)
     np.testing.assert_array_equal(profiles[:, 0], frames[:, 3, 2])
     assert np.isfinite(profiles).all()
@@ -267,7 +267,7 @@ block_lengths = st.lists(
 
 class TestSchedule:
     @given(block_lengths)
-    def test_blocks_cover_every_position_once(self, navigation):
+    def test_blocks_cover_every_scan_position_once(self, navigation):
         covered = np.zeros([sum(axis) for axis in navigation], int)
         for block in block_boxes(navigation):
             covered[tuple(slice(*span) for span in block)] += 1
@@ -306,8 +306,8 @@ def dataset_of(plan, **changes):
     return Dataset(source, **{"axes": plan.axes, "chunks": plan.chunks, **changes})
 
 
-def computed(plan, quantity, data=None, max_tasks=MAX_TASKS):
-    """Compute a result as a cluster does, in this process."""
+def reduce_here(plan, quantity, data=None, max_tasks=MAX_TASKS):
+    """Compute a result as on a cluster, but in this process."""
 
     def compute_parts(work, parts, save):
         for number, part in parts.items():
@@ -315,8 +315,10 @@ def computed(plan, quantity, data=None, max_tasks=MAX_TASKS):
         return {}
 
     with patch("mrcdist.compute.one_pass.most_tasks", lambda *_: max_tasks):
-        one = OnePass(data or dataset_of(plan), {"it": quantity})
-    return one.run(lambda: nullcontext(compute_parts), InMemory(), patience=math.inf).results["it"]
+        one_pass = OnePass(data or dataset_of(plan), {"it": quantity})
+    return one_pass.run(lambda: nullcontext(compute_parts), InMemory(), patience=math.inf).results[
+        "it"
+    ]
 
 
 def rows_spread(frames):
@@ -338,13 +340,13 @@ def files(draw):
 
 
 class TestQuantities:
-    """From the bytes of a file to the result, in this process."""
+    """Results computed from the bytes of a file, in this process."""
 
     @given(case=files())
     @examples(30)
     def test_virtual_image_equals_that_of_numpy(self, case, memory_file):
         frames, chunks, detector = case
-        got = computed(self.plan(frames, chunks, memory_file), VirtualImage(detector))
+        got = reduce_here(self.plan(frames, chunks, memory_file), VirtualImage(detector))
         weights = whole_weights(detector, frames.shape[-2:])
         signed = frames.dtype.kind == "i" or not detector.is_nonnegative
         exact = "float64" if frames.dtype.kind == "f" else "int64" if signed else "uint64"
@@ -355,25 +357,25 @@ class TestQuantities:
     @examples(30)
     def test_mean_equals_that_of_numpy(self, case, memory_file):
         frames, chunks, _ = case
-        got = computed(self.plan(frames, chunks, memory_file), MeanPattern())
+        got = reduce_here(self.plan(frames, chunks, memory_file), MeanPattern())
         np.testing.assert_array_equal(
             got.values, frames.mean(axis=tuple(range(frames.ndim - 2)), dtype="float64")
         )
 
     @given(case=files())
     @examples(30)
-    def test_patterns_equal_those_of_numpy(self, case, memory_file):
+    def test_sum_maximum_and_deviation_equal_those_of_numpy(self, case, memory_file):
         frames, chunks, _ = case
         plan = self.plan(frames, chunks, memory_file)
         flat = frames.reshape(-1, *frames.shape[-2:])
         wide = {"u": "uint64", "i": "int64", "f": "float64"}[frames.dtype.kind]
-        total = computed(plan, SumPattern()).values
+        total = reduce_here(plan, SumPattern()).values
         assert total.dtype == wide
         np.testing.assert_array_equal(total, flat.sum(axis=0, dtype=wide))
-        largest = computed(plan, MaximumPattern()).values
+        largest = reduce_here(plan, MaximumPattern()).values
         assert largest.dtype == frames.dtype
         np.testing.assert_array_equal(largest, flat.max(axis=0))
-        deviation = computed(plan, StandardDeviation()).values
+        deviation = reduce_here(plan, StandardDeviation()).values
         expected = flat.std(axis=0, dtype="float64")
         np.testing.assert_allclose(deviation, expected, rtol=1e-9, atol=1e-6)
 
@@ -384,7 +386,7 @@ class TestQuantities:
         rows, columns = frames.shape[-2:]
         cy, cx = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, columns - 1))
         profile = RadialProfile((cy, cx), radius=data.draw(st.integers(0, 6)))
-        got = computed(self.plan(frames, chunks, memory_file), profile)
+        got = reduce_here(self.plan(frames, chunks, memory_file), profile)
         y, x = np.indices((rows, columns))
         ring = np.floor(np.hypot(y - cy, x - cx) + 0.5)
         for r in range(got.values.shape[-1]):
@@ -396,7 +398,7 @@ class TestQuantities:
     def test_functions_receive_each_whole_frame_once(self, case, memory_file):
         frames, chunks, _ = case
         spread = FrameReduction(rows_spread, shape=(frames.shape[-2],))
-        got = computed(self.plan(frames, chunks, memory_file), spread)
+        got = reduce_here(self.plan(frames, chunks, memory_file), spread)
         expected = np.ptp(frames.astype("float64"), axis=-1)
         np.testing.assert_array_equal(got.values, expected)
 
@@ -404,7 +406,7 @@ class TestQuantities:
     @examples(30)
     def test_centre_of_mass_equals_that_of_numpy(self, case, memory_file):
         frames, chunks, detector = case
-        got = computed(self.plan(frames, chunks, memory_file), CenterOfMass(detector))
+        got = reduce_here(self.plan(frames, chunks, memory_file), CenterOfMass(detector))
         weighted = frames * whole_weights(detector, frames.shape[-2:])
         mass = weighted.sum(axis=(-2, -1))
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -422,8 +424,8 @@ class TestQuantities:
         frames, chunks, detector = case
         plan = self.plan(frames, chunks, memory_file)
         for quantity in (VirtualImage(detector), MeanPattern()):
-            whole = computed(plan, quantity, max_tasks=1)
-            np.testing.assert_array_equal(whole.values, computed(plan, quantity).values)
+            whole = reduce_here(plan, quantity, max_tasks=1)
+            np.testing.assert_array_equal(whole.values, reduce_here(plan, quantity).values)
 
     def plan(self, frames, chunks, memory_file):
         raw = mrc_bytes(frames.reshape(-1, *frames.shape[-2:]))
@@ -437,7 +439,7 @@ class TestQuantities:
         y = Axis("ky", 4, navigate=False, scale=0.5, offset=-1.0, units="nm^-1")
         x = Axis("kx", 5, navigate=False, scale=-2.0, offset=3.0, units="mrad")
         data = dataset_of(plan, axes=(plan.axes[0], y, x))
-        got = computed(plan, CenterOfMass(WholeFrame()), data)
+        got = reduce_here(plan, CenterOfMass(WholeFrame()), data)
         np.testing.assert_array_equal(got.values, [[-0.5, 0.5, np.nan], [-1.0, 3.0, np.nan]])
         assert (got.names, got.units) == (("y", "x"), ("nm^-1", "mrad"))
         assert got.notes == ("positions without intensity on the detector, which are NaN: 1",)
@@ -447,14 +449,14 @@ class TestQuantities:
         frames = np.arange(6 * 4, dtype="uint16").reshape(6, 2, 2)
         url = memory_file(mrc_bytes(frames)[: 1024 + 8 * 4 + 3])
         plan = mrcdist.plan_mrc(url, navigation_shape=(3, 2), allow_truncated=True)
-        got = computed(plan, MeanPattern())
+        got = reduce_here(plan, MeanPattern())
         np.testing.assert_array_equal(got.values, frames[:4].mean(axis=0))
         assert "4 frames; 2 are missing" in got.notes[0]
-        image = computed(plan, VirtualImage(WholeFrame()))
+        image = reduce_here(plan, VirtualImage(WholeFrame()))
         assert image.values.ravel()[4:].tolist() == [0, 0]
         assert image.notes == ("positions without a frame, which are 0: 2",)
 
-    def test_present_positions_follow_from_the_table(self, memory_file):
+    def test_positions_with_frames_are_taken_from_the_frame_table(self, memory_file):
         plan = self.plan(np.ones((2, 3, 4, 4), "uint16"), (1, 3, -1, -1), memory_file)
         table = np.array([[5, -1, 3], [-1, 0, 9]], np.int32)
         assert dataset_of(plan, table=table).present.tolist() == [0, 2, 4]
@@ -466,13 +468,13 @@ class TestQuantities:
             ({"navigation_shape": (0,)}, "no frames"),
         ],
     )
-    def test_data_without_frames_are_refused(self, changes, cause, memory_file):
+    def test_data_without_frames_cannot_be_reduced(self, changes, cause, memory_file):
         plan = self.plan(np.ones((2, 4, 4), "uint16"), (1, -1, -1), memory_file)
         layout = dataclasses.replace(plan.layout, **changes)
         with pytest.raises(ArgumentError, match=cause):
             dataset_of(plan, layout=layout, chunks=plan_chunks(layout))
 
-    def test_complex_data_and_colours_are_refused(self, memory_file):
+    def test_complex_and_colour_data_cannot_be_reduced(self, memory_file):
         frames = np.ones((2, 4, 4), "complex64")
         with pytest.raises(ArgumentError, match="complex") as error:
             dataset_of(mrcdist.plan_mrc(memory_file(mrc_bytes(frames))))
@@ -481,13 +483,13 @@ class TestQuantities:
         with pytest.raises(ArgumentError, match="colours"):
             dataset_of(mrcdist.plan_mrc(memory_file(raw)))
 
-    def test_chunks_that_split_frames_are_refused(self, memory_file):
+    def test_chunks_that_split_frames_cannot_be_reduced(self, memory_file):
         with pytest.raises(ArgumentError, match="whole frames"):
             dataset_of(self.plan(np.ones((2, 4, 4), "uint16"), (1, 2, 4), memory_file))
 
 
 class TestLedger:
-    def test_ledgers_are_merged_per_process_and_summed_over_processes(self):
+    def test_read_statistics_are_merged_per_process_and_summed_over_processes(self):
         start = ReadStats(blocks=7, requests=2)
         early = {
             "a": (start, start + ReadStats(blocks=1, requests=5)),
@@ -528,7 +530,7 @@ class TestLedger:
         ),
     ],
 )
-def test_summary_states_mapped_and_fetched_bytes(mapped, fetched, lines):
+def test_summary_of_a_job_states_mapped_and_fetched_bytes(mapped, fetched, lines):
     read = ReadStats(blocks=1, requests=3, retries=1, bytes_fetched=fetched, bytes_mapped=mapped)
     summary = Summary(
         url="movie.mrc",

@@ -1,4 +1,4 @@
-"""Blocks in tiles: memory, and the same results with another array module as with numpy."""
+"""Reducing blocks in tiles: memory, and equal results with numpy and another array module."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ WINDOW = (ROWS, COLUMNS)
 SHAPE = (6, 8)
 
 
-class Moved(np.ndarray[Any, Any]):
-    """An array that, like those of CuPy, cannot be mixed with numpy's."""
+class DeviceArray(np.ndarray[Any, Any]):
+    """An array that, like arrays of CuPy, cannot be mixed with arrays of numpy."""
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         outputs = options.pop("out", ())
@@ -45,38 +45,38 @@ class Moved(np.ndarray[Any, Any]):
         found = getattr(ufunc, method)(*map(_to_numpy, inputs), **options)
         if outputs:
             return outputs[0]
-        return found.view(Moved) if isinstance(found, np.ndarray) else found
+        return found.view(DeviceArray) if isinstance(found, np.ndarray) else found
 
     def __getitem__(self, index: Any) -> Any:
         for each in index if isinstance(index, tuple) else (index,):
             if type(each) is np.ndarray:
-                raise TypeError("an index from another module")
+                raise TypeError("index is an array of another module")
         return super().__getitem__(index)
 
 
 def _to_numpy(value: Any) -> Any:
-    return value.view(np.ndarray) if isinstance(value, Moved) else value
+    return value.view(np.ndarray) if isinstance(value, DeviceArray) else value
 
 
-class Module(SimpleNamespace):
-    """numpy in place of CuPy."""
+class DeviceModule(SimpleNamespace):
+    """A module with the functions of CuPy, which computes with numpy."""
 
     def __init__(self) -> None:
         super().__init__(maximum=np.maximum)
         self.moved: list[Any] = []
 
-    def asarray(self, array: Any) -> Moved:
+    def asarray(self, array: Any) -> DeviceArray:
         self.moved.append(array)
-        return np.array(array).view(Moved)
+        return np.array(array).view(DeviceArray)
 
     def asnumpy(self, array: Any) -> Any:
-        assert isinstance(array, Moved)
+        assert isinstance(array, DeviceArray)
         return array.view(np.ndarray)
 
     def bincount(self, which: Any, weights: Any, minlength: int) -> Any:
-        assert isinstance(which, Moved)
-        assert isinstance(weights, Moved)
-        return np.bincount(_to_numpy(which), _to_numpy(weights), minlength).view(Moved)
+        assert isinstance(which, DeviceArray)
+        assert isinstance(weights, DeviceArray)
+        return np.bincount(_to_numpy(which), _to_numpy(weights), minlength).view(DeviceArray)
 
 
 def row_sums(frames: Any) -> Any:
@@ -111,15 +111,17 @@ def reductions(data: Any = None) -> tuple[Any, ...]:
     data=st.data(),
 )
 @examples(60)
-def test_results_with_another_module_are_those_of_numpy(
+def test_results_with_another_array_module_equal_those_of_numpy(
     frames: Any, tile_frames: int, data: Any
 ) -> None:
     present = data.draw(st.none() | hnp.arrays(bool, len(frames)))
-    some = reductions()
+    wanted = reductions()
     with np.errstate(all="ignore"):
-        expected = reduce_block(frames, WINDOW, some, present, compile_loops=False)
+        expected = reduce_block(frames, WINDOW, wanted, present, compile_loops=False)
         size = tile_frames * frames[0].nbytes
-        found = reduce_block(frames, WINDOW, some, present, module=Module(), tile_bytes=size)
+        found = reduce_block(
+            frames, WINDOW, wanted, present, module=DeviceModule(), tile_bytes=size
+        )
     for one, other in zip(found, expected, strict=True):
         assert type(one) is np.ndarray
         assert one.dtype == other.dtype
@@ -129,30 +131,32 @@ def test_results_with_another_module_are_those_of_numpy(
             np.testing.assert_array_equal(one, other)
 
 
-def test_largest_pixels_are_summed_exactly() -> None:
+def test_largest_pixel_values_are_summed_exactly_with_another_array_module() -> None:
     frames = np.full((300, *SHAPE), 65535, np.uint16)
-    total, squares, largest, disk, *_ = reduce_block(frames, WINDOW, reductions(), module=Module())
+    total, squares, largest, disk, *_ = reduce_block(
+        frames, WINDOW, reductions(), module=DeviceModule()
+    )
     assert (total == 300 * 65535).all()
     assert (squares == 300 * 65535**2).all()
     assert (largest == 65535).all()
     assert (disk[:, 0] == 13 * 65535).all()
 
 
-def test_frames_are_moved_once_for_all_results() -> None:
-    module = Module()
+def test_each_tile_is_moved_to_the_device_once_for_all_results() -> None:
+    module = DeviceModule()
     frames = np.arange(4 * 48, dtype=np.uint16).reshape(4, *SHAPE)
     reduce_block(frames, WINDOW, reductions(), module=module, tile_bytes=2 * frames[0].nbytes)
     tiles = [each for each in module.moved if each.dtype == frames.dtype and each.ndim == 3]
     np.testing.assert_array_equal(np.concatenate(tiles), frames)
 
 
-def test_pass_on_a_device_gives_the_same_results(
+def test_pass_with_device_cupy_uses_its_array_module_and_equals_numpy(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames = np.random.default_rng(2).integers(0, 2**16, (12, *SHAPE), np.uint16)
     path = tmp_path / "a.mrc"
     path.write_bytes(mrc_bytes(frames))
-    module = Module()
+    module = DeviceModule()
     monkeypatch.setattr("mrcdist.compute.tasks.array_module", {"cupy": module}.get)
     wanted = {"mean": MeanPattern(), "all": VirtualImage(), "rows": row_sums}
     found = reduce_frames(path, wanted, chunks=(5, -1, -1), device="cupy", progress=False)
@@ -162,7 +166,7 @@ def test_pass_on_a_device_gives_the_same_results(
     np.testing.assert_array_equal(found["rows"], frames.sum(axis=2))
 
 
-def test_missing_gpu_is_an_error(tmp_path: Any) -> None:
+def test_error_for_a_missing_gpu_names_the_extra(tmp_path: Any) -> None:
     path = tmp_path / "a.mrc"
     path.write_bytes(mrc_bytes(np.ones((2, *SHAPE), np.uint16)))
     plan = mrcdist.plan_mrc(path)
@@ -172,8 +176,8 @@ def test_missing_gpu_is_an_error(tmp_path: Any) -> None:
         reduce_frames(plan, {"mean": MeanPattern()}, device="cupy", progress=False)
 
 
-def test_frames_are_copied_one_tile_at_a_time_if_some_are_missing() -> None:
-    """Two copies at once would alternate in memory, which the kernel clears for each of them."""
+def test_reducing_with_missing_frames_copies_one_tile_at_a_time() -> None:
+    """With two copies alive at a time, the kernel would have to clear memory for each of them."""
     frames = np.ones((1024, 32, 32), np.uint16)
     present = np.arange(len(frames)) % 10 > 0
     tile_bytes = 2**18

@@ -31,14 +31,14 @@ TiltAngle = 77
 
 
 @pytest.mark.parametrize("name", ["series.tlt", "series.rawtlt", "SERIES.TLT", "s3://b/x.rawtlt"])
-def test_each_line_is_an_angle(name):
+def test_each_line_of_a_tilt_file_is_read_as_an_angle(name):
     angles = parse_tilts(name, b"-60.00\n 0\n+1.5e1\n  60.\n")
     assert angles.dtype == np.float64
     np.testing.assert_array_equal(angles, [-60.0, 0.0, 15.0, 60.0])
 
 
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n", b"\r", b"\n\n"])
-def test_any_line_ending_and_blank_lines_are_read(ending):
+def test_any_line_endings_and_blank_lines_are_accepted(ending):
     raw = b"\xef\xbb\xbf" + ending.join([b"1", b"2", b"3", b""])
     np.testing.assert_array_equal(parse_tilts("a.tlt", raw), [1.0, 2.0, 3.0])
 
@@ -53,26 +53,26 @@ def test_written_angles_are_read_back(angles):
     np.testing.assert_array_equal(parse_tilts("a.mdoc", backwards), angles)
 
 
-def test_only_angles_of_images_are_read_from_an_mdoc():
+def test_only_angles_of_sections_are_read_from_an_mdoc():
     np.testing.assert_array_equal(parse_tilts("series.st.mdoc", MDOC), [-0.14, 2.5])
 
 
-def test_values_in_an_mdoc_may_continue_and_lines_may_be_comments():
+def test_continued_values_and_comments_in_an_mdoc_are_ignored():
     raw = b"# a comment\n[ZValue = 0]\nNote = one\n two words\nTiltAngle=3\n"
     np.testing.assert_array_equal(parse_tilts("a.mdoc", raw), [3.0])
 
 
 @pytest.mark.parametrize(
-    "word", ["x", "1 2", "1,5", "nan", "inf", "1_000", "0x10", "400", "-360.5", "١", "1e999", "--1"]
+    "text", ["x", "1 2", "1,5", "nan", "inf", "1_000", "0x10", "400", "-360.5", "١", "1e999", "--1"]
 )
-def test_the_error_about_an_invalid_angle_has_its_line(word):
+def test_error_for_an_invalid_angle_has_its_line(text):
     with pytest.raises(SidecarError, match=r"a\.tlt, line 3") as caught:
-        parse_tilts("a.tlt", f"1\n2\n{word}\n4\n".encode())
-    assert repr(word) in caught.value.problem
+        parse_tilts("a.tlt", f"1\n2\n{text}\n4\n".encode())
+    assert repr(text) in caught.value.problem
     assert caught.value.cause
     assert caught.value.remedy
     with pytest.raises(SidecarError, match=r"a\.mdoc, line 2"):
-        parse_tilts("a.mdoc", f"[ZValue = 0]\nTiltAngle = {word}\n".encode())
+        parse_tilts("a.mdoc", f"[ZValue = 0]\nTiltAngle = {text}\n".encode())
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_the_error_about_an_invalid_angle_has_its_line(word):
         ("\nnot an autodoc\n", 2, "should begin with"),
     ],
 )
-def test_an_ambiguous_mdoc_is_an_error(text, line, cause):
+def test_error_for_an_ambiguous_mdoc_has_line_and_cause(text, line, cause):
     with pytest.raises(SidecarError, match=rf"a\.mdoc, line {line}: ") as caught:
         parse_tilts("a.mdoc", text.encode())
     assert cause in caught.value.cause
@@ -98,29 +98,29 @@ def test_an_ambiguous_mdoc_is_an_error(text, line, cause):
 
 @pytest.mark.parametrize("name", ["a.tlt", "a.rawtlt", "a.mdoc"])
 @pytest.mark.parametrize("raw", [b"", b"\n \n"])
-def test_a_file_without_angles_is_an_error(name, raw):
+def test_tilt_file_without_angles_is_an_error(name, raw):
     with pytest.raises(SidecarError, match="contains no tilt angle"):
         parse_tilts(name, raw)
 
 
-def test_an_mdoc_of_frames_has_no_angles_of_images():
+def test_mdoc_of_movie_frames_has_no_tilt_angles():
     with pytest.raises(SidecarError, match="contains no tilt angle"):
         parse_tilts("a.mdoc", b"Voltage = 300\n[FrameSet = 0]\nTiltAngle = 3\n")
 
 
 @pytest.mark.parametrize("name", ["a.txt", "ts_TLT.txt", "angles", "", "a.csv"])
-def test_the_first_line_determines_the_format_of_other_files(name):
+def test_contents_determine_the_format_of_files_with_other_names(name):
     np.testing.assert_array_equal(parse_tilts(name, b"\n# angles\n1\n2\n"), [1.0, 2.0])
     np.testing.assert_array_equal(parse_tilts(name, MDOC), [-0.14, 2.5])
 
 
 @pytest.mark.parametrize("text", ["-60.0 5\n 0 1\n60.00 4\n", "-60\t5\t3.1\n0\t1 3.1\n60 4 3.1\n"])
-def test_angles_are_in_the_first_of_several_columns(text):
+def test_angles_are_read_from_the_first_of_several_columns(text):
     np.testing.assert_array_equal(parse_tilts("ts_TLT.txt", text.encode()), [-60.0, 0.0, 60.0])
 
 
 @pytest.mark.parametrize("text", ["1 -60\n2 0\n3 60\n", "0 -60 1\n1 0 2\n2 60 3\n3 9 4\n"])
-def test_a_first_column_that_counts_lines_is_an_error(text):
+def test_first_column_that_numbers_the_lines_is_an_error(text):
     with pytest.raises(SidecarError, match="counts its lines in the first column") as caught:
         parse_tilts("angles.txt", text.encode())
     assert caught.value.code == "tilt-angles-invalid"
@@ -129,7 +129,7 @@ def test_a_first_column_that_counts_lines_is_an_error(text):
 @pytest.mark.parametrize(
     "raw", [b"1\n2\n3\n", b"1 9\n2 9\n", b"1 9\n2 9\n4 9\n", b"2 9\n3 9\n4 9\n"]
 )
-def test_angles_that_do_not_count_lines_are_accepted(raw):
+def test_first_column_that_does_not_number_the_lines_is_read(raw):
     angles = [float(line.split()[0]) for line in raw.splitlines()]
     np.testing.assert_array_equal(parse_tilts("a.tlt", raw), angles)
 
@@ -138,7 +138,7 @@ def test_angles_that_do_not_count_lines_are_accepted(raw):
     ("text", "line"),
     [("1 5\n2\n", 2), ("1 5\n2 5 6\n", 2), ("1 5\n\n2 x\n", 3), ("1 5\n400 5\n", 2)],
 )
-def test_the_error_about_another_number_of_columns_has_its_line(text, line):
+def test_error_for_a_line_with_another_number_of_columns_has_its_line(text, line):
     with pytest.raises(SidecarError, match=rf"a\.tlt, line {line}: "):
         parse_tilts("a.tlt", text.encode())
 
@@ -167,11 +167,13 @@ class TestNames:
             ("ts_rec.mrc", ["ts.tlt", "ts_rec.mrc.mdoc"], None),
         ],
     )
-    def test_recorded_angles_are_preferred_to_computed_ones(self, name, listing, found):
+    def test_tilt_file_with_recorded_angles_is_preferred_unless_the_stack_is_aligned(
+        self, name, listing, found
+    ):
         assert find_tilt_file(name, listing) == found
         assert find_tilt_file(name, listing[::-1]) == found
 
-    def test_each_candidate_is_found(self):
+    def test_each_candidate_for_a_tilt_file_is_found(self):
         for name in ("ts.mrc", "ts.st", "ts_ali.mrc", "ts.mrc.gz"):
             for candidate in tilt_file_candidates(name):
                 assert find_tilt_file(name, [candidate]) == candidate
@@ -179,7 +181,7 @@ class TestNames:
 
 
 @given(st.sampled_from(["a.tlt", "a.mdoc", "a.txt", ""]), st.binary(max_size=200))
-def test_any_bytes_give_angles_or_a_sidecar_error(name, raw):
+def test_any_bytes_of_a_tilt_file_give_angles_or_a_sidecar_error(name, raw):
     try:
         angles = parse_tilts(name, raw)
     except SidecarError:

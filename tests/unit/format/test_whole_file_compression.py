@@ -51,7 +51,7 @@ DATA = bytes(range(256)) * 20
         ("zip", zipped()),
     ],
 )
-def test_each_kind_is_detected_by_its_first_bytes(kind, raw):
+def test_each_compression_is_detected_by_its_first_bytes(kind, raw):
     assert detect_compression(raw[:10]) == kind
     assert detect_compression(raw) == kind
 
@@ -75,7 +75,7 @@ def test_each_kind_is_detected_by_its_first_bytes(kind, raw):
         b"12PK\x03\x04",
     ],
 )
-def test_similar_bytes_are_not_compression(raw):
+def test_similar_bytes_are_not_detected_as_compression(raw):
     assert detect_compression(raw) is None
 
 
@@ -89,12 +89,12 @@ def test_no_mrc_header_is_mistaken_for_compression(shape, mode, order):
 
 
 @given(st.binary(max_size=40))
-def test_any_bytes_can_be_examined(raw):
+def test_any_bytes_are_detected_as_a_known_compression_or_none(raw):
     assert detect_compression(raw) in (None, *KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_advice_has_the_kind_the_reason_and_the_command(kind):
+def test_advice_for_parallel_reading_has_kind_reason_and_command(kind):
     cause, remedy = parallel_advice(kind, "tilt.mrc.packed")
     assert kind in cause
     assert "cannot be shared among tasks" in cause

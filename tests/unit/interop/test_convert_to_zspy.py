@@ -1,4 +1,4 @@
-"""`convert` to .zspy, as HyperSpy opens it, with zarr 2 or 3."""
+"""`convert` to .zspy, read back with HyperSpy or zarr 2 or 3."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_hyperspy_opens_the_scan_with_axes_and_metadata(movie: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("title", ["a\\b", ".", "..", ".zgroup", "\x1b[31m$\\frac{", "\udcff"])
-def test_any_title_becomes_the_name_of_a_group(tmp_path: Path, title: str) -> None:
+def test_signal_with_any_title_is_opened_by_hyperspy(tmp_path: Path, title: str) -> None:
     numbers = counting((3, 4, 5), "uint16")
     plan = plan_mrc(write_mrc(tmp_path / f"{title}.mrc", numbers))
     assert convert(plan, tmp_path / "out.zspy", verify=True).verified
@@ -73,7 +73,7 @@ def test_any_title_becomes_the_name_of_a_group(tmp_path: Path, title: str) -> No
     assert signal.metadata.General.title == title
 
 
-def test_hyperspy_opens_it_lazily_in_its_chunks(tmp_path: Path) -> None:
+def test_hyperspy_opens_a_signal_lazily_with_the_written_chunks(tmp_path: Path) -> None:
     numbers = counting((64, 128, 128), "uint16")
     plan = plan_mrc(write_mrc(tmp_path / "in.mrc", numbers), chunks=(16, -1, -1))
     report = convert(plan, tmp_path / "a.zspy")
@@ -83,7 +83,7 @@ def test_hyperspy_opens_it_lazily_in_its_chunks(tmp_path: Path) -> None:
     np.testing.assert_array_equal(signal.inav[17].data.compute(), numbers[17])
 
 
-def test_hyperspy_saves_what_it_opened(movie: Path, tmp_path: Path) -> None:
+def test_hyperspy_saves_a_converted_signal(movie: Path, tmp_path: Path) -> None:
     convert(movie, tmp_path / "a.zspy")
     signal = open_signal(tmp_path / "a.zspy")
     signal.save(tmp_path / "b.zspy")
@@ -102,7 +102,7 @@ def test_irregular_tilt_angles_become_an_axis(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "uint16", "float16", "float32", "complex64"])
-def test_every_dtype_is_stored_unchanged(tmp_path: Path, dtype: str) -> None:
+def test_every_dtype_is_written_unchanged_to_zspy(tmp_path: Path, dtype: str) -> None:
     numbers = counting((5, 6, 7), dtype)
     plan = plan_mrc(write_mrc(tmp_path / "in.mrc", numbers), chunks=(2, -1, -1))
     convert(plan, tmp_path / "a.zspy", verify=True)

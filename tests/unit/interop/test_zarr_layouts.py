@@ -1,4 +1,4 @@
-"""Blocks of a new Zarr array, and splitting them to verify them."""
+"""Blocks of a new Zarr array, and the pieces in which they are verified."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def level(shape: tuple[int, ...], chunks: tuple[int, ...], block: tuple[int, ...
 
 
 def coverage(shape: tuple[int, ...], boxes: list[Box]) -> set[int]:
-    """Return how often the positions of an array are covered by boxes."""
+    """Return the numbers of boxes that cover positions of an array."""
     times = np.zeros(shape, int)
     for box in boxes:
         times[box] += 1
@@ -31,14 +31,16 @@ def coverage(shape: tuple[int, ...], boxes: list[Box]) -> set[int]:
 class TestLevel:
     @given(sizes)
     @examples(100)
-    def test_parts_of_all_blocks_are_whole_chunks_and_cover_the_array(
+    def test_pieces_of_all_blocks_are_whole_chunks_and_cover_the_array(
         self, axes: list[tuple[int, int, int]]
     ) -> None:
         shape, chunks, many = zip(*axes, strict=True)
         block = tuple(chunk * n for chunk, n in zip(chunks, many, strict=True))
-        made = level(shape, chunks, block)
-        assert coverage(shape, made.boxes) == {1}
-        found = [piece for box in made.boxes for piece in split_box(box, made.array.chunks)]
+        new_level = level(shape, chunks, block)
+        assert coverage(shape, new_level.boxes) == {1}
+        found = [
+            piece for box in new_level.boxes for piece in split_box(box, new_level.array.chunks)
+        ]
         assert coverage(shape, found) == {1}
         assert all(
             part.start % chunk == 0 and (part.stop % chunk == 0 or part.stop == size)
@@ -46,8 +48,8 @@ class TestLevel:
             for part, chunk, size in zip(box, chunks, shape, strict=True)
         )
 
-    def test_block_is_split_into_quarters(self) -> None:
-        made = level((64, 2048, 2048), (64, 64, 64), (64, 512, 2048))
-        found = list(split_box(made.boxes[1], made.array.chunks))
+    def test_block_is_verified_in_quarters(self) -> None:
+        new_level = level((64, 2048, 2048), (64, 64, 64), (64, 512, 2048))
+        found = list(split_box(new_level.boxes[1], new_level.array.chunks))
         assert [piece[1].start for piece in found] == [512, 640, 768, 896]
         assert all(piece[::2] == (slice(0, 64), slice(0, 2048)) for piece in found)

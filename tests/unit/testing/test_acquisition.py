@@ -1,4 +1,4 @@
-"""Synthetic Direct Electron acquisitions: the bytes, the sidecar, the order of frames."""
+"""Synthetic acquisitions and tilt series: headers, order of frames, sidecars, and images."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def sidecar_of(acquisition: Acquisition) -> dict[str, str]:
 class TestHeader:
     @pytest.mark.parametrize("byteorder", ["<", ">"])
     @pytest.mark.parametrize("dtype", MODES)
-    def test_mrcfile_reads_the_same_pixels(
+    def test_mrcfile_reads_the_pixels_that_were_written(
         self, tmp_path: Path, dtype: str, byteorder: Any
     ) -> None:
         written = write_acquisition(
@@ -62,7 +62,7 @@ class TestHeader:
             np.testing.assert_array_equal(movie.data, expected)
 
     @pytest.mark.parametrize(("byteorder", "stamp"), [("<", b"DD\0\0"), (">", b"\x11\x11\0\0")])
-    def test_fields_of_the_header_are_where_mrc2014_puts_them(
+    def test_header_fields_are_at_the_offsets_of_mrc2014(
         self, byteorder: Any, stamp: bytes
     ) -> None:
         header = movie_header(7, (4, 8), "uint16", byteorder)
@@ -81,7 +81,7 @@ class TestHeader:
         assert words("f", 216, 1) == (-1,)
         assert not any(header[220:])
 
-    def test_header_equals_that_of_a_real_camera(self, real_data: Path) -> None:
+    def test_synthetic_header_equals_that_of_a_real_camera(self, real_data: Path) -> None:
         real = (real_data / "20241021_00405_movie.mrc").read_bytes()[:1024]
         assert movie_header(32, (4, 8), "uint16") == real
 
@@ -89,10 +89,10 @@ class TestHeader:
 class TestIndexedFrames:
     @pytest.mark.parametrize("dtype", MODES)
     @pytest.mark.parametrize("index", [0, 1, 99, 100, 255, 256, 65536, 12_345_678, 99_999_999])
-    def test_every_pixel_type_keeps_the_index(self, index: int, dtype: str) -> None:
+    def test_index_is_encoded_in_frames_of_every_pixel_type(self, index: int, dtype: str) -> None:
         assert frame_index(indexed_frame(index, FRAME, dtype)) == index
 
-    def test_shifted_and_transposed_frames_differ(self) -> None:
+    def test_indexed_frame_differs_if_shifted_or_transposed(self) -> None:
         frame = indexed_frame(5, (8, 8))
         assert not np.array_equal(frame, frame.T)
         assert not np.array_equal(frame, np.roll(frame, 1, axis=0))
@@ -112,7 +112,7 @@ class TestFrameOrder:
         x=st.integers(1, 4),
         points=st.integers(1, 3),
     )
-    def test_repeats_are_slowest_and_point_repeats_fastest(
+    def test_repeats_vary_slowest_and_point_repeats_fastest(
         self, tmp_path_factory: pytest.TempPathFactory, repeats: int, y: int, x: int, points: int
     ) -> None:
         written = write_acquisition(
@@ -132,7 +132,7 @@ class TestFrameOrder:
         assert values["Scan - Camera Frames Per Point"] == str(points)
         assert values["Scan - Points"] == str(y * x)
 
-    def test_frames_are_computed_once_each_in_order(self, tmp_path: Path) -> None:
+    def test_each_frame_is_computed_once_in_order(self, tmp_path: Path) -> None:
         indices = []
 
         def frame(index: int) -> np.ndarray:
@@ -143,7 +143,7 @@ class TestFrameOrder:
         assert indices == [0, 1, 2, 3]
         assert stored_frames(written.movie, written)[:, 0, 0].tolist() == [0, 10, 20, 30]
 
-    def test_only_the_region_of_the_scan_is_written(self, tmp_path: Path) -> None:
+    def test_only_the_region_of_interest_of_a_scan_is_written(self, tmp_path: Path) -> None:
         written = write_acquisition(tmp_path, scan_shape=(8, 6), frame_shape=FRAME, roi=(2, 3))
         values = sidecar_of(written)
         assert stored_order(written) == list(range(6))
@@ -172,7 +172,7 @@ class TestFrameOrder:
 
 
 class TestPartsAndAbortedAcquisitions:
-    def test_parts_are_numbered_and_consecutive(self, tmp_path: Path) -> None:
+    def test_parts_of_a_movie_are_numbered_and_consecutive(self, tmp_path: Path) -> None:
         written = write_acquisition(tmp_path, scan_shape=(2, 5), frame_shape=FRAME, parts=3)
         assert [path.name for path in written.movies] == [
             f"20260101_00001_{part}_movie.mrc" for part in range(3)
@@ -186,7 +186,7 @@ class TestPartsAndAbortedAcquisitions:
     @pytest.mark.parametrize(
         ("present", "counts"), [(0, [0]), (3, [3]), (4, [4]), (9, [4, 4, 1]), (13, [4, 4, 5])]
     )
-    def test_aborted_acquisition_has_fewer_parts(
+    def test_aborted_acquisition_has_only_the_parts_with_frames(
         self, tmp_path: Path, present: int, counts: list[int]
     ) -> None:
         written = write_acquisition(
@@ -215,7 +215,7 @@ class TestPartsAndAbortedAcquisitions:
 
 class TestSidecar:
     @pytest.mark.parametrize(("server", "newline"), [("new", b"\n"), ("2.7", b"\r\n")])
-    def test_lines_have_the_layout_of_real_files(
+    def test_sidecar_lines_have_the_layout_of_real_files(
         self, tmp_path: Path, server: Any, newline: bytes
     ) -> None:
         raw = write_acquisition(tmp_path, frame_shape=FRAME, server=server).sidecar.read_bytes()
@@ -224,10 +224,10 @@ class TestSidecar:
         assert lines[0].startswith("Server Software Version")
         assert {line.index("=") for line in lines} == {64}
 
-    def test_keys_occur_in_real_files(self, tmp_path: Path, real_data: Path) -> None:
+    def test_sidecar_keys_occur_in_real_files(self, tmp_path: Path, real_data: Path) -> None:
         names = real_data.parent / "de-info-keys.tsv"
         if not names.exists():
-            pytest.skip(f"the list of keys in real files is not here: no file {names}")
+            pytest.skip(f"the list of keys in real files, {names}, does not exist")
         known = {line.split("\t")[0] for line in names.read_text().splitlines()}
         for server in ("new", "2.7"):
             written = write_acquisition(tmp_path, frame_shape=FRAME, server=server)
@@ -242,7 +242,7 @@ class TestSidecar:
             ("new", "ADUs Per Electron", "ADUs Per Electron Bin1x"),
         ],
     )
-    def test_spelling_of_keys_depends_on_the_server(
+    def test_spelling_of_sidecar_keys_depends_on_the_server_version(
         self, tmp_path: Path, server: Any, present: str, absent: str
     ) -> None:
         written = write_acquisition(tmp_path, frame_shape=FRAME, point_repeats=3, server=server)
@@ -279,7 +279,7 @@ class TestSidecar:
         assert values["Autosave Counted Movie Pixel Format"] == counted
         assert values["Autosave Integrated Movie Pixel Format"] == integrated
 
-    def test_values_can_be_replaced_added_and_omitted(self, tmp_path: Path) -> None:
+    def test_sidecar_values_can_be_replaced_added_and_omitted(self, tmp_path: Path) -> None:
         changes = {"Scan - Repeats": "-1", "Note": "a = b", "Scan - Size X": None}
         values = sidecar_of(write_acquisition(tmp_path, frame_shape=FRAME, sidecar=changes))
         assert values["Scan - Repeats"] == "-1"
@@ -295,7 +295,7 @@ class TestCompanions:
             ("new", ["_virt0_Virt 0_sum.mrc", "_virt1_halo_sum.mrc", "_ext1_Ext 1.mrc"]),
         ],
     )
-    def test_images_are_named_and_numbered(
+    def test_companion_images_are_named_and_numbered_like_real_ones(
         self, tmp_path: Path, server: Any, names: list[str]
     ) -> None:
         images = [np.arange(32.0).reshape(4, 8) + 100 * n for n in range(3)]
@@ -345,7 +345,7 @@ class TestContradictions:
             ({"frames": lambda _: np.full(FRAME, -1.0)}, "float64", "frames"),
         ],
     )
-    def test_contradictions_are_errors_that_name_value_and_argument(
+    def test_error_for_contradictory_arguments_has_value_and_argument(
         self, tmp_path: Path, arguments: dict[str, Any], value: str, argument: str
     ) -> None:
         with pytest.raises(ArgumentError, match=value) as raised:
@@ -358,7 +358,7 @@ class TestContradictions:
 class TestDemoFrames:
     SCAN, SIZE = (12, 16), (48, 64)
 
-    def test_frame_depends_only_on_its_index(self) -> None:
+    def test_frame_of_the_demo_depends_only_on_its_index(self) -> None:
         first, second = demo_frames(self.SCAN, self.SIZE), demo_frames(self.SCAN, self.SIZE)
         forwards = [first(index) for index in range(8)]
         backwards = [second(index) for index in reversed(range(8))]
@@ -366,21 +366,21 @@ class TestDemoFrames:
         assert forwards[0].shape == self.SIZE
         assert forwards[0].dtype == "uint16"
 
-    def test_corner_is_vacuum_and_the_film_diffracts(self) -> None:
+    def test_corner_of_the_demo_field_is_vacuum_and_its_film_diffracts(self) -> None:
         frame, detectors = demo_frames(self.SCAN, self.SIZE), demo_detectors(self.SIZE)
         assert not np.any(detectors.bright & detectors.dark)
         vacuum, film = frame(self.SCAN[1] - 1), frame(self.SCAN[1] * (self.SCAN[0] - 1))
         assert vacuum[detectors.bright].sum() > film[detectors.bright].sum()
         assert vacuum[detectors.dark].sum() < film[detectors.dark].sum() / 10
 
-    def test_deflection_shifts_the_whole_pattern(self) -> None:
-        still = demo_frames(self.SCAN, self.SIZE, deflection=np.zeros((*self.SCAN, 2)))
-        moved = demo_frames(self.SCAN, self.SIZE, deflection=np.full((*self.SCAN, 2), (3, -2)))
+    def test_deflection_shifts_the_whole_diffraction_pattern(self) -> None:
+        undeflected = demo_frames(self.SCAN, self.SIZE, deflection=np.zeros((*self.SCAN, 2)))
+        deflected = demo_frames(self.SCAN, self.SIZE, deflection=np.full((*self.SCAN, 2), (3, -2)))
         vacuum = self.SCAN[1] - 1
         # Disks move by whole pixels; the faint background does not move.
-        disk = still(vacuum).astype(int)
+        disk = undeflected(vacuum).astype(int)
         shifted = np.roll(disk > 5, (3, -2), axis=(0, 1))
-        np.testing.assert_array_equal(moved(vacuum) > 5, shifted)
+        np.testing.assert_array_equal(deflected(vacuum) > 5, shifted)
 
     def test_deflection_with_the_wrong_shape_is_an_error(self) -> None:
         with pytest.raises(ArgumentError, match=r"\(16, 12, 2\)") as raised:
@@ -398,7 +398,7 @@ class TestDemoFrames:
 class TestCrystalFrames:
     SCAN, SIZE = (12, 16), (64, 48)
 
-    def test_frame_depends_only_on_its_index(self) -> None:
+    def test_frame_of_a_crystal_depends_only_on_its_index(self) -> None:
         first, second = crystal_frames(self.SCAN, self.SIZE), crystal_frames(self.SCAN, self.SIZE)
         backwards = [second(index) for index in (100, 3)]
         np.testing.assert_array_equal(first(3), backwards[1])
@@ -406,7 +406,7 @@ class TestCrystalFrames:
         assert first(3).dtype == np.uint16
         assert first(3).shape == self.SIZE
 
-    def test_only_the_film_diffracts(self) -> None:
+    def test_crystal_film_diffracts_and_its_hole_does_not(self) -> None:
         frame = crystal_frames(self.SCAN, self.SIZE)
         y, x = np.indices(self.SIZE)
         direct = np.hypot(y - self.SIZE[0] // 2, x - self.SIZE[1] // 2) < 0.08 * min(self.SIZE)
@@ -417,13 +417,13 @@ class TestCrystalFrames:
 
 
 class TestTiltSeries:
-    """Read without this package: FEI's records with mrcfile, SerialEM's as shorts."""
+    """Records are checked without mrcdist: of FEI with mrcfile, of SerialEM as shorts."""
 
     ANGLES = np.array([-60.0, 0.5, 60.0])
     SHAPE = (48, 64)
     MICROSCOPE = Microscope(high_tension=200e3, pixel_size=0.8, dose=50.3, stage=(7.0, -8.0, 9.0))
 
-    def written(self, folder: Path, kind: Any) -> Path:
+    def write(self, folder: Path, kind: Any) -> Path:
         write_tilt_series(
             folder / "tilts.mrc",
             self.ANGLES,
@@ -435,11 +435,11 @@ class TestTiltSeries:
         return folder / "tilts.mrc"
 
     @pytest.mark.parametrize(("kind", "dtype"), [("FEI2", "uint16"), ("SERI", "int16")])
-    def test_images_and_pixel_size_are_read_by_mrcfile(
+    def test_mrcfile_reads_images_and_pixel_size_of_a_tilt_series(
         self, tmp_path: Path, kind: str, dtype: str
     ) -> None:
         image = demo_tilts(self.SHAPE, self.ANGLES)
-        path = self.written(tmp_path, kind)
+        path = self.write(tmp_path, kind)
         assert mrcfile.validate(path, print_file=io.StringIO())
         with mrcfile.open(path) as file:
             assert file.data.dtype == dtype
@@ -447,8 +447,8 @@ class TestTiltSeries:
             assert file.voxel_size.x == pytest.approx(8.0)
             assert file.is_image_stack()
 
-    def test_fei_records_contain_the_parameters(self, tmp_path: Path) -> None:
-        with mrcfile.open(self.written(tmp_path, "FEI2")) as file:
+    def test_fei_records_contain_the_parameters_of_the_microscope(self, tmp_path: Path) -> None:
+        with mrcfile.open(self.write(tmp_path, "FEI2")) as file:
             records = file.indexed_extended_header
         assert records["Metadata size"].tolist() == [888] * 3
         assert records["Alpha tilt"].tolist() == self.ANGLES.tolist()
@@ -459,8 +459,10 @@ class TestTiltSeries:
         assert [first[f"{axis}-Stage"] for axis in "XYZ"] == pytest.approx([7e-6, -8e-6, 9e-6])
         assert first["STEM Detector name"] == b"HAADF"
 
-    def test_serialem_records_contain_the_parameters(self, tmp_path: Path) -> None:
-        raw = self.written(tmp_path, "SERI").read_bytes()
+    def test_serialem_records_contain_the_parameters_of_the_microscope(
+        self, tmp_path: Path
+    ) -> None:
+        raw = self.write(tmp_path, "SERI").read_bytes()
         assert struct.unpack_from("<2h", raw, 128) == (14, 61)
         records = [struct.unpack_from("<7h", raw, 1024 + 14 * index) for index in range(3)]
         assert [record[0] for record in records] == [-6000, 50, 6000]
@@ -469,7 +471,7 @@ class TestTiltSeries:
         dose = (256 * abs(one) + abs(two) % 256) * 2.0 ** math.copysign(abs(two) // 256, two)
         assert dose == pytest.approx(50.3, rel=1e-6)
 
-    def test_image_with_wrong_shape_or_values_is_an_error(self, tmp_path: Path) -> None:
+    def test_tilt_image_with_wrong_shape_or_values_is_an_error(self, tmp_path: Path) -> None:
         for image in (np.zeros((4, 5)), np.full((5, 4), 40_000)):
             with pytest.raises(ArgumentError, match="frame 0 is") as raised:
                 write_tilt_series(
@@ -477,10 +479,10 @@ class TestTiltSeries:
                 )
             assert raised.value.argument == "image"
 
-    def test_features_move_only_perpendicular_to_the_tilt_axis(self) -> None:
+    def test_features_of_tilt_images_move_only_perpendicular_to_the_tilt_axis(self) -> None:
         image = demo_tilts((96, 96), self.ANGLES)
         left, middle, right = (image(index).astype(float) for index in range(3))
-        # Sums of rows do not depend on the tilt: nothing moves along the axis.
+        # Sums of rows do not depend on the tilt, since nothing moves along the axis.
         rows = [part.sum(axis=1) - 96 * np.median(part[:, :3]) for part in (left, right)]
         assert np.corrcoef(*rows)[0, 1] > 0.99
         assert np.corrcoef(left.ravel(), right.ravel())[0, 1] < 0.9
@@ -492,17 +494,19 @@ class TestPanels:
         ("y", "x", "strongest", "weakest"),
         [(0, 1, "r", "gb"), (-1, 0, "g", "b"), (0, -1, "gb", "r"), (1, 0, "b", "g")],
     )
-    def test_directions_have_colours(self, y: int, x: int, strongest: str, weakest: str) -> None:
+    def test_direction_determines_the_colour(
+        self, y: int, x: int, strongest: str, weakest: str
+    ) -> None:
         colour = dict(zip("rgb", direction_colours(np.array(y), np.array(x), 1.0), strict=True))
         assert {name for name in "rgb" if colour[name] == pytest.approx(1)} == set(strongest)
         assert {name for name in "rgb" if colour[name] == pytest.approx(0.1)} == set(weakest)
 
-    def test_lengths_have_brightness(self) -> None:
+    def test_length_determines_the_brightness(self) -> None:
         lengths = np.array([0.0, 0.5, 1.0, 7.0])
         brightest = direction_colours(np.zeros(4), lengths, 1.0).max(axis=-1)
         np.testing.assert_allclose(brightest, [0, 0.5, 1, 1])
 
-    def test_tasks_are_bars_on_the_row_of_their_thread(self) -> None:
+    def test_tasks_are_drawn_as_bars_in_the_row_of_their_worker(self) -> None:
         from matplotlib.figure import Figure
 
         def task(key: Any, worker: str, *parts: tuple[str, float, float]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Sidecars of new files: notes about what they cannot store, and when one is written."""
+"""Sidecars of new files: when they are written, and notes about what they cannot store."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_sidecar_that_readers_do_not_find_is_written_only_on_request(name: str) 
     assert len(choose_auxiliary(name, contents, True, notes)) == 1
 
 
-def test_auxiliary_names_of_a_movie_and_of_another_file() -> None:
+def test_only_a_movie_has_the_name_of_a_sidecar_among_its_auxiliary_names() -> None:
     assert auxiliary_names("20260101_00001_movie.mrc") == (
         "20260101_00001_movie.rawtlt",
         "20260101_00001_info.txt",

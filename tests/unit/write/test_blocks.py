@@ -45,19 +45,19 @@ def test_streamed_blocks_are_contiguous_and_consist_of_whole_chunks(
     assert tuple(map(sum, found)) == array.shape
     assert is_contiguous(found)
     assert all(
-        edges(ours) <= edges(theirs) for ours, theirs in zip(found, array.chunks, strict=True)
+        edges(blocks) <= edges(chunks) for blocks, chunks in zip(found, array.chunks, strict=True)
     )
     if whole_frames:
         assert [len(axis) for axis in found[-2:]] == [1, 1]
 
 
-def test_resume_has_no_effect_in_stores_that_keep_no_blocks():
+def test_resume_is_noted_as_ignored_by_stores_that_keep_no_blocks():
     array = da.zeros((2, 4, 4), dtype="int16")
     plan = mrcdist.plan_write("memory://blocks/a.mrc", array, resume=True)
     assert "resume-ignored" in [note.code for note in plan.notes]
 
 
-def test_no_streamed_blocks_if_they_exceed_the_memory():
+def test_chunks_are_computed_again_if_streamed_blocks_exceed_the_memory():
     columns = da.zeros((4096, 512, 512), chunks=(-1, 512, 64), dtype="int16")
     assert streamed_chunks(columns, lambda n: 2 * n, memory=2**40) is None
     plan = mrcdist.plan_write("memory://blocks/columns.mrc", columns)
@@ -72,14 +72,14 @@ def test_no_streamed_blocks_if_they_exceed_the_memory():
 def test_each_chunk_is_computed_once_for_a_sequential_store(chunks, name):
     calls, lock = Counter(), threading.Lock()
 
-    def computed(block, block_info=None):
+    def count(block, block_info=None):
         with lock:
             calls[tuple(block_info[0]["chunk-location"])] += 1
         return block
 
     numbers = counting((8, 64, 64), "int16")
     array = da.from_array(numbers, chunks=chunks).map_blocks(
-        computed, dtype="int16", meta=np.empty((0, 0, 0), "int16")
+        count, dtype="int16", meta=np.empty((0, 0, 0), "int16")
     )
     url = f"memory://blocks/{name}"
     mrcdist.write_mrc(url, array, overwrite=True)
@@ -95,9 +95,9 @@ def test_streamed_blocks_fit_in_the_memory_of_a_task() -> None:
     assert streamed_chunks(rows, lambda n: 2 * n, memory=511 * 2**20) is None
 
 
-def test_run_is_held_in_memory_once_while_its_chunks_are_computed() -> None:
+def test_computing_a_run_of_chunks_takes_little_more_memory_than_the_run() -> None:
     rows = da.ones((8, 64, 128, 128), "uint16", chunks=(8, 64, 8, 128))  # 16 MiB in 16 chunks
-    compute_run(rows[:1])  # imports everything that is imported once
+    compute_run(rows[:1])  # imports modules
     tracemalloc.start()
     try:
         with dask.config.set(num_workers=2):

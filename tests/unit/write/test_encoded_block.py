@@ -1,4 +1,4 @@
-"""Stored bytes of a block: those of numpy, with little additional memory."""
+"""Encoded bytes of a block equal those of numpy, and take little additional memory."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ CONVERSIONS = [
 
 @pytest.mark.parametrize("byteorder", ["<", ">"])
 @pytest.mark.parametrize("columns", [251, 252])
-@pytest.mark.parametrize(("dtype", "wanted"), [("<u2", None), *CONVERSIONS])
-def test_any_byte_range_equals_that_of_the_whole_block(
-    dtype: str, wanted: Any, columns: int, byteorder: Any
+@pytest.mark.parametrize(("dtype", "requested"), [("<u2", None), *CONVERSIONS])
+def test_any_byte_range_of_a_block_equals_that_of_the_encoded_array(
+    dtype: str, requested: Any, columns: int, byteorder: Any
 ) -> None:
     rows = (np.arange(700 * columns).reshape(700, columns) % 2).astype(dtype)
-    storage = choose_storage(rows.dtype, wanted)
+    storage = choose_storage(rows.dtype, requested)
     whole = encode_pixels(rows, storage, byteorder).tobytes()
     block = EncodedBlock(rows, storage, byteorder, 100)
     cuts = [0, 1, 1000, 66_000, len(whole) - 3, len(whole)]
@@ -66,10 +66,10 @@ def test_block_in_another_memory_order_is_never_copied_whole(layout: str) -> Non
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("wanted", ["float32", "uint4"])
-def test_part_of_a_long_row_is_encoded_without_the_rest(wanted: str, order: Any) -> None:
+@pytest.mark.parametrize("requested", ["float32", "uint4"])
+def test_part_of_a_long_row_is_encoded_without_the_rest(requested: str, order: Any) -> None:
     rows = np.ones((2, 2**21), "float64", order=order)
-    block = EncodedBlock(rows, choose_storage(rows.dtype, wanted), "<", 0)
+    block = EncodedBlock(rows, choose_storage(rows.dtype, requested), "<", 0)
     tracemalloc.start()
     try:
         assert len(block.between(MIB - 10, MIB + 2**14)) == 2**14 + 10
@@ -79,10 +79,10 @@ def test_part_of_a_long_row_is_encoded_without_the_rest(wanted: str, order: Any)
     assert peak < TEMPORARIES
 
 
-@pytest.mark.parametrize(("dtype", "wanted"), CONVERSIONS)
-def test_parts_sent_at_a_time_take_at_most_half_of_a_block(dtype: str, wanted: Any) -> None:
+@pytest.mark.parametrize(("dtype", "requested"), CONVERSIONS)
+def test_parts_sent_at_a_time_take_at_most_half_of_a_block(dtype: str, requested: Any) -> None:
     rows = np.ones((64 * MIB // np.dtype(dtype).itemsize // 2048, 2048), dtype)
-    storage = choose_storage(rows.dtype, wanted)
+    storage = choose_storage(rows.dtype, requested)
     stored = len(rows) * storage.row_bytes(2048)
     grid = s3_grid(1024, 1024 + 9 * stored, stored, S3Limits())
     start, stop = grid.span(2)  # the previous one may be shorter
@@ -98,7 +98,7 @@ def test_parts_sent_at_a_time_take_at_most_half_of_a_block(dtype: str, wanted: A
 
 
 @pytest.mark.parametrize("byteorder", ["<", ">"])
-def test_numbers_in_the_byte_order_of_the_file_are_sent_from_their_own_memory(
+def test_numbers_in_the_byte_order_of_the_file_are_sent_without_a_copy(
     byteorder: Any,
 ) -> None:
     rows = np.ones((8, 8), f"{byteorder}u2")
@@ -108,7 +108,9 @@ def test_numbers_in_the_byte_order_of_the_file_are_sent_from_their_own_memory(
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("byteorder", ["<", ">"])
-def test_estimate_includes_memory_for_encoding(tmp_path: Path, order: str, byteorder: Any) -> None:
+def test_estimated_task_memory_includes_encoding(
+    tmp_path: Path, order: str, byteorder: Any
+) -> None:
     array = da.zeros((8, 2048, 1024), dtype=f"{order}u2", chunks=(4, -1, -1))
     plan = mrcdist.plan_write(tmp_path / "a.mrc", array, byteorder=byteorder)
     encoded = 0 if order == byteorder else 4 * MIB + TEMPORARIES

@@ -47,13 +47,13 @@ class TestGrid:
         )
 
     @given(GRIDS, st.data())
-    def test_number_is_that_of_the_cell_that_contains_the_byte(self, grid, data):
+    def test_number_gives_the_cell_that_contains_a_byte(self, grid, data):
         at = data.draw(st.integers(0, grid.size - 1))
         start, stop = grid.span(grid.number(at))
         assert start <= at < stop
 
     @given(GRIDS, st.data())
-    def test_split_run_has_whole_cells_in_the_middle_and_partial_ones_at_its_ends(self, grid, data):
+    def test_split_run_gives_whole_cells_and_parts_of_cells_at_the_ends(self, grid, data):
         start = data.draw(st.integers(0, grid.size - 1))
         stop = data.draw(st.integers(start + 1, grid.size))
         whole, parts = split_run(grid, start, stop)
@@ -140,5 +140,5 @@ class TestBlockRuns:
             (((4,), (3,), (2, 2)), False),
         ],
     )
-    def test_contiguous_means_one_run_per_block(self, chunks, expected):
+    def test_blocks_are_contiguous_if_each_is_one_run_of_the_file(self, chunks, expected):
         assert is_contiguous(chunks) == expected

@@ -1,4 +1,4 @@
-"""Plan of a new file."""
+"""Plans of unfinished files that other versions of mrcdist have stored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import mrcdist
 from mrcdist.errors import ArgumentError
 
 
-def test_blocks_with_records_of_another_version_are_not_resumed(tmp_path: Path) -> None:
+def test_file_started_by_another_version_is_not_resumed_but_overwritten(tmp_path: Path) -> None:
     array = da.ones((2, 4, 4), dtype="int16")
     mrcdist.write_mrc(tmp_path / "a.mrc", array, resume=True, compute=False)
     path = tmp_path / ".a.mrc.mrcdist-write" / "plan.json"

@@ -42,7 +42,7 @@ def assert_uploadable(grid, limits: S3Limits) -> None:
         assert (own[0][0], own[-1][1]) == (start, stop)
         assert_allowed([b - a for a, b in own], limits)
     parts = joined_parts(0, [stop - start for start, stop in ranges], limits)
-    copied = [piece for [piece] in parts]  # by the store: none has to be sent
+    copied = [piece for [piece] in parts]  # copied by the store, none has to be sent
     assert_allowed([stop - start for _, start, stop in copied], limits)
     whole = [(ranges[n][0] + start, ranges[n][0] + stop) for n, start, stop in copied]
     assert [0, *(stop for _, stop in whole)] == [*(start for start, _ in whole), grid.size]
@@ -58,7 +58,7 @@ def test_files_of_up_to_10_tb_can_be_uploaded(size: int, mib: int) -> None:
 
 
 @pytest.mark.parametrize("mib", [10, 16, 17.25, 24, 64, 128, 512])
-def test_first_part_is_as_short_as_allowed_and_only_the_first_block_is_carried(
+def test_first_part_is_as_short_as_allowed_and_all_but_the_first_block_are_whole_parts(
     mib: float,
 ) -> None:
     block = int(mib * MIB)
@@ -116,7 +116,7 @@ def test_compressed_blocks_need_at_most_as_many_objects_as_an_upload_has_parts(
         return
     assert blocks * pieces.number < parts
     assert pieces.nbytes <= max((sections * (section + 16) + 1) // 2, least)
-    # As many as fill one, with what has to be left for the last one.
+    # Together with the least size of the last one, they hold the largest compressed block.
     most = sections * (section + 16)
     assert pieces.number * pieces.nbytes + least > most
 

@@ -26,7 +26,7 @@ def cut(array, cuts):
 
 class TestMerging:
     @given(INTEGERS, st.lists(st.integers(0, 100), max_size=6))
-    def test_integers_are_exact_for_any_blocks(self, array, cuts):
+    def test_statistics_of_integers_are_exact_for_any_blocks(self, array, cuts):
         whole = statistics_of(array).summary()
         merged = merge_statistics(statistics_of(part) for part in cut(array, cuts)).summary()
         assert whole == merged
@@ -38,7 +38,7 @@ class TestMerging:
         npst.arrays("float32", st.integers(1, 300), elements=st.floats(-1e6, 1e6, width=32)),
         st.lists(st.integers(0, 300), max_size=6),
     )
-    def test_floats_agree_with_numpy_in_float64(self, array, cuts):
+    def test_statistics_of_floats_equal_those_of_numpy_in_float64(self, array, cuts):
         merged = merge_statistics(statistics_of(part) for part in cut(array, cuts)).summary()
         exact = array.astype(np.float64)
         scale = max(abs(exact).max(), 1e-30)
@@ -64,7 +64,7 @@ class TestMerging:
         assert found == pytest.approx((exact.min(), exact.max(), exact.mean(), exact.std()))
         assert not 0.99 < found[3] / array.std() < 1.01
 
-    def test_sums_of_many_large_integers_do_not_overflow(self):
+    def test_statistics_of_many_large_integers_do_not_overflow(self):
         array = np.full(2**22, 65535, "uint16")
         array[0] = 0
         low, high, mean, rms = statistics_of(array).summary()

@@ -21,13 +21,13 @@ from mrcdist.write.tasks import BlockRecord, Job, recall_block
 
 
 @given(npst.arrays(st.sampled_from(["int8", "uint16", "float32", "complex64"]), (2, 3)))
-def test_record_is_read_back_exactly(array: np.ndarray[Any, Any]) -> None:
+def test_block_record_is_read_back_exactly(array: np.ndarray[Any, Any]) -> None:
     statistics = statistics_of(np.nan_to_num(array))
     record = BlockRecord(array.nbytes, statistics, ((3, b"abc"), (9, b"\n\0")))
     assert BlockRecord.from_bytes(record.to_bytes()) == record
 
 
-def test_truncated_record_raises_an_error_with_a_remedy(tmp_path: Path) -> None:
+def test_error_for_a_truncated_block_record_has_the_block_and_a_remedy(tmp_path: Path) -> None:
     planned = LocalDestination(Location.of(tmp_path / "a.mrc"), Grid(1024, 1, 4096))
     destination = planned.begin({}, overwrite=False, resume=False)
     job = Job(destination, NewHeader(1, 1, 1, Storage(6, "uint16")), (1, 1), statistics=False)

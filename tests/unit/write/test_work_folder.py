@@ -1,4 +1,4 @@
-"""Work folders of unfinished files: one call at a time claims them, and records are its own."""
+"""Work folders of unfinished files: each belongs to one call, which stores its own records."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def work(location: Location) -> WorkFolder:
 
 
 class TestClaim:
-    def test_plan_has_the_mark_and_the_details(self, work: WorkFolder) -> None:
+    def test_plan_contains_the_mark_of_its_call_and_the_details(self, work: WorkFolder) -> None:
         plan = WorkFolder(work.target).plan()
         assert plan is not None
         assert (plan["mark"], plan["about"], plan["date"]) == ("mine", ABOUT, "today")
         assert list(work.sizes()) == ["plan.json"]
 
     @pytest.mark.parametrize("hard_links", [True, False])
-    def test_second_call_is_refused(
+    def test_second_call_cannot_claim_the_folder(
         self, work: WorkFolder, hard_links: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def link(*_: object) -> None:
@@ -80,7 +80,7 @@ class TestClaim:
 
 class TestPlanOfAnEarlierCall:
     @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"<html>"])
-    def test_unreadable_plan_is_held_by_an_unknown_call(
+    def test_folder_with_an_unreadable_plan_is_neither_held_nor_lost(
         self, tmp_path: Path, content: bytes
     ) -> None:
         work = WorkFolder(Location.of(tmp_path / "a.mrc"), "mine")
@@ -116,7 +116,7 @@ class TestPlanOfAnEarlierCall:
             (None, False, False, "destination-busy"),
         ],
     )
-    def test_call_is_resumed_replaced_or_refused(
+    def test_earlier_call_is_resumed_or_replaced_or_the_new_call_refused(
         self,
         tmp_path: Path,
         about: dict[str, object] | None,
@@ -136,14 +136,14 @@ class TestPlanOfAnEarlierCall:
             decide()
         assert error.value.code == expected
 
-    def test_error_names_the_chunks_that_differ(self, work: WorkFolder) -> None:
+    def test_error_for_different_chunks_has_both(self, work: WorkFolder) -> None:
         other = {**ABOUT, "chunks": [[8], [8]]}
         with pytest.raises(ArgumentError, match="up to 4 × 8 then, 8 × 8 now"):
             work.resumes({"about": ABOUT}, other, resume=True, overwrite=False)
 
 
 class TestRecords:
-    def test_records_are_those_of_the_same_call(self, work: WorkFolder) -> None:
+    def test_records_of_another_call_are_not_recalled(self, work: WorkFolder) -> None:
         other = WorkFolder(work.target, "other")
         work.keep(3, b"three")
         work.keep("level-4")
@@ -153,18 +153,20 @@ class TestRecords:
         with pytest.raises(MissingFileError):
             work.recall(5)
 
-    def test_nothing_is_kept_without_a_folder(self, location: Location) -> None:
+    def test_missing_folder_has_no_records(self, location: Location) -> None:
         assert WorkFolder(location, "mine").kept() == frozenset()
         assert WorkFolder(location, "mine").sizes() == {}
 
-    def test_everything_is_removed_by_the_call_that_holds_the_plan(self, work: WorkFolder) -> None:
+    def test_call_that_holds_the_plan_removes_all_records(self, work: WorkFolder) -> None:
         work.keep(1)
         WorkFolder(work.target, "other").keep(2)
         work.remove()
         assert work.sizes() == {}
         assert work.plan() is None
 
-    def test_records_of_another_call_are_not_removed(self, work: WorkFolder) -> None:
+    def test_call_that_lost_the_plan_removes_no_records_of_the_other(
+        self, work: WorkFolder
+    ) -> None:
         other = WorkFolder(work.target, "other")
         work.keep(1)
         other.keep(2)
