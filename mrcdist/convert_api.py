@@ -150,7 +150,7 @@ def plan_source(
 
     If a conversion is resumed and `chunks` is "auto", they are those of the unfinished one.
     """
-    work = WorkFolder(Location.of(destination, storage_options))
+    work = WorkFolder(Location.of(destination, storage_options, "destination"))
     unfinished = (work.plan() if resume else None) or {"about": {}}
     begun = tuple(map(tuple, unfinished["about"].get("read_chunks", ()))) or None
     return plan_to_resume(lambda chunks: make_plan(chunks=chunks), chunks, begun)
@@ -183,7 +183,7 @@ def plan_conversion(
     storage_options: Mapping[str, Any] | None,
 ) -> Conversion:
     """Plan a conversion without writing anything."""
-    location = Location.of(destination, storage_options)
+    location = Location.of(destination, storage_options, "destination")
     for part in plan.source.parts:
         check_not_input(location, part.file.location, location.shown, "destination")
     suffix = _zarr_suffix(location)

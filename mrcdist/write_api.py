@@ -190,9 +190,10 @@ def plan_write(
     >>> plan.explain().tasks, plan.nbytes
     (2, 33555456)
     """
+    location = Location.of(url, storage_options, "url")
     _check_not_broken(url)
     check_byte_order("byteorder", byteorder)
-    location, contents = Location.of(url, storage_options), contents_of(data, axes, metadata)
+    contents = contents_of(data, axes, metadata)
     storage = choose_storage(contents.array.dtype, dtype)
     compressor = choose_compressor(location.name, compressor)
     codec = find_codec(compressor, storage, contents.array.shape[-2:])

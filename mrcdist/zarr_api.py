@@ -135,7 +135,7 @@ def write_references(
     >>> movie = write_acquisition("demo", scan_shape=(4, 8), frame_shape=(8, 16)).movie
     >>> mrcdist.write_references(movie, "movie.json")
     """
-    target = Location.of(destination)
+    target = Location.of(destination, argument="destination")
     suffix = target.name.rpartition(".")[2].lower()
     if suffix not in ("json", "parquet", "parq"):
         raise ArgumentError(

@@ -123,7 +123,7 @@ class AuxiliaryFile(Generic[_T]):
         if self._choice == "auto":
             return self._search(notes)
         if is_filename(option):
-            return self._read_location(locate(option, self.directory.location))
+            return self._read_location(locate(option, self.directory.location, kind.argument))
         if not hasattr(option, "read"):
             raise ArgumentError(
                 f"{kind.argument} is a {type(option).__name__}",

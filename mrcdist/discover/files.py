@@ -254,15 +254,15 @@ def _matching(pattern: Location, files: Sequence[str]) -> list[str]:
     return []
 
 
-def locate(path: str | os.PathLike[str], data: Location) -> Location:
+def locate(path: str | os.PathLike[str], data: Location, argument: str = "filename") -> Location:
     """Return the location of an auxiliary file that the caller passes.
 
     The storage options of the data, including credentials, apply only if it is in the same store:
     on the same host and port, or in buckets of the same kind.
     """
-    location = Location.of(path)
+    location = Location.of(path, argument=argument)
     same_store = not location.is_local and _store(location) == _store(data)
-    return Location.of(path, data.storage_options) if same_store else location
+    return Location.of(path, data.storage_options, argument) if same_store else location
 
 
 def _store(location: Location) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ def _named(argument: str, paths: Any, movie: Location) -> Iterator[FoundImage]:
             remedy=f'pass {argument}=["..."], "auto" or None',
         )
     for path in paths:
-        location = locate(path, movie)
+        location = locate(path, movie, argument)
         yield FoundImage(location.name.rpartition(".")[0], location, named=True)
 
 

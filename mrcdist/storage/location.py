@@ -29,7 +29,6 @@ from mrcdist.storage.version import Version, local_version, remote_version
 _Result = TypeVar("_Result")
 
 _FILENAME_NEEDED = {
-    "argument": "filename",
     "cause": "tasks open the file themselves and need its name",
     "remedy": "pass a path or an fsspec URL",
 }
@@ -41,27 +40,40 @@ class Location:
 
     `url` is an absolute local path or any fsspec URL, including chained ones; `storage_options` are
     the arguments of `fsspec.core.url_to_fs`. Methods that contact the store raise
-    `MissingFileError`, `AccessDeniedError` or `ReadError`.
+    `MissingFileError`, `AccessDeniedError` or `ReadError`. `argument` is the caller's name for the
+    file, for errors.
     """
 
     url: str
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    argument: str = field(default="filename", repr=False, compare=False)
 
     @classmethod
     def of(
-        cls, filename: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None
+        cls,
+        filename: str | os.PathLike[str],
+        storage_options: Mapping[str, Any] | None = None,
+        argument: str = "filename",
     ) -> Location:
         """Return the location of a str, a Path, a UPath or a URL; local paths become absolute."""
         upath_options: Mapping[str, Any] = {}
         if url.is_upath(filename):
             filename, upath_options = url.text_of(filename), url.upath_options(filename)
         if not isinstance(filename, str | os.PathLike):
-            problem = f"filename is a {type(filename).__name__}"
-            raise ArgumentError(problem, code="argument-type-invalid", **_FILENAME_NEEDED)
+            raise ArgumentError(
+                f"{argument} is a {type(filename).__name__}",
+                code="argument-type-invalid",
+                argument=argument,
+                **_FILENAME_NEEDED,
+            )
         text = os.fsdecode(filename)
         if not text or "\0" in text:
-            problem = "filename contains a NUL character" if text else "filename is empty"
-            raise ArgumentError(problem, code="filename-invalid", **_FILENAME_NEEDED)
+            raise ArgumentError(
+                f"{argument} {'contains a NUL character' if text else 'is empty'}",
+                code="filename-invalid",
+                argument=argument,
+                **_FILENAME_NEEDED,
+            )
         if storage_options is not None and not isinstance(storage_options, Mapping):
             raise ArgumentError(
                 f"storage_options is a {type(storage_options).__name__}",
@@ -72,9 +84,10 @@ class Location:
             )
         options = {**upath_options, **(storage_options or {})}
         if (path := url.as_path(text)) is not None:
-            return cls(path, options)
+            return cls(path, options, argument)
         safe, dropped = url.without_unsafe_caches(text)
-        return cls(url.as_path(safe) or safe, _options_without(safe, dropped, options))
+        options = _options_without(safe, dropped, options)
+        return cls(url.as_path(safe) or safe, options, argument)
 
     def __repr__(self) -> str:
         return f"Location({self.shown!r})"
@@ -149,7 +162,7 @@ class Location:
             raise ArgumentError(
                 f"no filesystem for {self.shown}",
                 code="filesystem-unavailable",
-                argument="storage_options" if isinstance(error, TypeError) else "filename",
+                argument="storage_options" if isinstance(error, TypeError) else self.argument,
                 cause=self.scrub(str(error)),
                 remedy="check the protocol of the URL and storage_options, and install the "
                 "package for the protocol, here and on the workers",

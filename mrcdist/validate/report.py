@@ -90,7 +90,7 @@ def validate(
     problems of the file itself are findings.
     """
     options = options or ReadOptions()
-    location = Location.of(url, storage_options)
+    location = Location.of(url, storage_options, "url")
     file, raw, _ = StoredFile.open(location, HEADER_BYTES)
     size = file.version.size
     findings: list[Finding] = []

@@ -18,6 +18,7 @@ import zarr
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
+import mrcdist
 from mrcdist import ArgumentError, MissingExtraError, MrcdistError, convert, plan_mrc, read_mrc
 from mrcdist.convert_api import plan_conversion
 from mrcdist.errors import MrcdistWarning
@@ -116,6 +117,21 @@ class TestPlace:
         with pytest.raises(ArgumentError) as raised:
             self.plan(source, tmp_path / "missing" / f"out{ending}")
         assert raised.value.code == "destination-invalid"
+
+    @pytest.mark.parametrize("name", ["", 3, "nowhere://out.mrc"])
+    def test_errors_about_an_invalid_name_contain_the_argument(
+        self, source: Path, name: Any
+    ) -> None:
+        numbers = np.zeros((2, 4, 4), np.uint8)
+        calls: dict[str, Callable[[], object]] = {
+            "destination": lambda: convert(source, name),
+            "url": lambda: mrcdist.write_mrc(name, numbers),
+            "metadata_file": lambda: plan_mrc(source, metadata_file=name or "\0"),
+        }
+        for argument, call in calls.items():
+            with pytest.raises(ArgumentError) as raised:
+                call()
+            assert raised.value.argument == argument
 
     @pytest.mark.parametrize(
         ("option", "code"),

@@ -50,8 +50,9 @@ def test_invalid_locations_have_distinct_codes(
     filename: object, options: object, code: str
 ) -> None:
     with pytest.raises(ArgumentError) as caught:
-        Location.of(filename, options)
+        Location.of(filename, options, "destination")
     assert caught.value.code == code
+    assert caught.value.argument == ("storage_options" if options else "destination")
 
 
 @pytest.mark.parametrize(
