@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def memory_file():
-    """Put bytes on fsspec's memory filesystem under a name of their own; return the URL."""
+    """Function that stores bytes in fsspec's memory filesystem under a new URL and returns it."""
     fs = fsspec.filesystem("memory")
     numbers = itertools.count()
 
@@ -24,8 +24,8 @@ def memory_file():
 
 @pytest.fixture(autouse=True)
 def _uncompiled(monkeypatch):
-    """Results by numpy: compiling takes longer than all these tests.
+    """Compute with numpy instead of compiled loops: compiling takes longer than all unit tests.
 
-    `tests/integration/test_compiled_loops.py` compares what is compiled with numpy.
+    `tests/integration/test_compiled_loops.py` compares compiled loops with numpy.
     """
     monkeypatch.setattr("mrcdist.compute.reduce_block.compiled", None)

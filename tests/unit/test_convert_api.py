@@ -62,19 +62,19 @@ class TestMrc:
         real = dask.compute
 
         def damaging(*tasks: Any, **options: Any) -> Any:
-            done = real(*tasks, **options)
-            if target.exists():  # as a disk could after writing
+            results = real(*tasks, **options)
+            if target.exists():  # as a faulty disk might
                 raw = bytearray(target.read_bytes())
                 raw[-1] ^= 1
                 target.write_bytes(raw)
-            return done
+            return results
 
         monkeypatch.setattr("mrcdist.write.plan.dask.compute", damaging)
         with pytest.raises(MrcdistError, match=r"\[0:6, 0:8, 0:10\] differs") as raised:
             convert(source, target, verify=True)
         assert raised.value.code == "verification-failed"
 
-    def test_the_input_is_refused_as_destination(self, source: Path, tmp_path: Path) -> None:
+    def test_input_file_is_refused_as_destination(self, source: Path, tmp_path: Path) -> None:
         before = source.read_bytes()
         (tmp_path / "link.mrc").symlink_to(source)
         for target in (source, tmp_path / "link.mrc"):
@@ -83,7 +83,7 @@ class TestMrc:
         assert source.read_bytes() == before
 
 
-class TestPlace:
+class TestDestination:
     """Invalid destinations are refused while planning, before a cluster starts."""
 
     def plan(self, source: Path, target: Path) -> object:
@@ -156,7 +156,7 @@ class TestZarrInterrupted:
 
         def finish(destination: ZarrDestination) -> tuple[int, int]:
             target.mkdir()
-            (target / "notes.txt").write_text("of somebody else")
+            (target / "notes.txt").write_text("not ours")
             return real(destination)
 
         monkeypatch.setattr(ZarrDestination, "finish", finish)
@@ -263,12 +263,12 @@ def _losing(name: str) -> Callable[..., Any]:
     real = getattr(MemoryFileSystem, name)
 
     def call(fs: LosingFilesystem, *arguments: Any, **options: Any) -> Any:
-        for worked in (False, True):
-            done = real(fs, *arguments, **options) if worked else None
-            if (name, worked) not in fs.lost:
-                fs.lost.add((name, worked))
+        for succeeded in (False, True):
+            result = real(fs, *arguments, **options) if succeeded else None
+            if (name, succeeded) not in fs.lost:
+                fs.lost.add((name, succeeded))
                 raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
-        return done
+        return result
 
     return call
 
@@ -294,7 +294,7 @@ class TestZarrInAStore:
 
 class TestSelect:
     @pytest.mark.parametrize(
-        ("select", "said"),
+        ("select", "message"),
         [
             ("a", "one range per axis"),
             ([3], "one slice per axis"),
@@ -304,15 +304,15 @@ class TestSelect:
         ],
     )
     def test_impossible_selection_is_an_error(
-        self, source: Path, tmp_path: Path, select: Any, said: str
+        self, source: Path, tmp_path: Path, select: Any, message: str
     ) -> None:
-        with pytest.raises(ArgumentError, match=said) as raised:
+        with pytest.raises(ArgumentError, match=message) as raised:
             convert(source, tmp_path / "out.mrc", select=select)
         assert raised.value.code == "select-invalid"
 
 
 class TestZarr:
-    @pytest.mark.skipif(int(zarr.__version__[0]) >= 3, reason="of zarr 2")
+    @pytest.mark.skipif(int(zarr.__version__[0]) >= 3, reason="needs zarr 2")
     def test_zarr_2_is_too_old_for_shards(self, source: Path, tmp_path: Path) -> None:
         with pytest.raises(MissingExtraError, match=r"zarr 2 is installed: \.zarr needs") as raised:
             convert(source, tmp_path / "out.zarr")
@@ -328,7 +328,7 @@ class TestZarr:
         assert raised.value.argument == name
 
 
-def test_bytes_of_a_converted_volume_do_not_change(tmp_path: Path) -> None:
+def test_pixels_of_a_converted_volume_are_unchanged(tmp_path: Path) -> None:
     volume = counting((3, 4, 5), "float32")
     (tmp_path / "in.mrc").write_bytes(mrc_bytes(volume, cell=(5.0, 4.0, 3.0), ispg=1))
     convert(tmp_path / "in.mrc", tmp_path / "out.mrc", verify=True)

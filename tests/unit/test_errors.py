@@ -42,11 +42,11 @@ CODES = sorted({raised.code for raised in RAISED} - {"error.code"})
 
 
 class TestClasses:
-    def test_builtins_of_all_classes_are_listed(self):
+    def test_table_of_builtin_bases_has_every_error_class(self):
         assert set(KINDS) - {"MrcdistError", "MrcdistWarning"} == set(BUILTINS)
 
     @pytest.mark.parametrize("name", BUILTINS)
-    def test_every_class_derives_from_the_common_base_and_a_builtin(self, name):
+    def test_error_class_derives_from_mrcdist_error_and_a_builtin(self, name):
         error = getattr(errors, name)
         assert issubclass(error, mrcdist.MrcdistError)
         assert issubclass(error, BUILTINS[name])
@@ -60,25 +60,25 @@ class TestClasses:
 
 
 class TestText:
-    def test_text_has_problem_cause_remedy_and_place(self):
+    def test_error_text_has_problem_cause_remedy_and_place(self):
         error = errors.ReadError("a = 3", cause="b", remedy="c", where="d")
         assert str(error) == "a = 3\n  cause: b\n  remedy: c\n  where: d"
 
-    def test_text_omits_empty_parts(self):
+    def test_error_text_omits_empty_parts(self):
         assert str(errors.ReadError("a = 3", remedy="c")) == "a = 3\n  remedy: c"
 
-    def test_first_place_is_kept(self):
+    def test_place_of_an_error_is_set_only_once(self):
         error = errors.ReadError("a = 3").located("host 1")
         assert error.where == "host 1"
         assert error.located("host 2") is error
         assert type(error) is errors.ReadError
 
-    def test_text_has_python_arguments_by_default(self):
+    def test_remedy_shows_arguments_in_python_syntax_by_default(self):
         error = errors.ReadError("a", remedy="pass {scan_file=None}, {chunks} or {'anon': True}")
         assert error.remedy == "pass scan_file=None, chunks or {'anon': True}"
         assert str(error).endswith("remedy: pass scan_file=None, chunks or {'anon': True}")
 
-    def test_text_formats_arguments_with_a_function(self):
+    def test_error_text_formats_arguments_with_a_function(self):
         error = errors.ArgumentError(
             "scan_file='{a}' is empty", argument="scan_file", remedy="pass {scan_file=None}"
         )
@@ -90,29 +90,29 @@ class TestCodes:
     """Stable identifiers, independent of the messages."""
 
     @pytest.mark.parametrize("kind", EVERY)
-    def test_every_class_has_a_default_code(self, kind):
+    def test_default_code_of_an_error_class_is_unique(self, kind):
         code = kind("a").code
         assert [other for other in EVERY if other("a").code == code] == [kind]
 
     @pytest.mark.parametrize("code", CODES)
-    def test_codes_are_lower_case_words_with_hyphens(self, code):
+    def test_error_code_consists_of_lower_case_words_with_hyphens(self, code):
         assert re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", code)
 
-    def test_argument_and_format_errors_have_their_own_code(self):
+    def test_argument_and_format_errors_never_have_the_default_code(self):
         kinds = (errors.ArgumentError, errors.FormatError)
         bare = [raised for raised in RAISED if raised.explicit_code is None]
         assert [raised.place for raised in bare if issubclass(raised.kind, kinds)] == []
 
-    def test_options_are_named_only_in_errors_of_the_command_line(self):
-        options = {word for one in main.commands.values() for p in one.params for word in p.opts}
-        long = {word for word in options if word.startswith("--")}
+    def test_errors_outside_the_command_line_mention_no_options(self):
+        params = [param for command in main.commands.values() for param in command.params]
+        options = {name for param in params for name in param.opts if name.startswith("--")}
         for raised in RAISED:
             if not raised.place.startswith("cli/"):
                 text = raised.source.replace("dask scheduler --scheduler-file", "")
-                assert long.isdisjoint(re.findall(r"--[a-z-]+", text)), raised.place
+                assert options.isdisjoint(re.findall(r"--[a-z-]+", text)), raised.place
 
     @pytest.mark.parametrize("code", CODES)
-    def test_errors_with_the_same_code_have_one_class(self, code):
+    def test_errors_with_the_same_code_have_the_same_class(self, code):
         assert len({raised.kind for raised in RAISED if raised.code == code}) <= 1
 
     def test_copies_with_a_place_or_remedy_keep_code_and_argument(self):
@@ -136,28 +136,28 @@ class TestCodes:
 
     def test_copies_with_a_place_or_remedy_keep_notes(self):
         error = errors.WriteError("a")
-        error.add_note("some of it could not be removed")
+        error.add_note("some files could not be removed")
         for other in (error.located("host 1"), error.remedied("call again")):
-            assert other.__notes__ == ["some of it could not be removed"]
-            other.add_note("and more")
-        assert error.__notes__ == ["some of it could not be removed"]
+            assert other.__notes__ == ["some files could not be removed"]
+            other.add_note("another note")
+        assert error.__notes__ == ["some files could not be removed"]
 
 
 @pytest.mark.parametrize("protocol", ["pickle", "distributed"])
 @pytest.mark.parametrize("kind", EVERY)
 def test_errors_are_pickled_with_all_attributes(kind, protocol):
     error = kind("a = 3", code="job-differs", argument="a", cause="b", remedy="{c=1}", where="d")
-    through = pickle if protocol == "pickle" else distributed_pickle
-    again = through.loads(through.dumps(error))
-    assert not hasattr(again, "__notes__")
+    module = pickle if protocol == "pickle" else distributed_pickle
+    copy = module.loads(module.dumps(error))
+    assert not hasattr(copy, "__notes__")
     error.add_note("in frames 3 to 5")
-    again = through.loads(through.dumps(error))
-    assert again.__notes__ == ["in frames 3 to 5"]
-    assert type(again) is kind
-    assert str(again) == str(error)
-    assert (again.problem, again.cause, again.remedy, again.where) == ("a = 3", "b", "c=1", "d")
-    assert (again.code, again.argument) == ("job-differs", "a")
-    assert again.text(lambda name, _: f"--{name}") == error.text(lambda name, _: f"--{name}")
+    copy = module.loads(module.dumps(error))
+    assert copy.__notes__ == ["in frames 3 to 5"]
+    assert type(copy) is kind
+    assert str(copy) == str(error)
+    assert (copy.problem, copy.cause, copy.remedy, copy.where) == ("a = 3", "b", "c=1", "d")
+    assert (copy.code, copy.argument) == ("job-differs", "a")
+    assert copy.text(lambda name, _: f"--{name}") == error.text(lambda name, _: f"--{name}")
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +229,7 @@ class TestBadArguments:
             (5, "filename is a int"),
             (None, "filename is a NoneType"),
             (b"a.mrc", "filename is a bytes"),
-            pytest.param(io.BytesIO(), "filename is a BytesIO", id="a file that is open"),
+            pytest.param(io.BytesIO(), "filename is a BytesIO", id="open file"),
             ("", "filename is empty"),
             ([], "list of files is empty"),
             ([5], "filename is a int"),
@@ -284,7 +284,7 @@ class TestBadArguments:
 
 
 class TestBadFiles:
-    def refused(self, tmp_path, raw, kind):
+    def refused_problem(self, tmp_path, raw, kind):
         path = tmp_path / "bad.mrc"
         path.write_bytes(raw)
         with pytest.raises(kind) as raised:
@@ -296,22 +296,22 @@ class TestBadFiles:
         return raised.value.problem
 
     def test_error_about_another_file_type_shows_its_first_bytes(self, tmp_path):
-        problem = self.refused(tmp_path, b"%PDF-1.4 " * 200, errors.FormatError)
+        problem = self.refused_problem(tmp_path, b"%PDF-1.4 " * 200, errors.FormatError)
         assert "not an MRC file" in problem
         assert "25 50 44 46" in problem
         assert "%PDF" in problem
 
     def test_file_shorter_than_a_header_is_refused(self, tmp_path):
-        problem = self.refused(tmp_path, b"hello", errors.FormatError)
+        problem = self.refused_problem(tmp_path, b"hello", errors.FormatError)
         assert "5 bytes are too few for the 1024-byte header" in problem
         assert "hello" in problem
 
     def test_empty_file_is_refused(self, tmp_path):
-        assert "0 bytes" in self.refused(tmp_path, b"", errors.FormatError)
+        assert "0 bytes" in self.refused_problem(tmp_path, b"", errors.FormatError)
 
     def test_error_about_a_truncated_file_has_both_sizes(self, tmp_path):
         raw = mrc_bytes(counting((24, 8, 8), "uint16"))
-        problem = self.refused(tmp_path, raw[:-100], errors.TruncatedFileError)
+        problem = self.refused_problem(tmp_path, raw[:-100], errors.TruncatedFileError)
         assert f"{len(raw) - 100} bytes" in problem
         assert f"announces {len(raw)}" in problem
         assert "23 of 24 frames" in problem
@@ -452,7 +452,7 @@ class TestMmapModes:
 
     @pytest.mark.parametrize("lazy", [True, False])
     @pytest.mark.parametrize("distributed", [True, False])
-    def test_opening_does_not_change_file_or_folder(self, path, numbers, lazy, distributed):
+    def test_reading_does_not_change_the_file_or_its_folder(self, path, numbers, lazy, distributed):
         def state():
             stat = path.stat()
             digest = hashlib.sha256(path.read_bytes()).hexdigest()

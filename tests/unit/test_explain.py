@@ -1,4 +1,4 @@
-"""Estimates of `Plan.explain()`, compared with what is counted when the array is computed."""
+"""Estimates of `Plan.explain()`, compared with counters and memory when the array is computed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def local_file(tmp_path_factory, numbers):
 
 
 class TestExplain:
-    """The figures equal those counted when the array is computed."""
+    """Estimates equal the values counted when the array is computed."""
 
     @pytest.mark.parametrize("chunks", [(6, -1, -1), (4, 8, -1), (6, 16, 10), (24, 8, 5), "auto"])
     @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ class TestExplain:
         ids=str,
     )
     @pytest.mark.parametrize("store", ["map", "read", "auto", "memory"])
-    def test_requests_bytes_and_tasks_equal_those_counted(
+    def test_estimated_requests_bytes_and_tasks_equal_those_counted(
         self, local_file, memory_file, numbers, store, settings, chunks
     ):
         io = "auto" if store == "memory" else store
@@ -59,7 +59,7 @@ class TestExplain:
         assert cost.task_bytes * cost.tasks == cost.total_bytes == numbers.nbytes
         assert cost.splits_frames == (cost.chunk_shape[1:] != (32, 40))
 
-    def test_the_estimate_is_for_the_largest_of_uneven_chunks(self, local_file):
+    def test_estimate_is_for_the_largest_of_uneven_chunks(self, local_file):
         cost = mrcdist.plan_mrc(local_file, chunks=((3, 16, 5), -1, -1)).explain()
         assert cost.chunk_shape == (16, 32, 40)
         assert cost.fetched_bytes == cost.task_bytes == 16 * 32 * 40 * 2
@@ -67,7 +67,9 @@ class TestExplain:
     @pytest.mark.parametrize("chunks", [(8, -1, -1), (8, 64, 64), (1, -1, -1)])
     @pytest.mark.parametrize("byteorder", "<>")
     @pytest.mark.parametrize("store", ["map", "read", "memory"])
-    def test_memory_equals_that_measured(self, tmp_path, memory_file, store, byteorder, chunks):
+    def test_estimated_memory_is_close_to_that_measured(
+        self, tmp_path, memory_file, store, byteorder, chunks
+    ):
         numbers = counting((16, 512, 512), "uint16")
         raw = mrc_bytes(numbers, byteorder=byteorder)
         if store == "memory":
@@ -107,7 +109,7 @@ class TestExplain:
         whole = str(mrcdist.plan_mrc(url, chunks=(6, -1, -1)).explain())
         assert "note" not in whole
 
-    def test_report_as_text(self, local_file):
+    def test_text_of_the_report_has_a_line_per_quantity(self, local_file):
         with dask.config.set({"mrcdist.io": "map"}):
             text = str(mrcdist.plan_mrc(local_file, chunks=(6, -1, -1)).explain(threads=2))
         assert text.splitlines() == [

@@ -1,4 +1,4 @@
-"""Public names are found, and imports run one way."""
+"""Public names can be imported, and imports between layers go one way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 import mrcdist
 
-# From the top down: a module imports from its own layer and from those below.
+# From top to bottom: a module imports only from its own layer and those below.
 LAYERS = (
     ("mrcdist", "cli", "batch", "preview", "testing"),
     (
@@ -32,44 +32,44 @@ PACKAGE = Path(mrcdist.__file__).parent
 
 
 def part_of(module):
-    """The folder below the package, or the module that lies in none; the package's own is it."""
+    """Return the folder or top-level module of the package that a module belongs to."""
     return module.split(".")[1] if "." in module else module
 
 
 def all_imports():
-    """Modules of the package → those that they import anywhere, in functions too."""
+    """Return module → modules of the package that it imports, also within functions."""
     paths = {}
     for path in PACKAGE.rglob("*.py"):
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
         paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     imports = {}
     for module, path in paths.items():
-        found = set()
+        names = set()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
-                found |= {alias.name for alias in node.names}
+                names |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 assert node.level == 0, f"{module} has a relative import"
                 for alias in node.names:
-                    below = f"{node.module}.{alias.name}"
-                    found.add(below if below in paths else node.module)
-        imports[module] = (found & set(paths)) - {module}
+                    submodule = f"{node.module}.{alias.name}"
+                    names.add(submodule if submodule in paths else node.module)
+        imports[module] = (names & set(paths)) - {module}
     return imports
 
 
 def find_cycle(graph):
-    """The first way from a node back to itself, or an empty list."""
-    done = set()
+    """Return the first path from a node back to itself, or an empty list."""
+    visited = set()
 
-    def visit(node, way):
-        if node in way:
-            return [*way[way.index(node) :], node]
-        if node in done:
+    def visit(node, path):
+        if node in path:
+            return [*path[path.index(node) :], node]
+        if node in visited:
             return []
         for other in sorted(graph[node]):
-            if cycle := visit(other, [*way, node]):
+            if cycle := visit(other, [*path, node]):
                 return cycle
-        done.add(node)
+        visited.add(node)
         return []
 
     for node in sorted(graph):
@@ -82,7 +82,7 @@ IMPORTS = all_imports()
 
 
 class TestPublicNames:
-    def test_every_name_in_all_is_found(self):
+    def test_every_name_in_all_can_be_imported(self):
         assert set(mrcdist.__all__) <= set(dir(mrcdist))
         for name in mrcdist.__all__:
             assert getattr(mrcdist, name).__name__ == name
@@ -93,7 +93,7 @@ class TestPublicNames:
 
 
 class TestImportsRunOneWay:
-    def test_every_module_and_folder_has_a_layer(self):
+    def test_every_module_and_folder_belongs_to_a_layer(self):
         assert {part_of(module) for module in IMPORTS} == set(LAYER_OF)
 
     def test_no_module_imports_from_a_layer_above(self):
@@ -105,10 +105,10 @@ class TestImportsRunOneWay:
         ]
         assert upwards == []
 
-    def test_no_module_imports_itself_by_way_of_others(self):
+    def test_modules_have_no_circular_imports(self):
         assert find_cycle(IMPORTS) == []
 
-    def test_no_folder_imports_itself_by_way_of_others(self):
+    def test_folders_have_no_circular_imports(self):
         folders = {part_of(module): set() for module in IMPORTS}
         for module, others in IMPORTS.items():
             folders[part_of(module)] |= {part_of(other) for other in others} - {part_of(module)}
@@ -121,5 +121,5 @@ class TestImportsRunOneWay:
             ({"a": {"b"}, "b": {"c"}, "c": {"b"}}, ["b", "c", "b"]),
         ],
     )
-    def test_cycles_are_found(self, graph, cycle):
+    def test_cycle_in_a_graph_is_found(self, graph, cycle):
         assert find_cycle(graph) == cycle

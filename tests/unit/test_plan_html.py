@@ -1,4 +1,4 @@
-"""HTML of a plan for notebooks, which reads nothing."""
+"""HTML representation of a plan in notebooks, created without reading anything."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ VOID = {"line", "polygon", "br", "hr", "img"}
 
 
 class Page(HTMLParser):
-    """Text and elements of a fragment; elements must be closed in order."""
+    """Text and elements of an HTML fragment, which must be well-formed."""
 
     def __init__(self, text):
         super().__init__()
-        self.open, self.words, self.tags = [], [], []
+        self.open, self.texts, self.tags = [], [], []
         self.feed(text)
         self.close()
         assert self.open == []
@@ -40,24 +40,24 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         if not self.open or self.open[-1] != "style":
-            self.words.append(data)
+            self.texts.append(data)
 
     @property
     def text(self):
-        return " ".join(self.words)
+        return " ".join(self.texts)
 
 
-def shown(plan):
+def html_of(plan):
     return Page(plan._repr_html_())
 
 
-def test_array_cost_axes_and_chart_are_shown(tmp_path):
+def test_html_shows_array_cost_axes_and_chart(tmp_path):
     path = write_mrc(
         tmp_path / "a.mrc", counting((6, 40, 50), "float32"), cell=(500.0, 400.0, 60.0)
     )
-    page = shown(plan_mrc(path, chunks=(2, -1, -1)))
-    for words in ("6 × 40 × 50 float32", "2 × 40 × 50", "a grid of 3 × 1 × 1", "tasks 3", "1 nm"):
-        assert words in page.text
+    page = html_of(plan_mrc(path, chunks=(2, -1, -1)))
+    for text in ("6 × 40 × 50 float32", "2 × 40 × 50", "a grid of 3 × 1 × 1", "tasks 3", "1 nm"):
+        assert text in page.text
     assert str(path) in page.text
     assert page.tags.count("svg") == 1
     assert [tag for tag in page.tags if tag == "table"] == ["table"] * 2
@@ -73,11 +73,11 @@ def test_array_cost_axes_and_chart_are_shown(tmp_path):
     ],
     ids=["no frames", "an image", "one pixel", "colours"],
 )
-def test_every_kind_of_array_can_be_shown(raw, memory_file):
-    assert "array" in shown(plan_mrc(memory_file(raw))).text
+def test_html_can_be_created_for_every_kind_of_array(raw, memory_file):
+    assert "array" in html_of(plan_mrc(memory_file(raw))).text
 
 
-def test_companion_images_are_listed_without_any_request(tmp_path, monkeypatch):
+def test_html_lists_companion_images_without_any_request(tmp_path, monkeypatch):
     movie = write_acquisition(
         tmp_path,
         scan_shape=(3, 4),
@@ -94,43 +94,43 @@ def test_companion_images_are_listed_without_any_request(tmp_path, monkeypatch):
         monkeypatch.setattr(Location, name, refuse)
     monkeypatch.setattr(StoredFile, "reader", refuse)
     before = snapshot()
-    page = shown(plan)
+    page = html_of(plan)
     assert snapshot() == before
     assert "BF" in page.text
     assert "2 nm" in page.text
 
 
-def test_folder_is_not_listed_for_display(tmp_path):
+def test_creating_html_does_not_list_the_folder(tmp_path):
     path = write_mrc(tmp_path / "a.mrc", counting((2, 4, 4), "int16"))
     plan = plan_mrc(path, tilt_file=None)
-    shown(plan)
+    html_of(plan)
     assert "listing" not in vars(plan.directory)
 
 
-def test_text_from_the_file_is_escaped(tmp_path):
+def test_file_names_are_escaped_in_html(tmp_path):
     folder = tmp_path / "<script>alert(1)</script>&"
     folder.mkdir(parents=True)
     path = write_mrc(folder / "<b>.mrc", counting((2, 4, 4), "int16"))
-    page = shown(plan_mrc(path))
+    page = html_of(plan_mrc(path))
     assert "script" not in page.tags
     assert "b" not in page.tags
     assert "<b>.mrc" in page.text
 
 
-def test_notes_are_shown(memory_file):
+def test_html_shows_notes(memory_file):
     raw = mrc_bytes(counting((2, 4, 4), "int16")) + b"more"
     with pytest.warns(match="4 bytes follow"):
         plan = plan_mrc(memory_file(raw))
-    assert "4 bytes follow" in shown(plan).text
+    assert "4 bytes follow" in html_of(plan).text
 
 
-def test_range_of_positions_is_shown(tmp_path):
+def test_html_shows_the_range_of_tilt_angles(tmp_path):
     path = write_mrc(tmp_path / "a.mrc", counting((3, 4, 4), "int16"))
     (tmp_path / "a.tlt").write_text("0\n3\n-3\n")
-    assert "−3 to 3 deg" in shown(plan_mrc(path)).text
+    assert "−3 to 3 deg" in html_of(plan_mrc(path)).text
 
 
-def test_uneven_positions_are_marked(tmp_path):
+def test_html_marks_uneven_tilt_angles(tmp_path):
     path = write_mrc(tmp_path / "t.mrc", counting((3, 4, 4), "int16"))
     (tmp_path / "t.tlt").write_text("-60\n-1\n60\n")
-    assert "uneven" in shown(plan_mrc(path, tilt_file=tmp_path / "t.tlt")).text
+    assert "uneven" in html_of(plan_mrc(path, tilt_file=tmp_path / "t.tlt")).text

@@ -1,4 +1,4 @@
-"""Images look the same in every figure, and text from files is drawn literally."""
+"""Limits, scale bars and labels of images, which look the same in every figure."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def axes_of(shape, units=("nm", "nm"), scales=(0.5, 2.0)):
     st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=1, max_size=40),
     st.sampled_from(["f4", "f2", "f8"]),
 )
-def test_lower_limit_is_below_the_upper_one_for_any_image(values, dtype):
+def test_lower_limit_is_below_the_upper_limit_for_any_image(values, dtype):
     with np.errstate(over="ignore"):
         image = np.array(values, dtype)[None]
     low, high = image_limits(image)
@@ -89,7 +89,7 @@ def test_signed_limits_are_symmetric(values):
     assert -low == high > 0
 
 
-def test_a_few_bright_points_on_a_uniform_background_are_visible():
+def test_one_bright_point_on_a_uniform_background_is_visible():
     values = np.zeros(1000)
     values[7] = 3
     assert image_limits(values) == (0, 3)
@@ -165,7 +165,7 @@ def appearance_of(axes):
 @pytest.mark.parametrize(
     ("name", "contrast"), [("bright field", "linear"), ("mean pattern", "log")]
 )
-def test_an_image_looks_the_same_in_a_preview_and_in_a_result(tmp_path, name, contrast):
+def test_image_looks_the_same_in_a_preview_and_in_a_result(tmp_path, name, contrast):
     scan, frame = (12, 20), (32, 24)
     acquisition = write_acquisition(
         tmp_path, scan_shape=scan, frame_shape=frame, frames=crystal_frames(scan, frame)
@@ -293,12 +293,12 @@ STACKS = {
     "patterns": (crystal(6), {}, "log"),
     "patterns of floats": (crystal(6).astype("<f4"), {}, "log"),
     "patterns with the space group of a volume": (crystal(6), {"ispg": 1}, "log"),
-    "patterns of 1 Å a pixel, a placeholder": (crystal(6), {"cell": (48, 48, 6)}, "log"),
+    "patterns with 1 Å per pixel, a placeholder": (crystal(6), {"cell": (48, 48, 6)}, "log"),
     "long stack": (crystal(1200, 16), {"cell": (30, 30, 0)}, "log"),
-    "long stack that is negative": (-crystal(1200, 16).astype("<i2"), {}, "linear"),
+    "long stack with negative values": (-crystal(1200, 16).astype("<i2"), {}, "linear"),
     "bright particles with a pixel size": (crystal(6), {"cell": (96, 96, 0)}, "linear"),
     "movie": (counted(8), {}, "linear"),
-    "movie of a few electrons": (counted(0.02), {}, "linear"),
+    "movie with few electrons": (counted(0.02), {}, "linear"),
     "movie with hot pixels": (with_hot_pixels(counted(1)), {}, "linear"),
     "tomogram": (tomogram(), {"ispg": 1}, "linear"),
     "blank images": (np.zeros((6, 24, 24), "<u2"), {}, "linear"),

@@ -1,7 +1,7 @@
-"""The one list of private members of other packages that mrcdist calls.
+"""List of the private members of other packages that mrcdist uses.
 
-Their authors may change them in any release. A test per member holds what mrcdist counts on, and
-its name says what breaks with it.
+They may change in any release. One test per member checks the behaviour that mrcdist relies on; its
+name says which feature would break.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import dask.array as da
 import fsspec
 import numpy as np
 import pytest
-from dask_jobqueue.local import LocalCluster as JobsOnThisMachine
+from dask_jobqueue.local import LocalCluster as LocalJobCluster
 from fsspec.asyn import AsyncFileSystem, sync
 from fsspec.core import url_to_fs
 from fsspec.implementations.http import HTTPFileSystem
@@ -29,23 +29,23 @@ from tests.support.processes import ROOT
 
 PRIVATE = {
     # dask
-    "data._meta": "test_masked_dask_arrays_are_refused_by_what_their_blocks_are",
+    "data._meta": "test_masked_dask_arrays_are_recognised_by_the_type_of_their_blocks",
     # dask-jobqueue
-    "cluster.job_cls._call": "test_slurm_is_asked_for_the_reason_why_jobs_wait",
-    "cluster._dummy_job": "test_logs_of_workers_that_ended_are_found_in_the_folder_of_jobs",
+    "cluster.job_cls._call": "test_output_of_batch_system_commands_is_returned_and_failures_raise",
+    "cluster._dummy_job": "test_log_directory_of_jobs_is_known_after_workers_end",
     # fsspec
-    "fs._strip_protocol": "test_local_urls_are_paths_without_file",
-    "LocalFileSystem._strip_protocol": "test_local_urls_are_paths_without_file",
-    "fs._parent": "test_files_beside_a_file_are_listed_in_its_folder",
-    "type(layer)._cache": "test_an_archive_that_was_replaced_is_opened_anew",
-    "self.filesystem._cat_file": "test_several_ranges_are_asked_for_in_the_loop_of_a_filesystem",
+    "fs._strip_protocol": "test_local_url_becomes_a_path",
+    "LocalFileSystem._strip_protocol": "test_local_url_becomes_a_path",
+    "fs._parent": "test_parent_of_a_file_is_its_folder_on_every_filesystem",
+    "type(layer)._cache": "test_closed_archive_is_opened_again",
+    "self.filesystem._cat_file": "test_byte_ranges_are_fetched_by_a_coroutine_of_the_filesystem",
     # s3fs
-    "fs._get_s3_method_kwargs": "test_who_pays_goes_with_every_request",
-    # zarr, in an environment of its own
+    "fs._get_s3_method_kwargs": "test_requester_pays_is_passed_with_every_s3_request",
+    # zarr, tested in the environment with zarr 3
     "self._decode_single": "tests/zarr3/test_zarr_store.py",
     # Python
     "threading._register_atexit": "tests/integration/test_interrupted_reads.py",
-    # Python, documented in spite of their names
+    # Python: documented in spite of the underscore
     "os._exit": "",
     "quantity._replace": "",
     "sys._getframe": "",
@@ -54,7 +54,7 @@ PRIVATE = {
 
 @pytest.fixture(scope="module")
 def nodes():
-    """All syntax of the package and the demonstration."""
+    """Syntax nodes of all modules of the package and the demo."""
     files = (path for folder in ("mrcdist", "demo") for path in (ROOT / folder).rglob("*.py"))
     return [node for path in files for node in ast.walk(ast.parse(path.read_text("utf-8")))]
 
@@ -64,55 +64,53 @@ def is_private(name):
 
 
 def test_every_private_member_of_another_package_is_listed(nodes):
-    functions = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-    own = {node.name for node in nodes if isinstance(node, functions)}
+    definitions = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    own = {node.name for node in nodes if isinstance(node, definitions)}
     stored = [node for node in nodes if isinstance(getattr(node, "ctx", None), ast.Store)]
     own |= {node.attr for node in stored if isinstance(node, ast.Attribute)}
     own |= {node.id for node in stored if isinstance(node, ast.Name)}
     read = [node for node in nodes if isinstance(node, ast.Attribute) and is_private(node.attr)]
     used = {ast.unparse(node): node.attr for node in read}
-    foreign = {written for written, name in used.items() if name not in own}
-    assert foreign - PRIVATE.keys() == set(), "list it in PRIVATE, with a test of its own"
-    assert PRIVATE.keys() - used.keys() == set(), "nothing uses it any more"
+    foreign = {expression for expression, name in used.items() if name not in own}
+    assert foreign - PRIVATE.keys() == set(), "add it to PRIVATE, with a test"
+    assert PRIVATE.keys() - used.keys() == set(), "no longer used"
     assert {test for test in PRIVATE.values() if test.startswith("test_")} <= globals().keys()
 
 
 def test_private_modules_of_other_packages_are_not_imported(nodes):
-    named = [
+    imported = [
         alias.name if isinstance(node, ast.Import) else f"{node.module}.{alias.name}"
         for node in nodes
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
     ]
-    assert [name for name in named if any(map(is_private, name.split(".")))] == []
+    assert [name for name in imported if any(map(is_private, name.split(".")))] == []
 
 
-def test_masked_dask_arrays_are_refused_by_what_their_blocks_are():
+def test_masked_dask_arrays_are_recognised_by_the_type_of_their_blocks():
     assert type(da.zeros((2, 3))._meta) is np.ndarray
     masked = da.ma.masked_array(da.zeros((2, 3)), mask=np.eye(2, 3))
     assert np.ma.isMaskedArray(masked._meta)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="batch systems are not for Windows")
-def test_slurm_is_asked_for_the_reason_why_jobs_wait():
-    said = asyncio.run(JobsOnThisMachine.job_cls._call(["echo", "7|Priority"]))
-    assert said == "7|Priority\n"
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no batch systems on Windows")
+def test_output_of_batch_system_commands_is_returned_and_failures_raise():
+    """mrcdist asks squeue why jobs are waiting."""
+    output = asyncio.run(LocalJobCluster.job_cls._call(["echo", "7|Priority"]))
+    assert output == "7|Priority\n"
     with pytest.raises(RuntimeError, match="Invalid job id"):
-        asyncio.run(
-            JobsOnThisMachine.job_cls._call(["sh", "-c", "echo Invalid job id >&2; exit 1"])
-        )
+        asyncio.run(LocalJobCluster.job_cls._call(["sh", "-c", "echo Invalid job id >&2; exit 1"]))
 
 
-def test_logs_of_workers_that_ended_are_found_in_the_folder_of_jobs(tmp_path):
-    made = inspect.getattr_static(JobsOnThisMachine, "_dummy_job")
-    assert isinstance(made, property)
-    job = JobsOnThisMachine.job_cls(
+def test_log_directory_of_jobs_is_known_after_workers_end(tmp_path):
+    assert isinstance(inspect.getattr_static(LocalJobCluster, "_dummy_job"), property)
+    job = LocalJobCluster.job_cls(
         None, name="worker", cores=1, memory="1 GiB", log_directory=str(tmp_path)
     )
     assert job.log_directory == str(tmp_path)
 
 
-def test_local_urls_are_paths_without_file(tmp_path):
+def test_local_url_becomes_a_path(tmp_path):
     path = tmp_path / "#1 a?b.mrc"
     assert LocalFileSystem._strip_protocol(f"file://{path.as_posix()}") == path.as_posix()
     assert fsspec.filesystem("file")._strip_protocol(str(path)) == path.as_posix()
@@ -126,28 +124,29 @@ def test_local_urls_are_paths_without_file(tmp_path):
         (LocalFileSystem(), "/data/scans/a.mrc", "/data/scans"),
     ],
 )
-def test_files_beside_a_file_are_listed_in_its_folder(fs, path, folder):
+def test_parent_of_a_file_is_its_folder_on_every_filesystem(fs, path, folder):
     assert fs._parent(path) == folder
 
 
-def test_an_archive_that_was_replaced_is_opened_anew(tmp_path):
+def test_closed_archive_is_opened_again(tmp_path):
+    """An archive may have been replaced since it was opened."""
     path = tmp_path / "scans.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.mrc", b"old")
     url = f"simplecache::zip://a.mrc::file://{path.as_posix()}"
     fs, _ = url_to_fs(url)
-    assert url_to_fs(url)[0] is fs, "fsspec keeps nothing over an archive any more"
+    assert url_to_fs(url)[0] is fs, "fsspec no longer caches filesystems of archives"
     close(fs)
     assert url_to_fs(url)[0] is not fs
 
 
 @pytest.mark.parametrize("kind", [AsyncFileSystem, HTTPFileSystem, S3FileSystem])
-def test_several_ranges_are_asked_for_in_the_loop_of_a_filesystem(kind):
+def test_byte_ranges_are_fetched_by_a_coroutine_of_the_filesystem(kind):
     assert inspect.iscoroutinefunction(kind._cat_file)
     inspect.signature(kind._cat_file).bind(None, "bucket/a.mrc", start=0, end=1024)
 
 
-def test_who_pays_goes_with_every_request():
+def test_requester_pays_is_passed_with_every_s3_request():
     fs = S3FileSystem(
         key="a",
         secret="b",
@@ -156,9 +155,10 @@ def test_who_pays_goes_with_every_request():
         skip_instance_cache=True,
     )
     client = sync(fs.loop, fs.set_session)
-    asked = {"Bucket": "b", "Key": "a.mrc", "Range": "bytes=0-1023"}
-    given = fs._get_s3_method_kwargs(client.get_object, fs.req_kw, **asked)
-    # Of what was given once, what this method knows; of botocore's own client, too.
-    assert fs._get_s3_method_kwargs(new_client(fs, "b").get_object, fs.req_kw, **asked) == given
-    assert given == {**asked, "RequestPayer": "requester", "SSECustomerAlgorithm": "AES256"}
+    request = {"Bucket": "b", "Key": "a.mrc", "Range": "bytes=0-1023"}
+    arguments = fs._get_s3_method_kwargs(client.get_object, fs.req_kw, **request)
+    # Only options that get_object accepts are added; the same holds for botocore's own client.
+    get_object = new_client(fs, "b").get_object
+    assert fs._get_s3_method_kwargs(get_object, fs.req_kw, **request) == arguments
+    assert arguments == {**request, "RequestPayer": "requester", "SSECustomerAlgorithm": "AES256"}
     assert sync(fs.loop, fs.get_s3, "b") is client

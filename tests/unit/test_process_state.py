@@ -1,4 +1,4 @@
-"""What a process keeps from one call to the next stands in one table of ARCHITECTURE.md."""
+"""All state that outlives a call is listed in a table of ARCHITECTURE.md."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from tests.support.processes import ROOT
 
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
 [TABLE] = re.findall(r"^## What a process keeps\n(.*?)^## ", ARCHITECTURE, re.M | re.S)
-TOLD = re.findall(r"`([\w/]+)\.py:([\w]+)`", TABLE)
+LISTED = re.findall(r"`([\w/]+)\.py:([\w]+)`", TABLE)
 
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
-CHANGING = (
+MUTATING_METHODS = (
     *("add", "append", "appendleft", "clear", "discard", "extend", "extendleft", "forget"),
     *("insert", "keep", "pop", "popitem", "popleft", "remove", "setdefault", "update"),
 )
 CACHES = ("cache", "lru_cache")
 
 
-def kept_in(tree: ast.Module) -> set[str]:
-    """Names of a module that hold what calls leave behind: containers, objects, caches, globals."""
+def persistent_state(tree: ast.Module) -> set[str]:
+    """Return names of a module whose values calls change: containers, objects, caches, globals."""
     functions = [node for node in ast.walk(tree) if isinstance(node, FUNCTION)]
     cached = {
         function.name
@@ -33,34 +33,34 @@ def kept_in(tree: ast.Module) -> set[str]:
     rebound = {
         name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names
     }
-    filled = {
+    mutated = {
         target.id
         for node in tree.body
         if isinstance(node, ast.Assign | ast.AnnAssign)
         for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-        if isinstance(target, ast.Name) and is_changed(tree, target.id, node.value)
+        if isinstance(target, ast.Name) and is_mutated(tree, target.id, node.value)
     }
-    return cached | rebound | filled
+    return cached | rebound | mutated
 
 
-def is_changed(tree: ast.Module, name: str, value: ast.expr | None) -> bool:
-    """Whether a module changes what a name stands for: an entry, or by a method."""
+def is_mutated(tree: ast.Module, name: str, value: ast.expr | None) -> bool:
+    """Return whether a module changes the object with this name, by item or by method."""
     if not isinstance(value, ast.Call | ast.Dict | ast.List | ast.Set | ast.DictComp):
         return False
     for node in ast.walk(tree):
         owner = getattr(node, "value", None)
         if not (isinstance(owner, ast.Name) and owner.id == name):
             continue
-        if isinstance(node, ast.Attribute) and node.attr in CHANGING:
+        if isinstance(node, ast.Attribute) and node.attr in MUTATING_METHODS:
             return True
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
             return True
-    changing_themselves = {node.name for node in tree.body if changes_itself(node)}
-    return isinstance(value, ast.Call) and last_word(value.func) in changing_themselves
+    mutable_classes = {node.name for node in tree.body if is_mutable_class(node)}
+    return isinstance(value, ast.Call) and last_name(value.func) in mutable_classes
 
 
-def changes_itself(node: ast.stmt) -> bool:
-    """Whether a class has a method that sets an attribute."""
+def is_mutable_class(node: ast.stmt) -> bool:
+    """Return whether a statement defines a class with a method that sets an attribute."""
     return isinstance(node, ast.ClassDef) and any(
         isinstance(below, ast.Attribute) and isinstance(below.ctx, ast.Store)
         for method in node.body
@@ -69,22 +69,22 @@ def changes_itself(node: ast.stmt) -> bool:
     )
 
 
-def last_word(function: ast.expr) -> str:
+def last_name(function: ast.expr) -> str:
     return ast.unparse(function).rpartition(".")[2].partition("[")[0]
 
 
-def test_what_a_process_keeps_is_in_the_table() -> None:
+def test_all_persistent_state_of_a_process_is_listed_in_architecture() -> None:
     package = ROOT / "mrcdist"
-    kept = {
+    state = {
         (path.relative_to(package).with_suffix("").as_posix(), name)
         for path in package.rglob("*.py")
-        for name in kept_in(ast.parse(path.read_text("utf-8")))
+        for name in persistent_state(ast.parse(path.read_text("utf-8")))
     }
-    assert kept == set(TOLD)
+    assert state == set(LISTED)
 
 
 @pytest.mark.parametrize(
-    ("code", "kept"),
+    ("code", "names"),
     [
         ("A = {}\ndef f(): A['x'] = 1", {"A"}),
         ("A = []\ndef f(): A.append(1)", {"A"}),
@@ -101,5 +101,5 @@ def test_what_a_process_keeps_is_in_the_table() -> None:
         ("@cached_property\ndef f(self): ...", set()),
     ],
 )
-def test_what_is_kept_is_found(code: str, kept: set[str]) -> None:
-    assert kept_in(ast.parse(code)) == kept
+def test_persistent_state_is_found_in_code(code: str, names: set[str]) -> None:
+    assert persistent_state(ast.parse(code)) == names

@@ -71,7 +71,7 @@ class Clock:
 class TestBytes:
     """Progress in bytes also shows the speed and the remaining time."""
 
-    def test_log_has_a_line_per_interval(self):
+    def test_progress_log_has_a_line_per_interval(self):
         log, clock = io.StringIO(), Clock()
         size = 10 * 2**20
         with Progress(
@@ -86,7 +86,7 @@ class TestBytes:
         assert lines[-1].endswith("  mean: 100 %  0.98 GiB of 0.98 GiB, 10.00 MiB/s")
         assert not set("\r\033") & set(log.getvalue())
 
-    def test_terminal_shows_a_bar(self):
+    def test_terminal_shows_a_progress_bar(self):
         screen, clock = Terminal(), Clock()
         with Progress("mean", 100, in_bytes=True, stream=screen, patience=0, clock=clock) as bar:
             clock.now = 1
@@ -94,7 +94,7 @@ class TestBytes:
         line = f"\r\033[Kmean  [{'#' * 15}{'.' * 15}] 50 %  50 B of 100 B, 50 B/s, 1 s left\n"
         assert screen.getvalue() == line
 
-    def test_bar_is_redrawn_within_a_percent(self):
+    def test_progress_bar_is_redrawn_within_a_percent(self):
         screen, clock = Terminal(), Clock()
         progress = Progress("mean", 10**6, in_bytes=True, stream=screen, patience=0, clock=clock)
         for _ in range(10):
@@ -149,7 +149,7 @@ class TestWaiting:
             pass
         assert messages == []
 
-    def test_message_is_created_when_it_is_printed(self):
+    def test_waiting_message_is_created_when_it_is_printed(self):
         messages, printed = [], threading.Event()
         message = "nothing yet"
 
@@ -162,7 +162,7 @@ class TestWaiting:
             assert printed.wait(60)
         assert messages == ["refused"]
 
-    def test_missing_response_is_reported_on_a_terminal(self, monkeypatch):
+    def test_slow_response_of_a_store_is_reported_on_a_terminal(self, monkeypatch):
         terminal = SignallingStream(terminal=True)
         monkeypatch.setattr("sys.stderr", terminal)
         monkeypatch.setattr(
@@ -195,10 +195,10 @@ class TestLongReads:
     """Progress of reading, copying and following sections, shown without delay."""
 
     @pytest.fixture(autouse=True)
-    def _impatient(self, monkeypatch):
+    def _no_patience(self, monkeypatch):
         for module in ("api", "discover.mrc_file", "storage.layers"):
-            impatient = functools.partial(Progress, patience=0)
-            monkeypatch.setattr(f"mrcdist.{module}.Progress", impatient)
+            immediate = functools.partial(Progress, patience=0)
+            monkeypatch.setattr(f"mrcdist.{module}.Progress", immediate)
 
     def test_reading_a_whole_remote_file_shows_progress(self, memory_file, capsys):
         numbers = counting((8, 4, 5), "int16")

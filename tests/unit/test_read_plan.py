@@ -47,12 +47,12 @@ class RecordingFileSystem(MemoryFileSystem):
         return data[start:end]
 
     def _open(self, path, mode="rb", **options):
-        raise AssertionError(f"{path} was opened, which reads who knows what")
+        raise AssertionError(f"{path} was opened: what is read from it is not recorded")
 
 
 @pytest.fixture
 def recording(memory_file):
-    """Store bytes where each read is recorded; return the URL and the list of ranges."""
+    """Function that stores bytes and returns their URL and the list of ranges read."""
     fsspec.register_implementation("recording", RecordingFileSystem, clobber=True)
     RecordingFileSystem.ranges.clear()
 
@@ -62,7 +62,7 @@ def recording(memory_file):
     return put
 
 
-def optimised(array):
+def optimised_graph(array):
     """Return the graph that a scheduler receives."""
     return dict(collections_to_expr([array]).optimize().__dask_graph__())
 
@@ -97,12 +97,12 @@ class TestPlanning:
         raw = mrc_bytes(counting((1_000_000, 1, 1), "int8"))
         url, ranges = recording(raw)
         mrcdist.plan_mrc(url, chunks=-1).to_dask()
-        for_one = list(ranges)
+        ranges_of_one_chunk = list(ranges)
         ranges.clear()
         with pytest.warns(mrcdist.MrcdistWarning, match="1,000,000 chunks"):
             array = mrcdist.plan_mrc(url, chunks=(1, -1, -1)).to_dask()
         assert array.npartitions == 1_000_000
-        assert ranges == for_one
+        assert ranges == ranges_of_one_chunk
 
     def test_planning_records_the_version_of_the_file(self, local_file):
         stat = local_file.stat()
@@ -125,20 +125,20 @@ class TestTasks:
         [ds] = mrcdist.read_mrc(local_file, chunks=(5, 16, 40))
         array = ds["data"]
         assert array.numblocks == (5, 2, 1)
-        assert len(optimised(array)) == 10
+        assert len(optimised_graph(array)) == 10
         with counted() as count:
             np.testing.assert_array_equal(array.compute(scheduler="synchronous"), numbers)
         assert count.read.blocks == 10
 
     def test_tasks_are_data_producers_which_the_scheduler_queues(self, local_file):
         [ds] = mrcdist.read_mrc(local_file, chunks=(5, -1, -1))
-        tasks = optimised(ds["data"]).values()
+        tasks = optimised_graph(ds["data"]).values()
         assert [task.data_producer for task in tasks] == [True] * 5
 
     def test_tasks_run_without_optimisation_and_without_a_scheduler(self, local_file, numbers):
         [ds] = mrcdist.read_mrc(local_file, chunks=(5, 16, 40))
-        got = ds["data"][3:7].compute(scheduler="synchronous", optimize_graph=False)
-        np.testing.assert_array_equal(got, numbers[3:7])
+        frames = ds["data"][3:7].compute(scheduler="synchronous", optimize_graph=False)
+        np.testing.assert_array_equal(frames, numbers[3:7])
 
     @pytest.mark.parametrize("chunks", ["auto", (8, -1, -1)])
     @pytest.mark.parametrize("io", ["map", "read"])
@@ -152,8 +152,8 @@ class TestTasks:
     def test_crop_of_one_frame_reads_only_its_rows(self, local_file, numbers):
         [ds] = mrcdist.read_mrc(local_file)
         with dask.config.set({"mrcdist.io": "read"}), counted() as count:
-            got = ds["data"][17, 4:9, 10:12].compute()
-        np.testing.assert_array_equal(got, numbers[17, 4:9, 10:12])
+            crop = ds["data"][17, 4:9, 10:12].compute()
+        np.testing.assert_array_equal(crop, numbers[17, 4:9, 10:12])
         assert (count.read.requests, count.read.bytes_fetched) == (1, (4 * 40 + 2) * 2)
 
     def test_slices_are_pushed_into_the_read_if_the_source_is_sent_once(self, tmp_path, numbers):
@@ -226,8 +226,8 @@ def test_crop_does_not_read_whole_frames_from_the_disk(tmp_path):
     if resident_bytes(path, 0, 4 * frame) > frame // 8:
         pytest.skip("the page cache of this file system cannot be dropped")
 
-    got = ds["data"][:, 40:88, 40:88].compute()
-    np.testing.assert_array_equal(got, numbers[:, 40:88, 40:88])
+    crop = ds["data"][:, 40:88, 40:88].compute()
+    np.testing.assert_array_equal(crop, numbers[:, 40:88, 40:88])
     for i in range(4):
         in_cache = resident_bytes(path, 1024 + i * frame, 1024 + (i + 1) * frame)
         assert 48 * 48 * 2 <= in_cache < frame // 2
@@ -235,7 +235,7 @@ def test_crop_does_not_read_whole_frames_from_the_disk(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="needs posix_fadvise and mincore")
 def test_scattered_frames_are_announced_together(tmp_path):
-    """The disk can then read several of them at once, in any order."""
+    """`announce` lets the disk read several of them at once, in any order."""
     frame = 2**20
     path = tmp_path / "large.bin"
     path.write_bytes(bytes(16 * frame))
@@ -252,47 +252,45 @@ def test_scattered_frames_are_announced_together(tmp_path):
 
 
 class TestNames:
-    def names(self, path, **options):
+    def name(self, path, **options):
         return mrcdist.plan_mrc(path, **options).to_dask().name
 
-    def test_names_are_the_same_for_the_same_file(self, local_file):
+    def test_array_name_is_the_same_for_the_same_file(self, local_file):
         chunks = (5, -1, -1)
-        assert self.names(local_file, chunks=chunks) == self.names(str(local_file), chunks=chunks)
+        assert self.name(local_file, chunks=chunks) == self.name(str(local_file), chunks=chunks)
 
-    def test_names_differ_for_other_chunks_and_shapes(self, local_file):
+    def test_array_name_depends_on_chunks_and_shape(self, local_file):
         names = {
-            self.names(local_file),
-            self.names(local_file, chunks=(5, -1, -1)),
-            self.names(local_file, chunks=(6, -1, -1)),
-            self.names(local_file, navigation_shape=(4, 6)),
-            self.names(local_file, navigation_shape=(6, 4)),
+            self.name(local_file),
+            self.name(local_file, chunks=(5, -1, -1)),
+            self.name(local_file, chunks=(6, -1, -1)),
+            self.name(local_file, navigation_shape=(4, 6)),
+            self.name(local_file, navigation_shape=(6, 4)),
         }
         assert len(names) == 5
 
-    def test_names_differ_for_a_changed_file(self, tmp_path, numbers):
+    def test_array_name_changes_with_the_file(self, tmp_path, numbers):
         path = write_mrc(tmp_path / "any.mrc", numbers)
-        before = self.names(path)
+        before = self.name(path)
         os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
-        assert self.names(path) != before
+        assert self.name(path) != before
 
-    def of_options(self, *options):
-        sources = [s3_source((24,), each) for each in options]
-        return [to_dask(source, plan_chunks(source.layout)).name for source in sources]
+    def name_in_s3(self, options):
+        source = s3_source((24,), options)
+        return to_dask(source, plan_chunks(source.layout)).name
 
-    def test_names_do_not_depend_on_credentials(self):
-        first, second = self.of_options(*({"key": "a", "secret": secret} for secret in ("b", "c")))
-        assert first == second
+    def test_array_name_does_not_depend_on_credentials(self):
+        first, second = ({"key": "a", "secret": secret} for secret in ("b", "c"))
+        assert self.name_in_s3(first) == self.name_in_s3(second)
 
-    def test_names_differ_if_the_options_select_another_store(self):
-        """URL, size and version may be equal in both."""
-        first, second = self.of_options(
-            *({"endpoint_url": f"http://{host}"} for host in ("one", "two"))
-        )
-        assert first != second
+    def test_array_name_depends_on_the_endpoint(self):
+        """URL, size and version may be equal in two stores."""
+        first, second = ({"endpoint_url": f"http://{host}"} for host in ("one", "two"))
+        assert self.name_in_s3(first) != self.name_in_s3(second)
 
 
 def s3_source(navigation_shape, options, table=None, parts=1):
-    """Return a source in an object store that does not exist: building graphs needs no request."""
+    """Return a source in a store that does not exist; building a graph makes no request."""
     fs = fsspec.filesystem("memory")
     fs.pipe_file("memory://sizes/one.mrc", mrc_bytes(counting((2, 8, 8), "uint16")))
     layout = mrcdist.plan_mrc("memory://sizes/one.mrc").layout
@@ -329,8 +327,8 @@ class TestSizes:
             array = to_dask(source, plan_chunks(source.layout, (1, 10, -1, -1, -1)))
             tasks = [
                 task
-                for key, task in optimised(array).items()
-                if isinstance(key, tuple)  # the other one is a source that is sent once
+                for key, task in optimised_graph(array).items()
+                if isinstance(key, tuple)  # other keys are sources, which are sent once
             ]
             assert len(tasks) == 10
             assert all(len(distributed_pickle.dumps(task)) < 2048 for task in tasks)
@@ -340,7 +338,9 @@ class TestSizes:
         table = np.arange(1_000_000, dtype=np.int32).reshape(shape)
         source = s3_source(shape, self.OPTIONS, table=table)
         array = to_dask(source, plan_chunks(source.layout, (10, 1000, -1, -1)))
-        sizes = sorted(len(distributed_pickle.dumps(task)) for task in optimised(array).values())
+        sizes = sorted(
+            len(distributed_pickle.dumps(task)) for task in optimised_graph(array).values()
+        )
         assert len(sizes) == 101
         assert sizes[-1] > table.nbytes
         assert sizes[-2] < 2048
@@ -359,9 +359,9 @@ class TestSizes:
 
     def test_source_is_pickled_without_handles(self, local_file, numbers):
         source = mrcdist.plan_mrc(local_file).source
-        again = pickle.loads(pickle.dumps(source))
-        np.testing.assert_array_equal(again[3], numbers[3])
-        assert again.parts == source.parts
+        copy = pickle.loads(pickle.dumps(source))
+        np.testing.assert_array_equal(copy[3], numbers[3])
+        assert copy.parts == source.parts
 
     def test_tasks_of_a_process_share_one_unpickled_source(self, local_file):
         plan = mrcdist.plan_mrc(local_file)
@@ -372,7 +372,7 @@ class TestSizes:
 
     def test_options_of_a_class_defined_in_a_notebook_reach_workers(self, monkeypatch):
         class Key:
-            """As if defined in a cell."""
+            """A class as if defined in a cell."""
 
         Key.__module__, Key.__qualname__ = "__main__", "Key"
         with monkeypatch.context() as notebook:
@@ -380,6 +380,6 @@ class TestSizes:
             key = Key()
             key.number = 7
             source = s3_source((10,), {"session": key})
-            packed = distributed_pickle.dumps(source)
-        again = distributed_pickle.loads(packed)
-        assert again.parts[0].file.location.storage_options["session"].number == 7
+            pickled = distributed_pickle.dumps(source)
+        copy = distributed_pickle.loads(pickled)
+        assert copy.parts[0].file.location.storage_options["session"].number == 7

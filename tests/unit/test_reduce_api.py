@@ -1,4 +1,4 @@
-"""Several results in one pass: values of numpy, each needed byte read once, and no others."""
+"""Several results in one pass: values equal numpy's, and each byte needed is read once."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def plan() -> mrcdist.Plan:
     )
 
 
-def reduced(data: Any, results: dict[str, Any], **options: Any) -> Any:
+def reduce_quietly(data: Any, results: dict[str, Any], **options: Any) -> Any:
     return reduce_frames(data, results, progress=False, **options)
 
 
 def test_all_results_of_one_pass_equal_those_of_numpy(plan: mrcdist.Plan) -> None:
     weights = np.linspace(0, 1, 24 * 32).reshape(24, 32)
     before = stats.snapshot()
-    found = reduced(
+    found = reduce_quietly(
         plan,
         {
             "circle": VirtualImage("circle:10,12,5"),
@@ -90,9 +90,11 @@ def np_median(frames: Any) -> Any:
 def test_unneeded_rows_are_not_read(plan: mrcdist.Plan) -> None:
     before = stats.snapshot()
     with dask.config.set({"mrcdist.max-gap": 0}):
-        reduced(plan, {"a": VirtualImage("circle:10,12,5"), "b": CenterOfMass("circle:8,12,2")})
+        reduce_quietly(
+            plan, {"a": VirtualImage("circle:10,12,5"), "b": CenterOfMass("circle:8,12,2")}
+        )
     read = (stats.snapshot() - before).bytes_fetched
-    rows, row_bytes = 11, 32 * 2  # from 5 to 15; from the first column needed to the last one
+    rows, row_bytes = 11, 32 * 2  # rows 5 to 15; from the first to the last column needed
     assert read <= 12 * rows * row_bytes
 
 
@@ -101,7 +103,7 @@ def test_only_frames_of_the_region_are_read_and_used(plan: mrcdist.Plan) -> None
     mask[1, 1:3] = mask[2, 0] = True
     before = stats.snapshot()
     with dask.config.set({"mrcdist.max-gap": 0}):
-        found = reduced(plan, {"mean": MeanPattern(), "all": VirtualImage()}, region=mask)
+        found = reduce_quietly(plan, {"mean": MeanPattern(), "all": VirtualImage()}, region=mask)
     assert (stats.snapshot() - before).bytes_fetched == 3 * 24 * 32 * 2
     np.testing.assert_array_equal(found["mean"], SCAN[mask].mean(axis=0))
     np.testing.assert_array_equal(found["all"], SCAN[mask].sum(axis=(1, 2)))
@@ -115,7 +117,7 @@ def test_only_selected_frames_are_read_and_used(plan: mrcdist.Plan, frames: Any)
     expected = NUMBERS[frames]
     before = stats.snapshot()
     with dask.config.set({"mrcdist.max-gap": 0}):
-        found = reduced(plan, {"mean": MeanPattern(), "all": VirtualImage()}, frames=frames)
+        found = reduce_quietly(plan, {"mean": MeanPattern(), "all": VirtualImage()}, frames=frames)
     distinct = len({frame.tobytes() for frame in expected})
     assert (stats.snapshot() - before).bytes_fetched == distinct * 24 * 32 * 2
     np.testing.assert_array_equal(found["mean"], expected.mean(axis=0))
@@ -127,10 +129,10 @@ def test_bright_disk_is_located_in_the_data(tmp_path: Path) -> None:
     movie = write_acquisition(
         tmp_path, scan_shape=(3, 4), frame_shape=(24, 32), frames=lambda number: pattern
     ).movie
-    found = reduced(movie, {"bf": VirtualImage("bf"), "adf": VirtualImage("adf")})
+    found = reduce_quietly(movie, {"bf": VirtualImage("bf"), "adf": VirtualImage("adf")})
     disk = find_disk(pattern)
     assert (disk.cy, disk.cx) == (11, 15)
-    same = reduced(
+    same = reduce_quietly(
         movie, {"disk": VirtualImage(disk), "ring": VirtualImage(adf_ring(disk, (24, 32)))}
     )
     np.testing.assert_array_equal(found["bf"], same["disk"])
@@ -139,8 +141,8 @@ def test_bright_disk_is_located_in_the_data(tmp_path: Path) -> None:
     assert found["bf"].axes[0].name == "y"
 
 
-def test_plain_functions_return_a_value_or_an_array_per_frame(plan: mrcdist.Plan) -> None:
-    found = reduced(
+def test_plain_functions_may_return_a_value_or_an_array_per_frame(plan: mrcdist.Plan) -> None:
+    found = reduce_quietly(
         plan,
         {
             "largest": lambda frames: frames.max(axis=(1, 2)),
@@ -156,10 +158,10 @@ def test_plain_functions_return_a_value_or_an_array_per_frame(plan: mrcdist.Plan
 
 
 @pytest.mark.parametrize("chunks", [(1, 3, -1, -1), (3, 4, -1, -1)])
-def test_values_for_all_frames_are_merged(chunks: Any) -> None:
+def test_function_results_are_merged_over_blocks(chunks: Any) -> None:
     fsspec.filesystem("memory").pipe("/reduce/merge.mrc", mrc_bytes(NUMBERS))
     plan = mrcdist.plan_mrc("memory://reduce/merge.mrc", navigation_shape=(4, 3), chunks=chunks)
-    found = reduced(
+    found = reduce_quietly(
         plan,
         {
             "least": FrameReduction(lambda frames: frames.min(axis=0), np.minimum),
@@ -173,12 +175,14 @@ def test_values_for_all_frames_are_merged(chunks: Any) -> None:
     np.testing.assert_array_equal(found["histogram"], np.bincount(NUMBERS.ravel() >> 12))
 
 
-def test_values_for_all_frames_leave_out_missing_frames(tmp_path: Path) -> None:
+def test_merged_function_results_leave_out_missing_frames(tmp_path: Path) -> None:
     path = tmp_path / "short.mrc"
     path.write_bytes(mrc_bytes(NUMBERS[:6] | 1)[: 1024 + 4 * 24 * 32 * 2])
     least = FrameReduction(lambda frames: frames.min(axis=0), np.minimum)
     with pytest.warns(MrcdistWarning) as warned:
-        found = reduced(path, {"least": least}, navigation_shape=(3, 2), allow_truncated=True)
+        found = reduce_quietly(
+            path, {"least": least}, navigation_shape=(3, 2), allow_truncated=True
+        )
     assert any("4 frames; 2 are missing" in str(one.message) for one in warned)
     np.testing.assert_array_equal(found["least"], (NUMBERS[:4] | 1).min(axis=0))
 
@@ -186,12 +190,12 @@ def test_values_for_all_frames_leave_out_missing_frames(tmp_path: Path) -> None:
 @pytest.mark.parametrize("function", [lambda frames: frames.max(), lambda frames: frames.T])
 def test_functions_must_return_one_value_per_frame(plan: mrcdist.Plan, function: Any) -> None:
     with pytest.raises(ArgumentError) as error:
-        reduced(plan, {"mine": function})
+        reduce_quietly(plan, {"mine": function})
     assert (error.value.code, error.value.argument) == ("function-invalid", "function")
 
 
 @pytest.mark.parametrize("merge", [None, np.maximum])
-def test_exception_names_the_first_frame_for_which_it_is_raised(
+def test_notes_of_an_exception_give_the_positions_of_its_frames(
     plan: mrcdist.Plan, merge: Any
 ) -> None:
     def failing(frames: Any) -> Any:
@@ -200,14 +204,16 @@ def test_exception_names_the_first_frame_for_which_it_is_raised(
         return frames.max(axis=(1, 2)) if merge is None else frames.max(axis=0)
 
     with pytest.raises(ZeroDivisionError) as error:
-        reduced(plan, {"mine": FrameReduction(failing, merge)})
+        reduce_quietly(plan, {"mine": FrameReduction(failing, merge)})
     assert error.value.__notes__ == [
         "raised for 3 frames: position (2, 0) (frame 8 of the file) to "
         "position (2, 2) (frame 10 of the file)",
         "also raised for a single frame: position (2, 1) (frame 9 of the file)",
     ]
     with pytest.raises(ZeroDivisionError) as error:
-        reduced(plan, {"mine": FrameReduction(failing, merge)}, region=[(0, 0), (2, 1), (1, 2)])
+        reduce_quietly(
+            plan, {"mine": FrameReduction(failing, merge)}, region=[(0, 0), (2, 1), (1, 2)]
+        )
     assert error.value.__notes__[-1] == (
         "also raised for a single frame: position (1,) (frame 9 of the file)"
     )
@@ -222,7 +228,7 @@ def test_data_from_read_mrc_can_be_reduced(tmp_path: Path, form: str) -> None:
         paths[0].write_bytes(mrc_bytes(NUMBERS))
         del paths[1]
     [ds] = mrcdist.read_mrc(paths, navigation_shape=(4, 3), chunks=(1, -1, -1, -1))
-    ds["axes"][2] |= {"scale": 0.5, "offset": 1.0, "units": "nm^-1"}  # recalibrated since
+    ds["axes"][2] |= {"scale": 0.5, "offset": 1.0, "units": "nm^-1"}  # recalibrated by the user
     data: Any = ds
     if form == "signal":
         data = (
@@ -230,54 +236,56 @@ def test_data_from_read_mrc_can_be_reduced(tmp_path: Path, form: str) -> None:
             .signals.Signal2D(ds["data"], axes=ds["axes"])
             .as_lazy()
         )
-    found = reduced(data, {"mean": MeanPattern(), "com": CenterOfMass(), "all": VirtualImage()})
+    found = reduce_quietly(
+        data, {"mean": MeanPattern(), "com": CenterOfMass(), "all": VirtualImage()}
+    )
     np.testing.assert_array_equal(found["mean"], NUMBERS.mean(axis=0))
     np.testing.assert_array_equal(found["all"], SCAN.sum(axis=(2, 3)))
     assert found["mean"].axes[0].units == "nm^-1"
     expected = (SCAN * Y).sum(axis=(2, 3)) / SCAN.sum(axis=(2, 3))
     np.testing.assert_allclose(found["com"].values[0], 1 + 0.5 * expected, rtol=1e-12)
     mask = np.eye(3, 4, dtype=bool)
-    some = reduced(data, {"all": VirtualImage()}, region=mask)
+    some = reduce_quietly(data, {"all": VirtualImage()}, region=mask)
     np.testing.assert_array_equal(some["all"], SCAN[mask].sum(axis=(1, 2)))
 
 
 @pytest.mark.parametrize("change", [lambda data: data[1:], lambda data: data + 1, np.asarray])
 def test_modified_arrays_are_refused(plan: mrcdist.Plan, change: Any) -> None:
     with pytest.raises(ArgumentError, match="not the lazy one that read_mrc returned"):
-        reduced({"data": change(plan.to_dask())}, {"mean": MeanPattern()})
+        reduce_quietly({"data": change(plan.to_dask())}, {"mean": MeanPattern()})
 
 
 CALLS: list[int] = []
-FAILING_CALL = [4]
+INTERRUPTED_CALL = [4]
 
 
-def largest_until_the_fourth_call(frames: Any) -> Any:
+def interrupted_maximum(frames: Any) -> Any:
     CALLS.append(len(frames))
-    if len(CALLS) == FAILING_CALL[0]:
+    if len(CALLS) == INTERRUPTED_CALL[0]:
         raise KeyboardInterrupt
     return frames.max(axis=(1, 2))
 
 
 def test_interrupted_pass_is_resumed_by_the_same_call(plan: mrcdist.Plan, tmp_path: Path) -> None:
     folder = tmp_path / "finished"
-    mine = FrameReduction(largest_until_the_fourth_call, shape=(), dtype="uint16")
+    mine = FrameReduction(interrupted_maximum, shape=(), dtype="uint16")
     results = {"mine": mine, "std": StandardDeviation()}
     CALLS.clear()
-    FAILING_CALL[0] = 4
+    INTERRUPTED_CALL[0] = 4
     with pytest.raises(KeyboardInterrupt) as error, dask.config.set(num_workers=1):
-        reduced(plan, results, resume=folder)
+        reduce_quietly(plan, results, resume=folder)
     assert "repeat the same call to resume" in error.value.__notes__[-1]
-    kept = len(list(folder.glob("part-*.npz")))
-    assert 0 < kept < 4
-    for thread in threading.enumerate():  # not waited for by the interrupted call
+    n_finished = len(list(folder.glob("part-*.npz")))
+    assert 0 < n_finished < 4
+    for thread in threading.enumerate():  # the interrupted call did not wait for them
         if thread.name.startswith("mrcdist-reduce"):
             thread.join()
     with pytest.raises(ArgumentError, match="belongs to another job"):
-        reduced(plan, {**results, "max": MaximumPattern()}, resume=folder)
+        reduce_quietly(plan, {**results, "max": MaximumPattern()}, resume=folder)
     CALLS.clear()
-    FAILING_CALL[0] = 0
-    found = reduced(plan, results, resume=folder)
-    assert len(CALLS) == 6 - kept
+    INTERRUPTED_CALL[0] = 0
+    found = reduce_quietly(plan, results, resume=folder)
+    assert len(CALLS) == 6 - n_finished
     np.testing.assert_array_equal(found["mine"], SCAN.max(axis=(2, 3)))
     np.testing.assert_allclose(found["std"], NUMBERS.std(axis=0), rtol=1e-12)
     assert not folder.exists()
@@ -292,7 +300,7 @@ def check_against_numpy(data: Any, frames: Any, **options: Any) -> None:
         "max": MaximumPattern(),
         "largest": lambda some: some.max(axis=(1, 2)),
     }
-    found = reduced(data, results, **options)
+    found = reduce_quietly(data, results, **options)
     flat = frames.reshape(-1, *frames.shape[-2:]).astype(np.float64)
     mass = frames.sum(axis=(-2, -1), dtype=np.float64)
     y = np.indices(frames.shape[-2:])[0]
@@ -329,7 +337,7 @@ def test_movies_in_parts_are_reduced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "int8", "uint8"])
-def test_other_dtypes_are_reduced(tmp_path: Path, dtype: str) -> None:
+def test_pixels_of_other_dtypes_are_reduced(tmp_path: Path, dtype: str) -> None:
     frames = (NUMBERS % 100).astype(dtype)
     mrcdist.write_mrc(tmp_path / "a.mrc", frames)
     options = {"mode0": dtype} if dtype in ("int8", "uint8") else {}
@@ -354,14 +362,14 @@ def test_sections_of_a_volume_are_reduced(tmp_path: Path) -> None:
     path = tmp_path / "tomogram.mrc"
     mrcdist.write_mrc(path, (NUMBERS % 1000).astype("int16"), kind="volume")
     check_against_numpy(path, (NUMBERS % 1000).astype("int16"))
-    some = reduced(path, {"all": VirtualImage()}, region=[7, 2])
+    some = reduce_quietly(path, {"all": VirtualImage()}, region=[7, 2])
     np.testing.assert_array_equal(some["all"], (NUMBERS % 1000)[[7, 2]].sum(axis=(1, 2)))
 
 
-def test_error_names_xarray_if_it_is_not_installed(
+def test_error_suggests_installing_xarray_if_it_is_missing(
     plan: mrcdist.Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = reduced(plan, {"com": CenterOfMass()})
+    found = reduce_quietly(plan, {"com": CenterOfMass()})
     monkeypatch.setitem(sys.modules, "xarray", None)
     with pytest.raises(MissingExtraError, match="pip install xarray"):
         found["com"].to_xarray()
@@ -369,7 +377,9 @@ def test_error_names_xarray_if_it_is_not_installed(
 
 def test_options_of_plan_mrc_apply_to_urls() -> None:
     fsspec.filesystem("memory").pipe("/reduce/options.mrc", mrc_bytes(NUMBERS))
-    found = reduced("memory://reduce/options.mrc", {"all": VirtualImage()}, navigation_shape=(4, 3))
+    found = reduce_quietly(
+        "memory://reduce/options.mrc", {"all": VirtualImage()}, navigation_shape=(4, 3)
+    )
     np.testing.assert_array_equal(found["all"], SCAN.sum(axis=(2, 3)))
 
 
@@ -378,7 +388,7 @@ def test_missing_frames_are_left_out_of_patterns_with_a_warning(tmp_path: Path) 
     negative = -1 - (NUMBERS[:6] % 1000).astype("int16")
     path.write_bytes(mrc_bytes(negative)[: 1024 + 4 * 24 * 32 * 2])
     with pytest.warns(MrcdistWarning) as warned:
-        found = reduced(
+        found = reduce_quietly(
             path,
             {"max": MaximumPattern(), "mean": MeanPattern(), "std": StandardDeviation()},
             navigation_shape=(3, 2),
@@ -403,12 +413,12 @@ def test_detector_without_pixels_is_an_error(
     plan: mrcdist.Plan, quantity: Any, argument: str
 ) -> None:
     with pytest.raises(ArgumentError) as error:
-        reduced(plan, {"far": quantity})
+        reduce_quietly(plan, {"far": quantity})
     assert (error.value.code, error.value.argument) == ("detector-empty", argument)
 
 
 def test_results_are_converted_to_dicts_for_signals(plan: mrcdist.Plan) -> None:
-    found = reduced(plan, {"com": CenterOfMass(), "mean": MeanPattern()})
+    found = reduce_quietly(plan, {"com": CenterOfMass(), "mean": MeanPattern()})
     com = found["com"].to_dict()
     assert com["data"].shape == (2, 3, 4)
     assert [axis["name"] for axis in com["axes"]] == ["component", "scan_y", "scan_x"]
@@ -416,10 +426,10 @@ def test_results_are_converted_to_dicts_for_signals(plan: mrcdist.Plan) -> None:
     assert found["mean"].to_dict()["metadata"]["General"]["title"] == "mean"
 
 
-def test_errors_of_functions_name_the_frames(plan: mrcdist.Plan) -> None:
+def test_notes_of_an_exception_include_the_first_position(plan: mrcdist.Plan) -> None:
     def failing(frames: Any) -> Any:
         raise ZeroDivisionError("mine")
 
     with pytest.raises(ZeroDivisionError) as error:
-        reduced(plan, {"mine": FrameReduction(failing)})
+        reduce_quietly(plan, {"mine": FrameReduction(failing)})
     assert any("position (0, 0)" in note for note in error.value.__notes__)

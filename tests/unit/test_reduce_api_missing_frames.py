@@ -1,4 +1,4 @@
-"""Missing frames are passed to no reduction, whichever results are computed."""
+"""Missing frames are left out of every kind of result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FRAMES = np.random.default_rng(5).integers(1, 9, (50, 128, 128), np.uint8).astyp
 
 @pytest.fixture(scope="module")
 def few_frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A scan of 32 × 32, of which most tiles have no frames, and one has only some."""
+    """Only 50 frames of a 32 × 32 scan: one tile has some of them, most have none."""
     path = tmp_path_factory.mktemp("few") / "few.mrc"
     path.write_bytes(mrc_bytes(FRAMES))
     return path
@@ -52,8 +52,8 @@ def test_tiles_without_frames_are_skipped(few_frames: Path) -> None:
     sums = found["all"].values.ravel()
     np.testing.assert_array_equal(sums[:50], FRAMES.sum(axis=(1, 2)))
     assert not sums[50:].any()
-    nowhere = np.isnan(found["com"].values.reshape(2, -1)).all(axis=0)
-    assert np.flatnonzero(~nowhere).tolist() == list(range(50))
+    undefined = np.isnan(found["com"].values.reshape(2, -1)).all(axis=0)
+    assert np.flatnonzero(~undefined).tolist() == list(range(50))
     assert not found["radial"].values.reshape(32 * 32, -1)[50:, 1:].any()  # ring 0 has no pixel
 
 
@@ -85,7 +85,7 @@ def test_bright_disk_is_located_in_a_sparse_scan(tmp_path: Path) -> None:
     with pytest.warns(MrcdistWarning):
         found = reduce_frames(movie, {"bf": VirtualImage("bf")}, progress=False)
     assert np.argwhere(found["bf"].values.T).tolist() == sorted(points.tolist())
-    assert found["bf"].values.max() >= 900 * 45  # all but the corners of the disk
+    assert found["bf"].values.max() >= 900 * 45  # the disk without its corners
 
 
 @pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")

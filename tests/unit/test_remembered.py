@@ -9,11 +9,11 @@ from typing import Any
 from mrcdist.remembered import Remembered
 
 
-def test_entries_may_be_added_during_a_lookup() -> None:
+def test_cache_entries_may_be_added_during_a_lookup() -> None:
     remembered: Remembered[Any, None] = Remembered(8)
 
-    class Meanwhile(str):
-        """A key whose comparison adds an entry, like another thread."""
+    class AddsDuringComparison(str):
+        """A key whose comparison adds an entry, as another thread might."""
 
         __hash__ = str.__hash__
 
@@ -25,11 +25,11 @@ def test_entries_may_be_added_during_a_lookup() -> None:
     added: list[object] = []
     for number in range(5):
         remembered.keep(str(number), None)
-    assert Meanwhile("3") in remembered
+    assert AddsDuringComparison("3") in remembered
     assert added
 
 
-def test_oldest_entries_are_dropped() -> None:
+def test_oldest_cache_entries_are_dropped() -> None:
     remembered: Remembered[str, int] = Remembered(2)
     for number, name in enumerate("abac"):
         assert remembered.keep(name, number) == number
@@ -39,7 +39,7 @@ def test_oldest_entries_are_dropped() -> None:
     assert list(remembered) == ["c"]
 
 
-def test_concurrent_threads_do_not_exceed_the_limit() -> None:
+def test_concurrent_threads_do_not_exceed_the_cache_limit() -> None:
     remembered: Remembered[int, int] = Remembered(3)
 
     def keep(first: int) -> None:
@@ -50,8 +50,8 @@ def test_concurrent_threads_do_not_exceed_the_limit() -> None:
     sys.setswitchinterval(1e-6)
     try:
         with ThreadPoolExecutor(4) as threads:
-            for done in [threads.submit(keep, number * 2000) for number in range(4)]:
-                done.result()
+            for future in [threads.submit(keep, number * 2000) for number in range(4)]:
+                future.result()
     finally:
         sys.setswitchinterval(interval)
     assert len(remembered) == 3

@@ -1,6 +1,6 @@
-"""Rules that every test keeps: a name that stands alone and is always the same, nothing private.
+"""Rules for tests: their names stand alone and never vary, and they patch nothing private.
 
-Unit tests lie in folders like those of the package, and start no process, server or cluster.
+Unit tests mirror the folders of the package, and start no process, server or cluster.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ from tests.support.processes import ROOT
 
 UNIT = ROOT / "tests" / "unit"
 
-# As first words of a name they point to the test before.
-POINTING = ("and", "are", "but", "in", "is", "it", "its", "nor", "of", "that", "they", "their")
+# First words that make a name depend on the test before it.
+DEPENDENT = ("and", "are", "but", "in", "is", "it", "its", "nor", "of", "that", "they", "their")
 
 
 @pytest.fixture(scope="module")
 def trees():
-    """Names of files of tests → their syntax trees."""
+    """Name of each test file → its syntax tree."""
     files = sorted((ROOT / "tests").rglob("test_*.py"))
     return {path.name: ast.parse(path.read_text("utf-8")) for path in files}
 
 
 def misnamed(tree):
-    """Names of tests that cannot be read alone."""
+    """Return names of tests that cannot be understood alone."""
     return [
         node.name
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef)
         and node.name.startswith("test_")
-        and node.name.split("_")[1] in POINTING
+        and node.name.split("_")[1] in DEPENDENT
     ]
 
 
 def patched_in_private(tree):
-    """Private names that are the target of `setattr`, or of `object` of `unittest.mock.patch`."""
+    """Return private names patched with `monkeypatch.setattr` or `unittest.mock.patch.object`."""
     return [
         argument.value
         for node in ast.walk(tree)
@@ -50,10 +50,10 @@ def patched_in_private(tree):
     ]
 
 
-def named_after_the_time(tree):
-    """Lines where a module compresses with the time in the result, which may name a test.
+def time_dependent_constants(tree):
+    """Return calls at module level whose result contains the current time.
 
-    Processes that run the tests together must find the same names.
+    If it became a parametrize id, parallel test processes would collect different names.
     """
     inside = {
         id(call)
@@ -73,8 +73,8 @@ def named_after_the_time(tree):
     ]
 
 
-def started_things(tree):
-    """What a module imports to start processes, servers or clusters."""
+def imported_starters(tree):
+    """Return imports with which a module could start processes, servers or clusters."""
     modules = ("subprocess", "multiprocessing", "http.server", "socketserver", "moto")
     support = ("cluster", "gate", "hosts", "jobs", "serving", "slurm", "web")
     imported = []
@@ -96,32 +96,32 @@ def is_private(name):
     return name.startswith("_") and not name.endswith("__")
 
 
-@pytest.mark.parametrize("find", [misnamed, patched_in_private, named_after_the_time])
-def test_no_test_breaks_the_rule(find, trees):
-    found = {name: find(tree) for name, tree in trees.items()}
-    assert {name: faults for name, faults in found.items() if faults} == {}
+@pytest.mark.parametrize("find", [misnamed, patched_in_private, time_dependent_constants])
+def test_no_test_file_violates_the_rule(find, trees):
+    violations = {name: find(tree) for name, tree in trees.items()}
+    assert {name: found for name, found in violations.items() if found} == {}
 
 
 def test_unit_tests_start_no_process_server_or_cluster():
-    found = {
-        path.relative_to(UNIT).as_posix(): started_things(ast.parse(path.read_text("utf-8")))
+    imports = {
+        path.relative_to(UNIT).as_posix(): imported_starters(ast.parse(path.read_text("utf-8")))
         for path in UNIT.rglob("*.py")
     }
-    assert {name: things for name, things in found.items() if things} == {}
+    assert {name: starters for name, starters in imports.items() if starters} == {}
 
 
-def test_unit_tests_lie_in_folders_like_those_of_the_package():
+def test_unit_tests_are_in_the_same_folders_as_the_package():
     def folders_with(pattern, top):
         return {path.parent.relative_to(top).as_posix() for path in top.rglob(pattern)}
 
     assert folders_with("test_*.py", UNIT) == folders_with("[!_]*.py", ROOT / "mrcdist")
 
 
-def test_tests_that_break_the_rules_are_found():
+def test_violations_of_the_rules_are_found():
     code = (
         "import subprocess, os; from distributed import Client; from tests.support import serving"
     )
-    assert started_things(ast.parse(code)) == [
+    assert imported_starters(ast.parse(code)) == [
         "distributed.Client",
         "subprocess",
         "tests.support.serving",
@@ -134,4 +134,4 @@ def test_tests_that_break_the_rules_are_found():
     assert patched_in_private(ast.parse(code)) == ["_LIMIT", "_read", "package.module._call"]
     code = 'TABLE = {"gzip": gzip.compress(b"a")}; OTHER = gzip.compress(b"a", mtime=0)\n'
     code += "def test_a(): return gzip.compress(b'b')"
-    assert named_after_the_time(ast.parse(code)) == ["gzip.compress(b'a')"]
+    assert time_dependent_constants(ast.parse(code)) == ["gzip.compress(b'a')"]

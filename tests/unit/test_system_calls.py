@@ -14,8 +14,8 @@ import pytest
 
 from mrcdist import system_calls
 
-# Functions that Windows lacks, with their modules; macOS lacks some of them.
-ABSENT = {
+# Module → functions that Windows lacks; macOS lacks some of them.
+MISSING_ON_WINDOWS = {
     os: ("posix_fadvise", "posix_fallocate", "preadv", "pwrite", "register_at_fork"),
     signal: ("pthread_kill", "pthread_sigmask"),
 }
@@ -23,10 +23,10 @@ ABSENT = {
 
 @pytest.fixture(params=["as it is", "like Windows"])
 def _system(request, monkeypatch):
-    """Run with the calls of this operating system, and without any."""
+    """Run with the calls of this operating system, and without those that Windows lacks."""
     if request.param == "as it is":
         return
-    for module, names in ABSENT.items():
+    for module, names in MISSING_ON_WINDOWS.items():
         for name in names:
             monkeypatch.delattr(module, name, raising=False)
     monkeypatch.delattr(os, "RWF_NOWAIT", raising=False)
@@ -61,7 +61,7 @@ class TestOnEachSystem:
             expected[start // 4 : start // 4 + 3] = 7
         np.testing.assert_array_equal(found, expected)
 
-    def test_prefetching_changes_nothing(self, file):
+    def test_prefetching_does_not_change_the_bytes(self, file):
         ranges = [(0, 100), (mmap.PAGESIZE, 5000)]
         system_calls.prefetch_file(file.fileno(), ranges)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
@@ -72,8 +72,8 @@ class TestOnEachSystem:
         assert system_calls.is_cached(file.fileno(), [0, 65_535]) in (True, False)
 
     def test_signal_reaches_the_main_thread(self):
-        got = []
-        before = signal.signal(signal.SIGINT, lambda *_: got.append("interrupt"))
+        received = []
+        before = signal.signal(signal.SIGINT, lambda *_: received.append("interrupt"))
         try:
             main = threading.main_thread().ident
             sender = threading.Thread(
@@ -81,7 +81,7 @@ class TestOnEachSystem:
             )
             sender.start()
             sender.join()
-            assert got == ["interrupt"]
+            assert received == ["interrupt"]
         finally:
             signal.signal(signal.SIGINT, before)
 
@@ -92,7 +92,7 @@ class TestOnEachSystem:
             assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="threads block no signals here")
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs pthread_sigmask")
 def test_interrupts_are_blocked_in_the_block():
     with system_calls.interrupts_blocked():
         assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())

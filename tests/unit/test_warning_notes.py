@@ -7,7 +7,7 @@ import pickle
 from mrcdist.warning_notes import Note, Notes
 
 
-def test_notes_are_in_the_order_in_which_they_were_added():
+def test_notes_are_ordered_by_file_and_by_time_of_addition():
     notes = Notes()
     notes.add("first")
     own = notes.of_file("a.mrc")
@@ -18,20 +18,20 @@ def test_notes_are_in_the_order_in_which_they_were_added():
     assert list(notes)[-1] == "fifth"
 
 
-def test_a_note_is_its_sentence():
+def test_note_is_a_string_and_is_pickled_with_its_code():
     note = Note("bytes-after-frames", "7 bytes follow")
     assert note == "7 bytes follow"
     copy = pickle.loads(pickle.dumps(note))
     assert (copy, copy.code) == (note, note.code)
 
 
-def test_equal_notes_on_the_dataset_are_kept():
+def test_repeated_notes_on_the_dataset_are_not_merged():
     notes = Notes()
     notes.add("the same", "the same", Note("code", "the same"), Note("code", "the same"))
     assert list(notes) == ["the same"] * 4
 
 
-def test_notes_on_several_files_are_merged_whatever_their_numbers():
+def test_notes_with_the_same_code_on_several_files_are_merged():
     notes = Notes()
     for name, number in (("a.mrc", 3), ("b.mrc", 4), ("c.mrc", 5)):
         notes.of_file(name).add(Note("bytes-after-frames", f"{number} bytes follow"))
@@ -45,7 +45,7 @@ def test_notes_on_two_files_of_the_same_name_are_merged():
     assert list(notes) == ["no MAP (also in 1 other file)"]
 
 
-def test_note_on_a_later_file_names_that_file():
+def test_note_on_a_later_file_contains_its_name():
     notes = Notes()
     for name in ("a.mrc", "b.mrc", "c.mrc"):
         notes.of_file(name)
@@ -54,14 +54,14 @@ def test_note_on_a_later_file_names_that_file():
     assert list(notes) == ["b.mrc: no MAP (also in 1 other file)", "b.mrc: uncoded"]
 
 
-def test_several_notes_with_one_code_on_one_file_are_all_given():
+def test_notes_with_the_same_code_on_one_file_are_not_merged():
     notes = Notes()
     notes.of_file("a.mrc").add(Note("pixel-size", "x varies"), Note("pixel-size", "y varies"))
     notes.of_file("b.mrc").add(Note("pixel-size", "x varies"))
     assert list(notes) == ["x varies (also in 1 other file)", "y varies"]
 
 
-def test_notes_on_a_single_file_do_not_name_it():
+def test_notes_on_a_single_file_do_not_contain_its_name():
     notes = Notes()
     notes.of_file("a.mrc").add(Note("map-missing", "no MAP"), "uncoded")
     assert list(notes) == ["no MAP", "uncoded"]
