@@ -1,10 +1,10 @@
-"""Many workers on one machine, which read from a simulated object store: see `simulate.py`.
+"""Many workers in one process, which read from a simulated object store: see `simulate.py`.
 
     python deploy/sizing/simulated.py SCHEDULER_FILE WORKERS THREADS SECONDS
 
-runs dask workers in the event loop of one process, each with its threads, connections and
-heartbeats, and takes one away every so many seconds, as a cloud takes spot instances back: without
-a goodbye. Another takes its place.
+Runs dask workers in the event loop of one process, each with its own threads, connections and
+heartbeats. Every SECONDS on average, one of them is terminated without warning, like a spot
+instance, and replaced.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ HEADER_BYTES = 1024
 
 
 class SimulatedStore(AsyncFileSystem):  # type: ignore[misc]
-    """One MRC file of ones, whose requests take as long as those of an object store.
+    """An MRC file of ones, with requests that take as long as those of an object store.
 
     Parameters
     ----------
     frames : int
-        In the file; each stands for a whole chunk.
+        Number of frames, each of which represents a whole chunk.
     latency : float
         Seconds until the first byte.
     transfer : float
-        Seconds that a frame takes from then on.
+        Seconds for the bytes of a frame.
     stragglers, failures : float
-        Share of requests that take ten times as long, or whose connection breaks.
+        Fraction of requests that take ten times as long, or whose connection breaks.
     """
 
     protocol = "simulated"
@@ -76,11 +76,11 @@ class SimulatedStore(AsyncFileSystem):  # type: ignore[misc]
         if stop <= HEADER_BYTES:
             return self.header[begin:stop]
         seconds = self.latency + self.transfer * (stop - begin) / FRAME_BYTES
-        dice = random.random()  # noqa: S311
-        if dice < self.failures:
+        chance = random.random()  # noqa: S311
+        if chance < self.failures:
             await asyncio.sleep(seconds / 2)
-            raise ConnectionResetError("simulated: the connection broke")
-        await asyncio.sleep(seconds * (10 if dice > 1 - self.stragglers else 1))
+            raise ConnectionResetError("simulated connection loss")
+        await asyncio.sleep(seconds * (10 if chance > 1 - self.stragglers else 1))
         body = np.ones(FRAME_BYTES // 2 * -(-(stop - begin) // FRAME_BYTES), "<u2").tobytes()
         return self.header[begin:] + body[: stop - max(begin, HEADER_BYTES)]
 
@@ -100,14 +100,14 @@ async def start(scheduler_file: str, threads: int, folder: str) -> Worker:
     )
 
 
-async def take(worker: Worker) -> None:
-    """Break the connections of a worker: scheduler and other workers learn of it from these."""
+async def terminate(worker: Worker) -> None:
+    """Break the connections of a worker, from which scheduler and other workers notice the loss."""
     worker.batched_stream.abort()
-    await worker.close(executor_wait=False, nanny=False, reason="taken")
+    await worker.close(executor_wait=False, nanny=False, reason="terminated")
 
 
 async def work(scheduler_file: str, workers: int, threads: int, seconds: float) -> None:
-    """Run workers for as long as there is a scheduler; take and replace one every `seconds`."""
+    """Run workers until the scheduler ends; terminate and replace one every `seconds`."""
     with tempfile.TemporaryDirectory(prefix="simulated-") as folder:
         running = [await start(scheduler_file, threads, folder) for _ in range(workers)]
         while any(worker.status.name == "running" for worker in running):
@@ -115,16 +115,15 @@ async def work(scheduler_file: str, workers: int, threads: int, seconds: float) 
                 await asyncio.gather(*(worker.finished() for worker in running))
                 return
             await asyncio.sleep(random.expovariate(1 / seconds))
-            taken = running.pop(random.randrange(len(running)))  # noqa: S311
-            await take(taken)
-            # The scheduler may have ended meanwhile.
+            await terminate(running.pop(random.randrange(len(running))))  # noqa: S311
+            # The scheduler may have ended in the meantime.
             with suppress(OSError):
                 running.append(await start(scheduler_file, threads, folder))
 
 
 def main(scheduler_file: str, workers: str, threads: str, seconds: str) -> None:
     """Run workers until SIGTERM."""
-    # What hundreds of workers do beside their tasks would take all of one machine.
+    # Background work of hundreds of workers would occupy the whole machine.
     dask.config.set(
         {
             "distributed.worker.profile.enabled": False,
@@ -132,7 +131,7 @@ def main(scheduler_file: str, workers: str, threads: str, seconds: str) -> None:
             "distributed.admin.tick.interval": "2s",
         }
     )
-    # Each thread that waits for the interpreter's lock wakes up after so long, by default 5 ms.
+    # Threads that wait for the interpreter lock wake up at this interval, by default every 5 ms.
     sys.setswitchinterval(0.05)
     asyncio.run(work(scheduler_file, int(workers), int(threads), float(seconds)))
 

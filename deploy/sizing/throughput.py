@@ -1,12 +1,12 @@
-"""Measure how fast this cluster reads from this storage, and print a table to publish.
+"""Measure how fast a cluster reads from its storage, and print a table to publish.
 
     python deploy/sizing/throughput.py /lustre/scratch/throughput.mrc --gib 500 --scheduler ADDRESS
     python deploy/sizing/throughput.py s3://bucket/throughput.mrc --gib 500 --jobqueue slurm.yaml
 
-The workers write a file of noise, which no storage can compress, read it several times as a movie
-is read (`mrcdist.reduce_frames`, each byte once), compare the sums, and delete it. A file that fits
-in the memory of the nodes is read from there: make it twice as large. The first pass includes what
-workers do once: imports, and compiling if numba is installed.
+The workers write a file of noise, which storage cannot compress, read it several times like a movie
+(`mrcdist.reduce_frames`, each byte once), compare the sums, and delete it. The file should be at
+least twice as large as the memory of the nodes; otherwise, it is read from their page caches. The
+first pass includes imports, and compilation if numba is installed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PACKAGES = ("mrcdist", "dask", "distributed", "numpy", "numba", "fsspec", "s3fs"
 
 
 def noise(block_info: Any = None) -> NDArray[np.uint16]:
-    """Frames of a block, each with a number of its own in the corner."""
+    """Return the frames of a block, each with a distinct number in one corner."""
     [(first, last), *_] = block_info[None]["array-location"]
     rng = np.random.default_rng(first)
     tile = rng.integers(0, 4096, (16, *FRAME), dtype=np.uint16)
@@ -51,7 +51,7 @@ def noise(block_info: Any = None) -> NDArray[np.uint16]:
 
 
 def hardware(folder: str | None) -> dict[str, Any]:
-    """Describe the host of a worker, and the filesystem that it reads from."""
+    """Return the properties of a worker's host and of the filesystem it reads from."""
     model = platform.processor() or platform.machine()
     cpus = Path("/proc/cpuinfo")
     if cpus.exists():
@@ -70,30 +70,30 @@ def hardware(folder: str | None) -> dict[str, Any]:
 
 
 def write(url: str, frames: int, options: dict[str, Any]) -> float:
-    """Write the file; return the seconds that it took."""
+    """Write the file and return the time in seconds."""
     chunks = da.core.normalize_chunks((BLOCK, *FRAME), (frames, *FRAME))
     data = da.map_blocks(noise, chunks=chunks, dtype=np.uint16, meta=np.empty((0,) * 3, np.uint16))
-    begun = time.perf_counter()
+    start = time.perf_counter()
     mrcdist.write_mrc(url, data, statistics=False, storage_options=options)
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def read(client: Client, url: str, frames: int, options: dict[str, Any]) -> float:
-    """Read the file once; return the seconds that it took."""
-    begun = time.perf_counter()
+    """Read the file once and return the time in seconds."""
+    start = time.perf_counter()
     plan = mrcdist.plan_mrc(url, chunks="128 MiB", storage_options=options)
-    found = mrcdist.reduce_frames(plan, {"sum": mrcdist.SumPattern()}, client=client)
-    seconds = time.perf_counter() - begun
+    results = mrcdist.reduce_frames(plan, {"sum": mrcdist.SumPattern()}, client=client)
+    seconds = time.perf_counter() - start
     numbers = np.arange(frames, dtype=np.uint64) % 4096
-    if plan.shape != (frames, *FRAME) or found["sum"].values[0, 0] != numbers.sum():
-        sys.exit(f"error: {url} is not read as it was written")
+    if plan.shape != (frames, *FRAME) or results["sum"].values[0, 0] != numbers.sum():
+        sys.exit(f"error: the data read from {url} differ from those written")
     return seconds
 
 
 def report(
     client: Client, url: str, nbytes: int, rows: list[tuple[str, float]], versions: str
 ) -> str:
-    """Return the table, in Markdown."""
+    """Return the table in Markdown."""
     local = "://" not in url
     hosts = list(client.run(hardware, str(Path(url).resolve().parent) if local else None).values())
     by_name = {host["host"]: host for host in hosts}
@@ -114,25 +114,27 @@ def report(
     lines = ["| | |", "|---|---|", *lines, "", "| | seconds | GB/s |", "|---|---:|---:|"]
     lines += [f"| {name} | {took:.1f} | {nbytes / took / 1e9:.2f} |" for name, took in rows]
     if nbytes < 2 * memory:
-        lines += ["", "The file may have been in the memory of the nodes, not only in the storage."]
+        lines += ["", "The file may have been read from the page caches of the nodes."]
     return "\n".join(lines)
 
 
 def package_versions() -> str:
-    """Versions of what reads."""
-    found = [f"Python {platform.python_version()}"]
+    """Return the versions of Python and of the packages involved."""
+    versions = [f"Python {platform.python_version()}"]
     for name in PACKAGES:
         try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
+            versions.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             continue
-    return ", ".join(found)
+    return ", ".join(versions)
 
 
 @click.command(help=__doc__.partition("\n")[0])
 @click.argument("url")
 @click.option("--gib", type=float, default=64.0, help="Size of the file.  [64]")
-@click.option("--passes", type=click.IntRange(1), default=3, help="How often it is read.  [3]")
+@click.option(
+    "--passes", type=click.IntRange(1), default=3, help="Number of times to read it.  [3]"
+)
 @click.option("--keep", is_flag=True, help="Do not delete the file.")
 @storage_option
 @cluster_options

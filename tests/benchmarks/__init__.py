@@ -1,1 +1,1 @@
-"""Time mrcdist beside other readers: `python tests/benchmarks/run.py`."""
+"""Benchmarks of mrcdist compared with other readers: `python tests/benchmarks/run.py`."""

@@ -1,4 +1,4 @@
-"""Clients that fetch byte ranges and do nothing else, to measure mrcdist's reading against."""
+"""Clients that only fetch byte ranges, for comparison with mrcdist."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 class Client:
-    """Fetches a range in sub-ranges, as many at a time and as long as mrcdist's.
+    """Fetches a range in sub-ranges, with the same length and concurrency as mrcdist.
 
-    Subclasses fetch one sub-range.
+    Subclasses fetch a sub-range.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
 
     def fetch(self, start: int, stop: int, *, copied: bool = True) -> Bytes:
-        """Fetch a range: copied to one array as bytes come, or each answer read, and all joined."""
+        """Fetch a range: copy bytes to an array as they arrive, or read responses and join them."""
         settings = read_settings()
-        spans = [
-            (at, min(at + settings.sub_range, stop))
-            for at in range(start, stop, settings.sub_range)
+        sub_ranges = [
+            (first, min(first + settings.sub_range, stop))
+            for first in range(start, stop, settings.sub_range)
         ]
         whole = np.empty(stop - start if copied else 0, np.uint8)
         slots = asyncio.Semaphore(settings.concurrency)
 
-        async def one(first: int, last: int) -> bytes:
+        async def fetch_in_slot(first: int, last: int) -> bytes:
             async with slots:
                 into = whole[first - start : last - start] if copied else None
                 return await self.fetch_one(first, last, into)
 
         async def fetch_all() -> list[bytes]:
-            return await asyncio.gather(*(one(*span) for span in spans))
+            return await asyncio.gather(*(fetch_in_slot(*sub_range) for sub_range in sub_ranges))
 
         pieces = self.run(fetch_all)
         return whole if copied else np.frombuffer(b"".join(pieces), np.uint8)
@@ -59,7 +59,7 @@ class Client:
 
 
 class AiohttpClient(Client):
-    """aiohttp and nothing else."""
+    """Plain aiohttp."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -75,21 +75,21 @@ class AiohttpClient(Client):
         super().close()
 
     async def fetch_one(self, start: int, stop: int, into: Bytes | None) -> bytes:
-        wanted = {"Range": f"bytes={start}-{stop - 1}"}
-        async with self._session.get(self._url, headers=wanted) as answer:
-            assert answer.status == 206, answer.status
+        headers = {"Range": f"bytes={start}-{stop - 1}"}
+        async with self._session.get(self._url, headers=headers) as response:
+            assert response.status == 206, response.status
             if into is None:
-                return await answer.read()
-            at = 0
-            async for piece in answer.content.iter_any():
-                into[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
-                at += len(piece)
-            assert at == into.size
+                return await response.read()
+            offset = 0
+            async for piece in response.content.iter_any():
+                into[offset : offset + len(piece)] = np.frombuffer(piece, np.uint8)
+                offset += len(piece)
+            assert offset == into.size
             return b""
 
 
 class ObstoreClient(Client):
-    """obstore, a client in Rust, pinned to one version by If-Match as mrcdist is."""
+    """obstore, a client written in Rust, pinned to one version with If-Match like mrcdist."""
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         from obstore.store import HTTPStore, S3Store
@@ -112,9 +112,9 @@ class ObstoreClient(Client):
         self._etag = self._store.head(self._name)["e_tag"]
 
     async def fetch_one(self, start: int, stop: int, into: Bytes | None) -> bytes:
-        wanted = {"range": (start, stop), "if_match": self._etag}
-        answer = await self._store.get_async(self._name, options=wanted)
-        raw = await answer.bytes_async()
+        options = {"range": (start, stop), "if_match": self._etag}
+        response = await self._store.get_async(self._name, options=options)
+        raw = await response.bytes_async()
         if into is None:
             return bytes(raw)
         into[:] = np.frombuffer(raw, np.uint8)

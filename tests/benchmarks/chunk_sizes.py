@@ -1,10 +1,10 @@
-"""Time dask expressions over a movie in the page cache, in chunks of several sizes.
+"""Time dask expressions on a movie in the page cache, with several chunk sizes.
 
     python tests/benchmarks/chunk_sizes.py [--gib 2] [--rounds 5] [--sizes 128,64,256,512]
                                            [--schedulers threads,processes] [--folder DIR]
 
-Sizes take turns, round by round; a ratio is the median over the rounds of each round's ratio to the
-first size, and the first round does not count.
+Sizes take turns in every round. A ratio is the median over all rounds of the ratio to the first
+size; the first round is a warm-up.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-# Before numpy: one thread of its own in each of ours.
+# Before importing numpy: no multithreading within each of our threads.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 _ROOT = str(Path(__file__).resolve().parents[2])
@@ -36,13 +36,13 @@ _CASES = {"mean": ["mean"], "virtual image": ["bf"]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; 0 unless results differ."""
+    """Measure and print; exit with an error if results differ."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--gib", type=float, default=2, help="size of the movie (default: 2)")
-    parser.add_argument("--sizes", default="128,64,256,512", help="of a chunk, in MiB")
+    parser.add_argument("--sizes", default="128,64,256,512", help="chunk sizes in MiB")
     parser.add_argument("--schedulers", default="threads,processes")
-    parser.add_argument("--folder", type=Path, default=None, help="where the movie is written")
+    parser.add_argument("--folder", type=Path, default=None, help="folder for the movie")
     options = parser.parse_args(arguments)
     print(", ".join(f"{key} {value}" for key, value in machine(CPU_COUNT).items()))
     with tempfile.TemporaryDirectory(prefix="mrcdist-bench-", dir=options.folder) as name:

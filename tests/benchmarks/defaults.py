@@ -1,12 +1,11 @@
-"""Time the mean pattern of a movie with each reader as its own tutorial calls it.
+"""Time the mean pattern of a movie, with each reader called as in its own tutorial.
 
     python tests/benchmarks/defaults.py [--gib 2] [--rounds 5] [--folder DIR]
 
-Nothing is chosen but the shape of the scan, where a reader cannot know it: chunks, threads and
-dtypes are each reader's own. The clock runs from the path to the image, so that opening the file
-counts. Readers take turns, round by round, each result is compared with the others, and the first
-round does not count. Readers that are not installed are left out. LiberTEM fails on MRC files of
-more than 2 GiB, so the movie is a little smaller.
+Chunks, threads and dtypes are the defaults of each reader; only the scan shape is passed, if a
+reader cannot find it. Times include opening the file. Readers take turns in every round, results
+are compared, and the first round is a warm-up. Readers that are not installed are left out.
+LiberTEM fails on MRC files of more than 2 GiB, so the movie is slightly smaller.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from tests.benchmarks.report import machine  # noqa: E402
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; 0 unless results differ."""
+    """Measure and print; exit with an error if results differ."""
     options = _parse(arguments)
     print(", ".join(f"{key} {value}" for key, value in machine(CPU_COUNT).items()))
     with (
@@ -53,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _acquisition(folder: Path, gib: float) -> Movie:
-    """A movie with its sidecar, which tells the shape of the scan to those who read it."""
+    """Write a movie with a sidecar, from which some readers take the scan shape."""
     rows, columns = scan_of(gib)
     movie = Movie(folder / "bench_movie.mrc", (rows - 1, columns))
     write_acquisition(
@@ -71,8 +70,8 @@ def _acquisition(folder: Path, gib: float) -> Movie:
 def _ways(movie: Movie, stack: ExitStack) -> list[Way]:
     path = str(movie.path)
     ways = [
-        Way("read_mrc", lambda _: _mean(_opened(path), axis=(0, 1))),
-        Way("reduce_frames", lambda _: _reduced(path)),
+        Way("read_mrc", lambda _: _mean(_open(path), axis=(0, 1))),
+        Way("reduce_frames", lambda _: _reduce(path)),
     ]
     if find_spec("hyperspy") is not None:
         ways.append(Way("hs.load", lambda _: _hyperspy(path, lazy=False)))
@@ -85,18 +84,18 @@ def _ways(movie: Movie, stack: ExitStack) -> list[Way]:
     return ways
 
 
-def _opened(path: str) -> Any:
-    [found] = mrcdist.read_mrc(path, distributed=True)
-    return found["data"]
+def _open(path: str) -> Any:
+    [dataset] = mrcdist.read_mrc(path, distributed=True)
+    return dataset["data"]
 
 
 def _mean(data: Any, axis: tuple[int, ...]) -> Results:
     return {"mean": data.mean(axis=axis).compute()}
 
 
-def _reduced(path: str) -> Results:
-    found = mrcdist.reduce_frames(path, {"mean": mrcdist.MeanPattern()}, progress=False)
-    return {"mean": found["mean"].values}
+def _reduce(path: str) -> Results:
+    results = mrcdist.reduce_frames(path, {"mean": mrcdist.MeanPattern()}, progress=False)
+    return {"mean": results["mean"].values}
 
 
 def _hyperspy(path: str, *, lazy: bool) -> Results:
@@ -118,7 +117,7 @@ def _mrcfile(path: str) -> Results:
 
 @contextmanager
 def _libertem() -> Any:
-    """The executor that `Context()` makes: processes, begun off the clock."""
+    """Yield LiberTEM's default context, with an executor whose start is not timed."""
     from libertem.api import Context
 
     with Context() as context:
@@ -131,15 +130,15 @@ def _libertem_mean(context: Any, movie: Movie) -> Results:
     dataset = context.load(
         "mrc", str(movie.path), nav_shape=movie.scan_shape, sig_shape=FRAME_SHAPE
     )
-    found = context.run_udf(dataset, SumUDF())["intensity"].data
-    return {"mean": found / movie.n_frames}
+    total = context.run_udf(dataset, SumUDF())["intensity"].data
+    return {"mean": total / movie.n_frames}
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--gib", type=float, default=2.0, help="size of the movie (default: 2)")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--folder", help="where to write the movie (default: temporary folder)")
+    parser.add_argument("--folder", help="folder for the movie (default: a temporary one)")
     return parser.parse_args(arguments)
 
 

@@ -1,4 +1,4 @@
-"""LiberTEM with its own executor, where it is installed."""
+"""LiberTEM with its own executor, if it is installed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["LiberTEM"]
 
 
 class LiberTEM(Reader):
-    """Threads or, for processes, the pipelined executor, which is its fastest here.
+    """LiberTEM with threads, or with its pipelined executor, the fastest one with processes.
 
     Parameters
     ----------
     workers : int
         Number of threads or processes.
     threads : bool
-        Which of the two.
+        Whether to use threads.
     """
 
     name = "libertem"
@@ -73,6 +73,6 @@ class LiberTEM(Reader):
         return self._context.run_udf(dataset=data, udf=udf, **options)["intensity"].data
 
     def _frame(self, data: Any, udf: Any, position: tuple[int, int]) -> Any:
-        wanted = np.zeros(data.shape.nav.to_tuple(), bool)
-        wanted[position] = True
-        return self._run(data, udf, roi=wanted)[0]
+        roi = np.zeros(data.shape.nav.to_tuple(), bool)
+        roi[position] = True
+        return self._run(data, udf, roi=roi)[0]

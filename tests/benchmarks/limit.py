@@ -1,4 +1,4 @@
-"""The limit: numpy on a memmap in as many processes as workers, without graph or scheduler."""
+"""The speed limit: numpy on a memmap in one process per worker, without graph or scheduler."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Array = NDArray[Any]
 
 
 class NumpyProcesses(Reader):
-    """Gives each process one piece of the scan or of the detector, to be read chunk by chunk.
+    """Divides the scan or the detector among processes, which read their part chunk by chunk.
 
     Parameters
     ----------
@@ -67,18 +67,18 @@ class NumpyProcesses(Reader):
         if workload.name not in jobs:
             return None
         job, length, step, joined = jobs[workload.name]
-        return lambda: [joined(self._shared(job, opened, length, step))]
+        return lambda: [joined(self._run_in_processes(job, opened, length, step))]
 
-    def _shared(
+    def _run_in_processes(
         self, job: Callable[..., Array], opened: Callable[[], Array], length: int, step: int
     ) -> Arrays:
         ends = np.linspace(0, length, self._workers + 1).astype(int).tolist()
-        running = [
+        futures = [
             self._pool.submit(job, opened, range(first, last, step), last)
             for first, last in pairwise(ends)
             if first < last
         ]
-        return [each.result() for each in running]
+        return [future.result() for future in futures]
 
 
 def _mapped(path: Path, offset: int, shape: tuple[int, ...]) -> Array:

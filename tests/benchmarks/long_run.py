@@ -1,10 +1,10 @@
-"""Read at random for a long time from a store that fails, and see that nothing grows.
+"""Read random blocks for a long time from a store with faults, and check for leaks.
 
     python tests/benchmarks/long_run.py [--minutes 30] [--threads 8] [--faults 0.05]
 
-A process of its own reads through a proxy that breaks every twentieth answer of a real S3 server.
-It compares each block with what was written, and counts its open files, sockets, threads and
-memory. Exit status 1 if the last third of the run has more of them than the first.
+A separate process reads through a proxy that breaks every twentieth response of a real S3 server.
+It compares each block with the data written, and records its open files, sockets, threads and
+memory. The exit status is 1 if they are higher in the last third of the run than in the first.
 """
 
 from __future__ import annotations
@@ -50,21 +50,21 @@ _SAMPLE_SECONDS = 5.0
 
 
 def numbers() -> np.ndarray:
-    """What is in the file."""
+    """Return the content of the file."""
     return np.random.default_rng(0).integers(0, 2**16, SHAPE, np.uint16)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run server, proxy and reader; return the reader's exit status."""
+    """Run server, proxy and reader; return the exit status of the reader."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--threads", type=int, default=8)
-    parser.add_argument("--faults", type=float, default=0.05, help="share of broken answers")
+    parser.add_argument("--faults", type=float, default=0.05, help="fraction of broken responses")
     options = parser.parse_args(arguments)
-    dice = random.Random(0)
+    rng = random.Random(0)
 
     def respond(_: Exchange) -> Fault | None:
-        return dice.choice(FAULTS) if dice.random() < options.faults else None
+        return rng.choice(FAULTS) if rng.random() < options.faults else None
 
     with (
         tempfile.TemporaryDirectory(prefix="mrcdist-long-") as folder,
@@ -79,41 +79,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with subprocess.Popen([*command, str(options.threads)], env=variables) as reader:
             while reader.poll() is None:
                 time.sleep(1)
-                proxy.clear()  # what the proxy remembers would grow
+                proxy.clear()  # otherwise, its list of requests would grow
             return reader.returncode
 
 
 def read_at_random(url: str, minutes: str, threads: str) -> int:
-    """Read blocks in threads until the time is up; 0 if nothing grew."""
+    """Read blocks in threads until the time is up; return 0 if nothing has grown."""
     source = plan_mrc(url, storage_options=literal_eval(os.environ["READER_OPTIONS"])).source
     expected = numbers()
-    ends = time.monotonic() + 60 * float(minutes)
+    deadline = time.monotonic() + 60 * float(minutes)
     blocks = [0] * int(threads)
     lock = threading.Lock()
 
     def read(number: int) -> None:
-        dice = np.random.default_rng(number)
-        while time.monotonic() < ends:
-            start, stop = np.sort(dice.integers(0, SHAPE[0] + 1, 2))
-            rows = slice(*np.sort(dice.integers(0, SHAPE[1] + 1, 2)).tolist())
-            window = (slice(int(start), int(stop), int(dice.integers(1, 4))), rows)
+        rng = np.random.default_rng(number)
+        while time.monotonic() < deadline:
+            start, stop = np.sort(rng.integers(0, SHAPE[0] + 1, 2))
+            rows = slice(*np.sort(rng.integers(0, SHAPE[1] + 1, 2)).tolist())
+            window = (slice(int(start), int(stop), int(rng.integers(1, 4))), rows)
             if not np.array_equal(source[window], expected[window]):
-                raise SystemExit(f"{window}: something else than what was written")
+                raise SystemExit(f"{window}: differs from the data written")
             with lock:
                 blocks[number] += 1
 
     samples: list[dict[str, int]] = []
     settings = {"mrcdist.sub-range": 2**17, "mrcdist.stall": 1.0, "mrcdist.max-gap": 2**12}
     with dask.config.set(settings), ThreadPoolExecutor(int(threads)) as pool:
-        running = [pool.submit(read, number) for number in range(int(threads))]
-        while not all(future.done() for future in running):
+        futures = [pool.submit(read, number) for number in range(int(threads))]
+        while not all(future.done() for future in futures):
             time.sleep(_SAMPLE_SECONDS)
             samples.append(_sample())
             print(f"{sum(blocks):>8} blocks  {stats.snapshot().retries:>6} retries  {samples[-1]}")
             sys.stdout.flush()
-        for future in running:
+        for future in futures:
             future.result()
-    return _grown(samples)
+    return _report_growth(samples)
 
 
 def _sample() -> dict[str, int]:
@@ -126,19 +126,19 @@ def _sample() -> dict[str, int]:
     }
 
 
-def _grown(samples: Sequence[dict[str, int]]) -> int:
-    """Compare the last third with the first, which is given room for what is a matter of chance."""
+def _report_growth(samples: Sequence[dict[str, int]]) -> int:
+    """Compare the last third with the first, with a tolerance for random fluctuations."""
     third = len(samples) // 3
     if third < 3:
-        print("too short to tell whether anything grows")
+        print("the run is too short to detect growth")
         return 1
     grown = 0
-    for key, room in (("files", 8), ("sockets", 8), ("threads", 2), ("MiB", 24)):
+    for key, tolerance in (("files", 8), ("sockets", 8), ("threads", 2), ("MiB", 24)):
         before = statistics.median(sample[key] for sample in samples[:third])
         after = statistics.median(sample[key] for sample in samples[-third:])
-        more = after > before + room
-        grown += more
-        print(f"{key:<8} {before:>6.0f} → {after:>6.0f}{'  GROWN' * more}")
+        has_grown = after > before + tolerance
+        grown += has_grown
+        print(f"{key:<8} {before:>6.0f} → {after:>6.0f}{'  GROWN' * has_grown}")
     print(f"{stats.snapshot()}")
     return int(grown > 0)
 

@@ -1,4 +1,4 @@
-"""A 4D-STEM movie of any size whose frames can be told apart, on disk and in memory."""
+"""A 4D-STEM movie of any size with distinct frames, on disk and in memory."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ FRAME_SHAPE = (128, 128)
 FRAME_BYTES = 2 * FRAME_SHAPE[0] * FRAME_SHAPE[1]
 SCAN_WIDTH = 256
 
-# A prime: no scan row, chunk or page begins with the same pattern as another one nearby.
+# A prime, so that neighbouring scan rows, chunks and pages begin with different patterns.
 _PATTERNS = 1021
-# Few counts a pixel: sums over the scan stay exact in float32, in which some readers add.
+# Few counts per pixel, so that sums over the scan are exact in float32, which some readers use.
 _LEVELS = 64
 
 
 def scan_of(gib: float, width: int = SCAN_WIDTH) -> tuple[int, int]:
-    """Shape (rows, columns) of the smallest scan, two-dimensional, of at least that many GiB."""
+    """Return the shape (rows, columns) of the smallest 2-D scan of at least `gib` GiB."""
     row = width * FRAME_BYTES
     return max(-(-int(gib * 2**30) // row), 2), width
 
 
 @dataclass(frozen=True)
 class Movie:
-    """A file of 128 × 128 frames of uint16 behind a Direct Electron header.
+    """A file of 128 × 128 frames of uint16 with a Direct Electron header.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Movie:
     scan_shape : tuple of int
         (rows, columns), slowest first.
     sparse : bool, default False
-        Whether only the last row of the scan is written; the others are 0.
+        Whether only the last row of the scan is written; the others are zeros.
     """
 
     path: Path
@@ -64,7 +64,7 @@ class Movie:
 
     @property
     def header(self) -> bytes:
-        # MZ = 1, a stack of images: LiberTEM takes the camera's MZ = NZ for another axis.
+        # MZ = 1, a stack of images: LiberTEM interprets the camera's MZ = NZ as another axis.
         camera = movie_header(self.n_frames, FRAME_SHAPE)
         return camera[:36] + (1).to_bytes(4, "little") + camera[40:]
 
@@ -74,7 +74,7 @@ class Movie:
         return rng.integers(0, 8, (_PATTERNS, *FRAME_SHAPE), dtype=np.uint16)
 
     def row(self, y: int) -> Frames:
-        """One row of the scan, shape (columns, ky, kx), from memory alone."""
+        """Return one row of the scan, shape (columns, ky, kx), without reading the file."""
         return self._frames(np.arange(y * self.scan_shape[1], (y + 1) * self.scan_shape[1]))
 
     def _frames(self, numbers: NDArray[np.int64]) -> Frames:
@@ -82,7 +82,7 @@ class Movie:
         return self._patterns[numbers % _PATTERNS] + level[:, None, None]
 
     def write(self) -> None:
-        """Write the file; a sparse one takes the disk space of its last row alone."""
+        """Write the file; a sparse one occupies only the disk space of its last row."""
         rows = range(self.scan_shape[0])
         with self.path.open("wb") as file:
             file.write(self.header)
@@ -90,32 +90,29 @@ class Movie:
                 file.seek(len(self.header) + y * self.scan_shape[1] * FRAME_BYTES)
                 file.write(Movie.row(self, y))
             file.flush()
-            # Pages on their way to the disk would slow down whoever is measured first.
+            # Otherwise, writing pages to the disk would slow down the first reader.
             os.fsync(file.fileno())
 
     def forget(self) -> None:
-        """Drop the file's pages from the page cache: the next reader waits for the disk.
-
-        Pages that some process still maps stay.
-        """
+        """Drop the file from the page cache, except for pages that a process still maps."""
         with self.path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 class CustomScan(Movie):
-    """The same frames, recorded at the scan's points in random order; the points are beside it."""
+    """The same frames with scan points in random order, which are stored next to the file."""
 
     @cached_property
     def order(self) -> NDArray[np.int64]:
-        """The frame of each point, shape `scan_shape`."""
+        """Frame number of each point, shape `scan_shape`."""
         return np.random.default_rng(seed=2).permutation(self.n_frames).reshape(self.scan_shape)
 
     def row(self, y: int) -> Frames:
-        """One row of the scan, as `Movie.row`."""
+        """Return one row of the scan, like `Movie.row`."""
         return self._frames(self.order[y])
 
     def write(self) -> None:
-        """Write sidecar and points too, into a folder of their own."""
+        """Write the file with its sidecar and scan points."""
         points = np.empty((self.n_frames, 2), int)
         rows, columns = np.indices(self.scan_shape)
         points[self.order.ravel()] = np.stack([columns.ravel(), rows.ravel()], axis=1)
@@ -126,7 +123,7 @@ class CustomScan(Movie):
             frame_shape=FRAME_SHAPE,
             custom_points=points,
             present=1,
-            # RosettaSciIO joins this to the time of a scan and takes both for one number.
+            # RosettaSciIO appends this value to the scan time and parses both as one number.
             sidecar={"Scan - Repeat Delay (seconds)": "0"},
         )
         assert written.movie == self.path

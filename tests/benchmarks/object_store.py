@@ -1,10 +1,10 @@
-"""Time mrcdist's reading from object stores beside a bare HTTP client and simpler ways to do it.
+"""Time reading from object stores, compared with a bare HTTP client and with simpler strategies.
 
     python tests/benchmarks/object_store.py [--stores nginx,nginx-60m,radosgw] [--rounds 7]
                                             [--what chunks,frames,crops,memory]
 
-Whoever is compared takes turns, round by round, in one process; a ratio is the median over the
-rounds of each round's ratio. Every result is compared with the file before its time counts.
+All ways take turns in every round, in one process. A ratio is the median over all rounds. Times
+count only if the result equals the content of the file.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from tests.support.memory import reader_memory  # noqa: E402
 WHAT = ("chunks", "frames", "crops", "memory")
 CHUNK = 64 * 2**20
 HEADER = 1024
-# Frames, their side, and a crop of 3/8 of it: gaps from 20 KiB to 5 MiB.
+# (number of frames, side length); crops of 3/8 of the side have gaps from 20 KiB to 5 MiB.
 CROPS = ((512, 128), (512, 256), (128, 512), (64, 1024), (16, 2048))
 
 Numbers = np.ndarray[Any, np.dtype[np.uint16]]
@@ -54,11 +54,11 @@ class Way:
     ----------
     name : str
     read : callable
-        Of the number of the round; returns what was read.
+        Number of the round → result.
     seconds : list of float
-        By round.
+        Time of each round.
     requests : int
-        Of the last round; 0 if they were not counted.
+        Number of requests in the last round; 0 if not counted.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Movie:
-    """A file of square frames of random numbers, in the folder that nginx serves."""
+    """A file of square frames of random numbers, in the folder served by nginx."""
 
     path: Path
     frames: int
@@ -97,7 +97,7 @@ class Movie:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; 0 unless something was read wrongly."""
+    """Measure and print; exit with an error if a result is wrong."""
     options = _parse(arguments)
     lines = [f"{key} {value}" for key, value in machine(1).items() if key != "workers"]
     print(", ".join([*lines, f"aiohttp {aiohttp.__version__}"]))
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _chunks(store: Store, movie: Movie, rounds: int) -> None:
-    """Whole chunks, of which each round reads another one."""
+    """Read whole chunks, a different one in each round."""
     source = movie.plan(store).source
     n_frames = CHUNK // (2 * movie.side**2)
     n_chunks = movie.frames // n_frames
@@ -138,14 +138,14 @@ def _chunks(store: Store, movie: Movie, rounds: int) -> None:
             return source[chunk(number)]
 
     clients = _clients(store, movie)
-    spans = [(HEADER + i * CHUNK, HEADER + (i + 1) * CHUNK) for i in range(n_chunks)]
+    ranges = [(HEADER + i * CHUNK, HEADER + (i + 1) * CHUNK) for i in range(n_chunks)]
 
     def fetching(client: Client, *, copied: bool) -> Callable[[int], Numbers]:
-        return lambda number: client.fetch(*spans[number % n_chunks], copied=copied).view("<u2")
+        return lambda number: client.fetch(*ranges[number % n_chunks], copied=copied).view("<u2")
 
     ways = [
         Way("mrcdist", lambda number: source[chunk(number)]),
-        Way("one GET a chunk", one_get),
+        Way("one GET per chunk", one_get),
         *(Way(f"{name}, into an array", fetching(c, copied=True)) for name, c in clients.items()),
         Way("bare aiohttp, read()", fetching(clients["bare aiohttp"], copied=False)),
     ]
@@ -163,7 +163,7 @@ def _clients(store: Store, movie: Movie) -> dict[str, Client]:
 
 
 def _frames(store: Store, movie: Movie, rounds: int) -> None:
-    """Twenty single frames, one after the other."""
+    """Read twenty single frames, one after the other."""
     source = movie.plan(store).source
     picks = np.random.default_rng(1).integers(movie.frames, size=(rounds + 1, 20))
     size = 2 * movie.side**2
@@ -185,7 +185,7 @@ def _frames(store: Store, movie: Movie, rounds: int) -> None:
 
 
 def _crops(store: Store, movie: Movie, rounds: int) -> None:
-    """The same window of many frames."""
+    """Read the same crop of many frames."""
     n_frames = min({side: frames for frames, side in CROPS}[movie.side], movie.frames)
     first, last = movie.side * 5 // 16, movie.side * 11 // 16
     window = (slice(n_frames), slice(first, last), slice(first, last))
@@ -194,36 +194,34 @@ def _crops(store: Store, movie: Movie, rounds: int) -> None:
 
 
 def _pixel(store: Store, movie: Movie, rounds: int) -> None:
-    """One pixel of many frames."""
+    """Read one pixel of many frames."""
     pixel = (slice(512), slice(64, 65), slice(64, 65))
-    _compare(store, movie, rounds, pixel, f"a pixel of 512 frames of {movie.side}²")
+    _compare(store, movie, rounds, pixel, f"1² of 512 frames of {movie.side}²")
 
 
 def _compare(store: Store, movie: Movie, rounds: int, window: tuple[slice, ...], what: str) -> None:
     source = movie.plan(store).source
 
-    def rows_alone(_: int) -> Numbers:
+    def only_rows(_: int) -> Numbers:
         with dask.config.set({"mrcdist.max-gap": 0}):
             return source[window]
 
     ways = [
         Way("mrcdist", lambda _: source[window]),
         Way("whole frames", lambda _: source[window[0]][:, window[1], window[2]].copy()),
-        Way("rows alone", rows_alone),
+        Way("only rows", only_rows),
     ]
     _take_turns(ways, rounds, lambda _: movie.numbers[window])
     print_table(f"{store.name}: {what}", ways)
 
 
 def _memory(store: Store, movie: Movie) -> None:
-    """Peak memory of a process that reads chunks in threads, over what it had before."""
+    """Measure the memory of a process that reads chunks in threads, above its baseline."""
     print(f"\n### {store.name}: memory of a process\n")
-    print(
-        "| chunk | threads | peak − baseline | chunk × threads | ratio | explain() says | of peak |"
-    )
+    print("| chunk | threads | peak − baseline | chunk × threads | ratio | explain() | ÷ peak |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for mib, threads, crop in ((64, 1, False), (64, 2, False), (32, 4, False), (64, 2, True)):
-        found = reader_memory(
+        memory = reader_memory(
             store.url(movie.path.name),
             chunk_mib=mib,
             threads=threads,
@@ -231,32 +229,33 @@ def _memory(store: Store, movie: Movie) -> None:
             storage_options=store.options,
         )
         print(
-            f"| {found.chunk / 2**20:.0f} MiB{' crop' * crop} | {threads} "
-            f"| {found.peak / 2**20:.0f} MiB | {found.chunk * threads / 2**20:.0f} MiB "
-            f"| {found.per_chunk:.2f} | {found.said / 2**20:.0f} MiB | {found.told:.2f} |"
+            f"| {memory.chunk / 2**20:.0f} MiB{' crop' * crop} | {threads} "
+            f"| {memory.peak / 2**20:.0f} MiB | {memory.chunk * threads / 2**20:.0f} MiB "
+            f"| {memory.per_chunk:.2f} | {memory.estimate / 2**20:.0f} MiB "
+            f"| {memory.estimate_ratio:.2f} |"
         )
 
 
 def _take_turns(ways: Sequence[Way], rounds: int, expected: Callable[[int], Numbers]) -> None:
-    """Let each way read once a round; the first round does not count."""
+    """Time each way once per round; the first round is a warm-up."""
     for number in range(rounds + 1):
-        wanted = np.array(expected(number))
+        truth = np.array(expected(number))
         for way in ways:
             before = stats.snapshot().requests
-            begun = time.perf_counter()
-            found = way.read(number)
-            seconds = time.perf_counter() - begun
+            start = time.perf_counter()
+            result = way.read(number)
+            seconds = time.perf_counter() - start
             way.requests = stats.snapshot().requests - before
-            if not np.array_equal(np.asarray(found).reshape(wanted.shape), wanted):
-                raise SystemExit(f"{way.name} read something else than what is in the file")
-            del found
+            if not np.array_equal(np.asarray(result).reshape(truth.shape), truth):
+                raise SystemExit(f"{way.name}: the result differs from the file")
+            del result
             if number:
                 way.seconds.append(seconds)
 
 
 def print_table(title: str, ways: Sequence[Way], *, nbytes: int = 0) -> None:
     print(f"\n### {title}\n")
-    print(f"| way | median | spread | MB/s | requests | speed ÷ {ways[0].name}'s |")
+    print(f"| way | median | spread | MB/s | requests | speed ÷ {ways[0].name} |")
     print("|---|---:|---:|---:|---:|---:|")
     ours = ways[0].seconds
     for way in ways:

@@ -1,14 +1,14 @@
-"""Time several results of one pass over a movie beside other ways to get the same.
+"""Time several results in one pass over a movie, compared with other ways to compute them.
 
     python tests/benchmarks/one_pass.py [--gib 1] [--rounds 5] [--chunk-mib 64] [--folder DIR]
                                         [--schedulers threads,processes] [--stores nginx,radosgw]
 
-Ways take turns, round by round, in as many threads, or processes, as there are cores; a ratio is
-the median over the rounds of each round's ratio, and the first round does not count. Every result
-is compared with the others. RosettaSciIO and LiberTEM take part if they are installed; LiberTEM,
-which fails on MRC files of more than 2 GiB, reads the beginning of a larger one, and its time is
-that for as many bytes. numpy and the sum of words always run in threads. With `--stores`, the four
-results are computed from servers on this machine, too, beside dask and the reading alone.
+All ways take turns in every round, with one thread or process per core. A ratio is the median over
+all rounds; the first round is a warm-up. Results are compared with each other. RosettaSciIO and
+LiberTEM are included if they are installed. LiberTEM fails on MRC files of more than 2 GiB, so it
+reads only the beginning of a larger movie, and its time is scaled. numpy and the sum of words
+always run in threads. With `--stores`, the four results are also computed from servers on this
+machine, compared with dask expressions and with reading alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-# Before numpy: one thread of its own in each of ours.
+# Before importing numpy: no multithreading within each of our threads.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 _ROOT = str(Path(__file__).resolve().parents[2])
@@ -60,7 +60,7 @@ CASES = {"four results": ["bf", "adf", "mean", "com"], "virtual image": ["bf"], 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; 0 unless results differ."""
+    """Measure and print; exit with an error if results differ."""
     options = _parse(arguments)
     print(", ".join(f"{key} {value}" for key, value in machine(CPU_COUNT).items()))
     with tempfile.TemporaryDirectory(prefix="mrcdist-bench-", dir=options.folder) as name:
@@ -111,7 +111,7 @@ def _ways(movie: Movie, plan: mrcdist.Plan, names: Sequence[str], client: Any) -
 
 
 def _short(scan_shape: tuple[int, int]) -> tuple[int, int]:
-    """As much of a scan as LiberTEM can read."""
+    """Return the shape of the part of a scan that LiberTEM can read."""
     rows, columns = scan_of(1.9)
     return (min(rows, scan_shape[0]), columns)
 
@@ -137,17 +137,17 @@ def take_turns(ways: Sequence[Way], rounds: int) -> None:
     expected: Results = {}
     for number in range(rounds + 1):
         for way in (*ways[number % len(ways) :], *ways[: number % len(ways)]):
-            begun = time.perf_counter()
-            found: Results = way.read(number)
-            seconds = time.perf_counter() - begun
+            start = time.perf_counter()
+            results: Results = way.read(number)
+            seconds = time.perf_counter() - start
             if number:
                 way.seconds.append(seconds)
                 continue
-            for name, values in found.items():
-                known = expected.setdefault(name, values)
-                # LiberTEM's may be of the first rows of the scan.
-                known = np.squeeze(known)[..., : np.squeeze(values).shape[-2], :]
-                if not np.allclose(np.squeeze(values), known, rtol=1e-4):
+            for name, values in results.items():
+                reference = expected.setdefault(name, values)
+                # LiberTEM may have read only the first rows of the scan.
+                reference = np.squeeze(reference)[..., : np.squeeze(values).shape[-2], :]
+                if not np.allclose(np.squeeze(values), reference, rtol=1e-4):
                     raise SystemExit(f"{way.name}: {name} differs")
 
 
@@ -158,16 +158,16 @@ def plan_of(url: str, movie: Movie, chunk_mib: int, **options: Any) -> mrcdist.P
 
 
 def _mrcdist(plan: mrcdist.Plan, names: Sequence[str], client: Any) -> Results:
-    wanted = {name: OURS[name] for name in names}
-    found = reduce_frames(plan, wanted, client=client, progress=False)
-    return {name: result.values for name, result in found.items()}
+    quantities = {name: OURS[name] for name in names}
+    results = reduce_frames(plan, quantities, client=client, progress=False)
+    return {name: result.values for name, result in results.items()}
 
 
 def _reading(plan: mrcdist.Plan) -> Results:
-    """Read all blocks, one per thread at a time, and do nothing with them."""
+    """Read all blocks, one per thread at a time, without using their pixels."""
     data: Any = plan.to_dask()
-    nothing = data.map_blocks(lambda block: block[:1, :1, :1, :1], dtype=data.dtype)
-    nothing.sum().compute(scheduler="threads")
+    corners = data.map_blocks(lambda block: block[:1, :1, :1, :1], dtype=data.dtype)
+    corners.sum().compute(scheduler="threads")
     return {}
 
 
@@ -175,31 +175,30 @@ def _rosettasciio(movie: Movie, plan: mrcdist.Plan) -> Any:
     from rsciio.mrc import file_reader
 
     rows, columns = movie.scan_shape
-    [found] = file_reader(
+    [dataset] = file_reader(
         str(movie.path), lazy=True, chunks=plan.chunks, navigation_shape=(columns, rows)
     )
-    return found["data"]
+    return dataset["data"]
 
 
 def dask_expressions(data: Any, names: Sequence[str], client: Any) -> Results:
-    """What a user writes with dask.array, computed at once so that blocks are read once."""
+    """Compute results with dask.array as a user would, together, so that blocks are read once."""
     y, x = np.indices(FRAME_SHAPE)
-    wanted: dict[str, Any] = {}
+    expressions: dict[str, Any] = {}
     for name in names:
         if name == "mean":
-            wanted[name] = data.mean(axis=(0, 1))
+            expressions[name] = data.mean(axis=(0, 1))
         elif name == "com":
             mass = data.sum(axis=(2, 3))
             moments = [(data * at.astype("uint32")).sum(axis=(2, 3)) / mass for at in (y, x)]
-            wanted["com_y"], wanted["com_x"] = moments
+            expressions["com_y"], expressions["com_x"] = moments
         else:
-            wanted[name] = (data * _inside(name)).sum(axis=(2, 3))
-    found = dict(
-        zip(wanted, dask.compute(*wanted.values(), scheduler=client or "threads"), strict=True)
-    )
+            expressions[name] = (data * _inside(name)).sum(axis=(2, 3))
+    arrays = dask.compute(*expressions.values(), scheduler=client or "threads")
+    results = dict(zip(expressions, arrays, strict=True))
     if "com" in names:
-        found["com"] = np.stack([found.pop("com_y"), found.pop("com_x")])
-    return found
+        results["com"] = np.stack([results.pop("com_y"), results.pop("com_x")])
+    return results
 
 
 def _inside(name: str) -> Array:
@@ -210,42 +209,41 @@ def _inside(name: str) -> Array:
 
 
 def _numpy(movie: Movie, names: Sequence[str]) -> Results:
-    """numpy's matrix product and sum over tiles in cache, in as many threads as there are cores."""
+    """Matrix products and sums of numpy over cache-sized tiles, with one thread per core."""
     frames = _map(movie).reshape(-1, FRAME_SHAPE[0] * FRAME_SHAPE[1])
     y, x = (at.ravel().astype(np.float32) for at in np.indices(FRAME_SHAPE))
     columns = {"bf": [_inside("bf").ravel()], "adf": [_inside("adf").ravel()]}
     columns["com"] = [np.ones(y.size), y, x]
-    wanted = [(name, column) for name in names if name != "mean" for column in columns[name]]
-    weights = np.stack([column for _, column in wanted], axis=1) if wanted else None
-    sums = np.empty((len(frames), len(wanted)))
+    weighted = [(name, column) for name in names if name != "mean" for column in columns[name]]
+    weights = np.stack([column for _, column in weighted], axis=1) if weighted else None
+    sums = np.empty((len(frames), len(weighted)))
 
     def work(span: range) -> Array | None:
         total = np.zeros(frames.shape[1], np.uint64) if "mean" in names else None
         for first in span:
-            some = frames[first : first + span.step]
+            tile = frames[first : first + span.step]
             if weights is not None:
-                sums[first : first + span.step] = some.astype(np.float64) @ weights
+                sums[first : first + span.step] = tile.astype(np.float64) @ weights
             if total is not None:
-                total += some.sum(axis=0, dtype=np.uint64)
+                total += tile.sum(axis=0, dtype=np.uint64)
         return total
 
     totals = _in_threads(work, len(frames), 8)
-    found: Results = {}
+    results: Results = {}
     if "mean" in names:
-        found["mean"] = (sum(totals) / len(frames)).reshape(FRAME_SHAPE)
-    for at, (name, _) in enumerate(wanted):
-        values = sums[:, at].reshape(movie.scan_shape)
+        results["mean"] = (sum(totals) / len(frames)).reshape(FRAME_SHAPE)
+    for i, (name, _) in enumerate(weighted):
+        values = sums[:, i].reshape(movie.scan_shape)
         if name != "com":
-            found[name] = values
-        elif "com" not in found:
-            found["com"] = (
-                np.stack([sums[:, at + 1], sums[:, at + 2]]).reshape(2, *movie.scan_shape) / values
-            )
-    return found
+            results[name] = values
+        elif "com" not in results:
+            moments = np.stack([sums[:, i + 1], sums[:, i + 2]])
+            results["com"] = moments.reshape(2, *movie.scan_shape) / values
+    return results
 
 
 def _words(movie: Movie) -> Results:
-    """The bandwidth of the memory: every byte is read and added once."""
+    """Sum the file as 64-bit words, which measures the memory bandwidth."""
     words = _map(movie).reshape(-1).view(np.uint64)
     _in_threads(lambda span: [words[at : at + span.step].sum() for at in span], len(words), 2**20)
     return {}
@@ -264,7 +262,7 @@ def _map(movie: Movie) -> Array:
 
 @contextmanager
 def _libertem_context(threads: bool) -> Iterator[Any]:
-    """Its executor of threads or processes, if it is installed."""
+    """Yield a LiberTEM context with threads or processes; None if it is not installed."""
     if find_spec("libertem") is None:
         yield None
         return
@@ -291,17 +289,17 @@ def _libertem(context: Any, movie: Movie, names: Sequence[str]) -> Callable[[int
 
     def run(_: int) -> Results:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of its divisions
-            results = context.run_udf(data, udfs)
-        found: Results = {}
-        for name, result in zip(names, results, strict=True):
+            warnings.simplefilter("ignore", UserWarning)  # about its divisions
+            udf_results = context.run_udf(data, udfs)
+        results: Results = {}
+        for name, result in zip(names, udf_results, strict=True):
             if name == "com":
-                found[name] = np.moveaxis(result["raw_com"].data, -1, 0)
+                results[name] = np.moveaxis(result["raw_com"].data, -1, 0)
             elif name != "mean":
-                found[name] = result["intensity"].data[..., 0]
+                results[name] = result["intensity"].data[..., 0]
             elif movie.path.name == "bench_movie.mrc":
-                found[name] = result["intensity"].data / movie.n_frames
-        return found
+                results[name] = result["intensity"].data / movie.n_frames
+        return results
 
     return run
 
@@ -311,7 +309,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--gib", type=float, default=1, help="size of the movie (default: 1)")
     parser.add_argument("--chunk-mib", type=int, default=64, help="size of a chunk (default: 64)")
-    parser.add_argument("--folder", type=Path, default=None, help="where the movie is written")
+    parser.add_argument("--folder", type=Path, default=None, help="folder for the movie")
     parser.add_argument("--schedulers", default="threads", help="threads,processes or neither")
     parser.add_argument("--stores", default="", help=f"servers to read from: {', '.join(NAMES)}")
     return parser.parse_args(arguments)

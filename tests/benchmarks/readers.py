@@ -1,4 +1,4 @@
-"""Who is measured with dask: mrcdist and other ways to a dask array of the same file."""
+"""Readers measured with dask: mrcdist and other ways to open the file as a dask array."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ Compute = Callable[[da.Array], NDArray[Any]]
 
 
 class Reader(ABC):
-    """One who takes turns: prepares a workload off the clock, does it on the clock."""
+    """A reader under test: prepares a workload (untimed) and runs it (timed)."""
 
     name: str
 
     @abstractmethod
     def prepare(self, workload: Workload) -> Run | None:
-        """Return what is to be timed; None where the reader has no such thing."""
+        """Return the function to be timed; None if the reader does not support the workload."""
 
-    def let_go(self) -> None:  # noqa: B027 most keep nothing
-        """Let go of what stays open for a next run: on the clock, as all that a run takes."""
+    def release(self) -> None:  # noqa: B027 most readers keep nothing open
+        """Release resources kept for the next run; this is timed as part of the run."""
 
     def check(self, workload: Workload, result: Any) -> None:
-        """Raise `WrongResultError` unless the result is what was written."""
+        """Raise `WrongResultError` unless the result is correct."""
         workload.check(result)
 
 
 class DaskReader(Reader):
-    """Opens the movie as a dask array and computes the workload's expressions.
+    """Opens the movie as a dask array and computes the expressions of the workload.
 
     Parameters
     ----------
     compute : callable
-        Computes an array with the scheduler that is measured.
+        Computes an array with the scheduler under test.
     client : distributed.Client, optional
-        Of the cluster that computes, if it is one.
+        Client of the cluster, if the scheduler is one.
     """
 
     def __init__(self, compute: Compute, client: Any = None) -> None:
@@ -60,22 +60,23 @@ class DaskReader(Reader):
 
     @abstractmethod
     def open(self, workload: Workload) -> da.Array:
-        """Open the movie in the workload's chunks."""
+        """Open the movie with the chunks of the workload."""
 
     def prepare(self, workload: Workload) -> Run | None:
         if workload.name == "planning":
-            return lambda: self._planned(workload)
+            return lambda: self._plan(workload)
         array = self.open(workload)
-        return lambda: [self._compute(each) for each in workload.expressions(array)]
+        return lambda: [self._compute(expression) for expression in workload.expressions(array)]
 
     def check(self, workload: Workload, result: Any) -> None:
         if workload.name == "planning":
             if result.npartitions != workload.pieces:
                 raise AssertionError(f"{result.npartitions} chunks, not {workload.pieces}")
-            result = [each.compute(scheduler="sync") for each in workload.expressions(result)]
+            expressions = workload.expressions(result)
+            result = [expression.compute(scheduler="sync") for expression in expressions]
         workload.check(result)
 
-    def _planned(self, workload: Workload) -> da.Array:
+    def _plan(self, workload: Workload) -> da.Array:
         array = self.open(workload)
         array.__dask_graph__()
         return array
@@ -87,64 +88,64 @@ class Mrcdist(DaskReader):
     name = "mrcdist"
 
     def open(self, workload: Workload) -> da.Array:
-        with warnings.catch_warnings():  # that there are many chunks is the point
+        with warnings.catch_warnings():  # many chunks are intended here
             warnings.simplefilter("ignore", mrcdist.MrcdistWarning)
-            [found] = mrcdist.read_mrc(
+            [dataset] = mrcdist.read_mrc(
                 workload.movie.path, chunks=workload.chunks, **_scan_shape(workload.movie)
             )
-        return found["data"]
+        return dataset["data"]
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         if self.client is None:
             POOL.release_shared()
         else:
-            self.client.run(_let_go)
+            self.client.run(_release_shared)
 
 
-def _let_go() -> None:
-    """Drop the shared maps of this process, whose pool is not to be pickled."""
+def _release_shared() -> None:
+    """Release the shared maps of this process; a function, because the pool cannot be pickled."""
     POOL.release_shared()
 
 
 def _scan_shape(movie: Movie) -> dict[str, Any]:
-    """What a reader is to be told: the points of a custom scan are beside the movie."""
+    """Return the scan shape as an argument; readers find that of a custom scan themselves."""
     return {} if isinstance(movie, CustomScan) else {"navigation_shape": movie.scan_shape[::-1]}
 
 
 class RosettaSciIO(DaskReader):
-    """RosettaSciIO's lazy array; newer versions have one for all schedulers."""
+    """RosettaSciIO's lazy array, in newer releases the same for all schedulers."""
 
     name = "rosettasciio"
-    options: dict[str, Any] = {}  # noqa: RUF012 never changed
+    options: dict[str, Any] = {}  # noqa: RUF012 never modified
 
     def prepare(self, workload: Workload) -> Run | None:
-        # It makes a table of all chunks in a time that grows with their square.
+        # The time for its table of chunks grows with the square of their number.
         return None if workload.name == "small-tasks" else super().prepare(workload)
 
     def open(self, workload: Workload) -> da.Array:
         from rsciio.mrc import file_reader
 
         is_custom = isinstance(workload.movie, CustomScan)
-        [found] = file_reader(
+        [dataset] = file_reader(
             str(workload.movie.path),
             lazy=True,
-            # Of a custom scan it takes whole frames, and wants them written so.
+            # For custom scans, it accepts only whole frames.
             chunks=(*workload.chunks[:2], -1, -1) if is_custom else workload.chunks,
             **_scan_shape(workload.movie),
             **self.options,
         )
-        return found["data"]
+        return dataset["data"]
 
 
 class RosettaSciIODistributed(RosettaSciIO):
-    """Its array for distributed schedulers, in versions where it is another one."""
+    """RosettaSciIO's array for distributed schedulers, in releases that have a separate one."""
 
     name = "rosettasciio distributed"
-    options = {"distributed": True}  # noqa: RUF012 never changed
+    options = {"distributed": True}  # noqa: RUF012 never modified
 
 
 class Memmap(DaskReader):
-    """`from_array` over one `numpy.memmap`, for threads: a cluster gets the file in its graph."""
+    """`from_array` over a `numpy.memmap`; threads only, because graphs would contain the file."""
 
     name = "dask over memmap"
 
@@ -157,7 +158,7 @@ class Memmap(DaskReader):
         order = da.from_array(movie.order, chunks=workload.chunks[:2])
         return order.map_blocks(
             lambda numbers: np.asarray(frames[numbers]),
-            token=f"{movie.path}",  # else dask hashes all that the function holds: the file
+            token=f"{movie.path}",  # otherwise, dask would hash the whole file
             dtype=frames.dtype,
             new_axis=(2, 3),
             chunks=(*order.chunks, *((n,) for n in movie.shape[2:])),
@@ -166,7 +167,7 @@ class Memmap(DaskReader):
 
 @dataclass(frozen=True)
 class _Mapped:
-    """A map without a method `copy`, which dask would call: it would read the file to memory."""
+    """A memmap without a `copy` method, with which dask would read the whole file into memory."""
 
     array: NDArray[Any]
 
@@ -187,7 +188,7 @@ class _Mapped:
 
 
 class Nothing(DaskReader):
-    """Zeros out of nowhere: what dask and the reduction take by themselves."""
+    """Zeros without any reading: the cost of dask and the reduction alone."""
 
     name = "zeros"
 
@@ -213,7 +214,7 @@ class Nothing(DaskReader):
 
 @dataclass(frozen=True)
 class _Zeros:
-    """An array-like that costs nothing to index."""
+    """An array-like of zeros."""
 
     shape: tuple[int, ...]
     dtype = np.dtype(np.uint16)
@@ -228,16 +229,16 @@ class _Zeros:
 
 
 def dask_readers(compute: Compute, *, threads: bool, client: Any = None) -> Sequence[DaskReader]:
-    """Return who can be measured here with a scheduler, mrcdist first.
+    """Return the readers that can be measured with a scheduler, mrcdist first.
 
     Parameters
     ----------
     compute : callable
-        Computes an array with that scheduler.
+        Computes an array with the scheduler.
     threads : bool
-        Whether it is one of threads.
+        Whether the scheduler uses threads.
     client : distributed.Client, optional
-        Of a cluster.
+        Client of a cluster.
     """
     kinds: list[type[DaskReader]] = [Mrcdist]
     if find_spec("rsciio") is not None:

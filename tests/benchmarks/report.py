@@ -1,4 +1,4 @@
-"""Times → medians, spreads and ratios, as Markdown and as JSON; and the machine they are from."""
+"""Report of times as medians, spreads and ratios, in Markdown and JSON, with the machine used."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _PACKAGES = ("numpy", "dask", "distributed", "fsspec", "rosettasciio", "libertem
 
 @dataclass
 class Timed:
-    """One reader's times for one workload.
+    """Times of one reader for one workload.
 
     Attributes
     ----------
     scheduler, workload, reader : str
     seconds : dict of int to float
-        By round. Only results that were right are here.
+        Round → time, for correct results only.
     wrong : str
-        Why the reader was taken out, if it was: a wrong result, or an error.
+        Reason why the reader was excluded (a wrong result or an error); empty if it was not.
     """
 
     scheduler: str
@@ -46,14 +46,14 @@ class Timed:
         return statistics.median(self.seconds.values())
 
     def ratio_to(self, other: Timed) -> float:
-        """Median over the rounds that both took part in of this time by the other's."""
+        """Median of this time ÷ the other, over all rounds that have both."""
         both = self.seconds.keys() & other.seconds.keys()
         return statistics.median(self.seconds[i] / other.seconds[i] for i in both)
 
 
 def machine(workers: int) -> dict[str, str]:
-    """What the times depend on, by name."""
-    found = {
+    """Return the machine and the versions that times depend on."""
+    properties = {
         "machine": f"{_processor()}, {os.cpu_count()} cores, "
         f"{psutil.virtual_memory().total / 2**30:.0f} GiB, "
         f"{platform.system()} {platform.release()}",
@@ -61,34 +61,34 @@ def machine(workers: int) -> dict[str, str]:
         "python": platform.python_version(),
         OURS: _version(OURS) or "from source",
     }
-    return found | {name: version for name in _PACKAGES if (version := _version(name))}
+    return properties | {name: version for name in _PACKAGES if (version := _version(name))}
 
 
 def as_markdown(
     times: Sequence[Timed], workloads: Sequence[Workload], about: Mapping[str, str]
 ) -> str:
-    """One table a scheduler."""
+    """Return one table per scheduler."""
     lines = [
         ", ".join(f"{key} {value}" if key != "machine" else value for key, value in about.items())
     ]
-    for scheduler in dict.fromkeys(each.scheduler for each in times):
+    for scheduler in dict.fromkeys(timed.scheduler for timed in times):
         lines += ["", f"### {scheduler}", ""]
-        lines += ["| workload | reader | median | spread | a piece | GB/s | time ÷ mrcdist's |"]
+        lines += ["| workload | reader | median | spread | per piece | GB/s | time ÷ mrcdist |"]
         lines += ["|---|---|---:|---:|---:|---:|---:|"]
         for workload in workloads:
             rows = _rows(times, scheduler, workload)
             lines += [_row(workload, timed, rows.get(OURS)) for timed in rows.values()]
-        share = share_of_task(times, workloads, scheduler)
-        if share is not None:
-            lines += ["", f"mrcdist's own share of a task: {share * 1e3:.2f} ms"]
-    lines += ["", *(f"- {w.name}: {w.tells}" for w in workloads)]
+        overhead = overhead_per_task(times, workloads, scheduler)
+        if overhead is not None:
+            lines += ["", f"overhead of mrcdist per task: {overhead * 1e3:.2f} ms"]
+    lines += ["", *(f"- {w.name}: {w.description}" for w in workloads)]
     return "\n".join(lines)
 
 
-def share_of_task(
+def overhead_per_task(
     times: Sequence[Timed], workloads: Sequence[Workload], scheduler: str
 ) -> float | None:
-    """Seconds of a task with mrcdist over one with zeros out of nowhere; None if unknown."""
+    """Return the seconds that a task with mrcdist takes longer than one with zeros, if known."""
     for workload in workloads:
         rows = _rows(times, scheduler, workload)
         ours, floor = rows.get(OURS), rows.get(_FLOOR)
@@ -96,26 +96,27 @@ def share_of_task(
             continue
         both = ours.seconds.keys() & floor.seconds.keys()
         if both:
-            more = statistics.median(ours.seconds[i] - floor.seconds[i] for i in both)
-            return more / workload.pieces
+            difference = statistics.median(ours.seconds[i] - floor.seconds[i] for i in both)
+            return difference / workload.pieces
     return None
 
 
 def as_json(
     times: Sequence[Timed], workloads: Sequence[Workload], about: Mapping[str, str]
 ) -> dict[str, Any]:
-    """All there is, for other programs."""
+    """Return all times, for other programs."""
     return {
         "about": dict(about),
         "workloads": {
-            w.name: {"tells": w.tells, "nbytes": w.nbytes, "pieces": w.pieces} for w in workloads
+            w.name: {"description": w.description, "nbytes": w.nbytes, "pieces": w.pieces}
+            for w in workloads
         },
-        "times": [asdict(each) for each in times],
+        "times": [asdict(timed) for timed in times],
     }
 
 
 def _rows(times: Sequence[Timed], scheduler: str, workload: Workload) -> dict[str, Timed]:
-    """What was measured of one workload, by reader."""
+    """Return reader → times for one workload."""
     return {t.reader: t for t in times if (t.scheduler, t.workload) == (scheduler, workload.name)}
 
 

@@ -1,6 +1,6 @@
-"""Time mrcdist beside other readers of the same file, in one run, taking turns.
+"""Time mrcdist and other readers of the same file, which take turns.
 
-See README.md beside it for what it measures and how to read what it prints.
+README.md in this folder explains the workloads and how to interpret the output.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-# One thread a worker: numpy's own would compete with the scheduler's.
+# One thread per worker: threads of numpy would compete with those of the scheduler.
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
 _ROOT = str(Path(__file__).resolve().parents[2])
-if _ROOT not in sys.path:  # worker processes get this path from us
+if _ROOT not in sys.path:  # worker processes inherit this path
     sys.path.insert(0, _ROOT)
 
 from tests.benchmarks.limit import NumpyProcesses  # noqa: E402
@@ -37,7 +37,7 @@ from tests.benchmarks.workloads import (  # noqa: E402
 )
 
 SCHEDULERS = ("threads", "processes")
-# Whoever takes longer in a round that counts is not asked again: its ratio is clear.
+# A reader that takes longer in a round that counts is not run again: its ratio is clear.
 _PATIENCE = 10.0
 
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or 1 if some reader gave a wrong result or failed.
+        0, or 1 if a reader failed or returned a wrong result.
     """
     options = _parse(arguments)
     with tempfile.TemporaryDirectory(prefix="mrcdist-bench-", dir=options.folder) as folder:
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if workload.name in options.workloads
         ]
         for movie in {workload.movie for workload in workloads}:
-            _say(f"writing {movie.path} ({movie.n_frames:,} frames)")
+            _log(f"writing {movie.path} ({movie.n_frames:,} frames)")
             movie.write()
         times: list[Timed] = []
         for scheduler in options.schedulers:
@@ -73,41 +73,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(as_markdown(times, workloads, about))
     if options.json:
         options.json.write_text(json.dumps(as_json(times, workloads, about), indent=1))
-    return int(any(each.wrong for each in times))
+    return int(any(timed.wrong for timed in times))
 
 
 def _take_turns(
     scheduler: str, workload: Workload, readers: Sequence[Reader], options: argparse.Namespace
 ) -> list[Timed]:
-    """Let every reader do the workload once a round; the first round does not count."""
+    """Run the workload with every reader once per round; the first round is a warm-up."""
     turns = {reader: Timed(scheduler, workload.name, reader.name) for reader in readers}
-    kept: dict[Reader, Run] = {}
+    kept_open: dict[Reader, Run] = {}
     for number in range(options.rounds + 1):
-        for reader, timed in in_another_order(turns, number):
+        for reader, timed in shuffled(turns, number):
             if timed.wrong or _slow(timed):
                 continue
             try:
-                ready = [kept.get(reader) or reader.prepare(workload)]
-                if ready == [None]:
+                prepared = [kept_open.get(reader) or reader.prepare(workload)]
+                if prepared == [None]:
                     del turns[reader]
                     continue
-                _say(f"{scheduler}: {workload.name}, round {number}, {reader.name}")
+                _log(f"{scheduler}: {workload.name}, round {number}, {reader.name}")
                 if options.keep:
-                    kept[reader] = ready[0]
+                    kept_open[reader] = prepared[0]
                 if options.cold:
-                    gc.collect()  # pages that somebody still maps stay
+                    gc.collect()  # releases maps, whose pages cannot be evicted
                     workload.movie.forget()
-                seconds = _seconds(reader, workload, ready, keep=options.keep)
-            except Exception as error:  # noqa: BLE001 one reader's failure is its own
+                seconds = _seconds(reader, workload, prepared, keep=options.keep)
+            except Exception as error:  # noqa: BLE001 other readers go on
                 timed.wrong = f"{type(error).__name__}: {error}".splitlines()[0]
                 continue
-            if number > 0:  # in the first round, code is compiled and pages are read
+            if number > 0:  # the first round compiles code and fills the page cache
                 timed.seconds[number] = seconds
     return list(turns.values())
 
 
-def in_another_order(turns: dict[Reader, Timed], number: int) -> list[tuple[Reader, Timed]]:
-    """The readers, each after another one than last time: some leave the system's memory tidier."""
+def shuffled(turns: dict[Reader, Timed], number: int) -> list[tuple[Reader, Timed]]:
+    """Return the readers in a new order, since some leave memory in a better state than others."""
     readers = list(turns.items())
     random.Random(number).shuffle(readers)
     return readers
@@ -117,41 +117,41 @@ def _slow(timed: Timed) -> bool:
     return any(seconds > _PATIENCE for seconds in timed.seconds.values())
 
 
-def _seconds(reader: Reader, workload: Workload, ready: list[Run], *, keep: bool) -> float:
-    """Time one run, and letting go of what it has mapped; its result is checked off the clock."""
+def _seconds(reader: Reader, workload: Workload, prepared: list[Run], *, keep: bool) -> float:
+    """Time one run, including the release of its maps; checking the result is not timed."""
     gc.collect()
-    begun = time.perf_counter()
-    result = ready.pop()()
+    start = time.perf_counter()
+    result = prepared.pop()()
     if not keep:
-        reader.let_go()
-    seconds = time.perf_counter() - begun
+        reader.release()
+    seconds = time.perf_counter() - start
     reader.check(workload, result)
     return seconds
 
 
 @contextmanager
 def _readers(scheduler: str, workers: int) -> Iterator[list[Reader]]:
-    """Start what the readers need: a cluster, pools of processes; all of it ends with the block."""
+    """Yield the readers, with the cluster and the process pools that they need."""
     threads = scheduler == "threads"
     with ExitStack() as stack:
         client = None if threads else stack.enter_context(open_cluster(workers))
         options = (
             {"scheduler": "threads", "num_workers": workers} if threads else {"scheduler": client}
         )
-        found: list[Reader] = [
+        readers: list[Reader] = [
             *dask_readers(lambda array: array.compute(**options), threads=threads, client=client)
         ]
-        found.append(stack.enter_context(NumpyProcesses(workers)))
+        readers.append(stack.enter_context(NumpyProcesses(workers)))
         if find_spec("libertem") is not None:
             from tests.benchmarks.libertem_reader import LiberTEM
 
-            found.append(stack.enter_context(LiberTEM(workers, threads=threads)))
-        yield found
+            readers.append(stack.enter_context(LiberTEM(workers, threads=threads)))
+        yield readers
 
 
 @contextmanager
 def open_cluster(workers: int) -> Iterator[Any]:
-    """A dask cluster of processes with one thread each, on this machine alone."""
+    """Run a local dask cluster of single-threaded processes; yield a client."""
     from distributed import Client, LocalCluster
 
     with (
@@ -170,7 +170,7 @@ def open_cluster(workers: int) -> Iterator[Any]:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
-    add("--gib", type=float, default=1.0, help="least size of the file (default: 1)")
+    add("--gib", type=float, default=1.0, help="minimum size of the file (default: 1)")
     add(
         "--schedulers", type=_names(SCHEDULERS), default=list(SCHEDULERS), help=",".join(SCHEDULERS)
     )
@@ -179,41 +179,41 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--rounds",
         type=int,
         default=5,
-        help="turns that count, after one that does not (default: 5)",
+        help="rounds that count, after one warm-up round (default: 5)",
     )
     add(
         "--workers",
         type=int,
         default=os.cpu_count() or 1,
-        help="threads or processes (default: cores)",
+        help="threads or processes (default: number of cores)",
     )
-    add("--keep", action="store_true", help="keep the file open from round to round")
-    add("--cold", action="store_true", help="empty the page cache of the file before each turn")
+    add("--keep", action="store_true", help="keep the file open between rounds")
+    add("--cold", action="store_true", help="evict the file from the page cache before each run")
     add("--chunk-mib", type=float, default=64.0, help="size of a chunk (default: 64)")
     add("--planned-chunks", type=int, default=100_000, help="chunks to plan (default: 100000)")
     add(
         "--folder",
         type=Path,
         default=None,
-        help="where the file is written (default: temporary files' place)",
+        help="folder for the file (default: a temporary one)",
     )
-    add("--json", type=Path, default=None, help="write every single time here")
+    add("--json", type=Path, default=None, help="file for all single times")
     return parser.parse_args(arguments)
 
 
 def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
     def parse(text: str) -> list[str]:
-        wanted = text.split(",")
-        if unknown := set(wanted) - set(known):
+        names = text.split(",")
+        if unknown := set(names) - set(known):
             raise argparse.ArgumentTypeError(
                 f"{', '.join(sorted(unknown))}: not one of {', '.join(known)}"
             )
-        return wanted
+        return names
 
     return parse
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Stores on this machine: Ceph's S3 gateway, and nginx with and without a limit."""
+"""Stores on this machine: Ceph's S3 gateway, and nginx with and without a rate limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.s3 import RADOSGW_PROGRAMS, S3Server, radosgw_server
 __all__ = ["NAMES", "Store", "open_stores"]
 
 NAMES = ("nginx", "nginx-60m", "radosgw")
-"""nginx-60m gives a connection 60 MB/s, as S3 does."""
+"""nginx-60m limits each connection to 60 MB/s, like S3."""
 
 _BUCKET = "bench"
 
@@ -30,7 +30,7 @@ class Store:
     ----------
     name : str
     base : str
-        URL of the folder with the files, for fsspec.
+        URL of the folder with the files, as passed to fsspec.
     options : mapping
         Storage options.
     server : S3Server or None
@@ -45,12 +45,12 @@ class Store:
         return f"{self.base}/{name}"
 
     def put(self, path: Path) -> None:
-        """Store a file; nginx serves the folder itself."""
+        """Upload a file, except to nginx, which serves the folder itself."""
         if self.server is not None:
             self.server.client.upload_file(str(path), _BUCKET, path.name)
 
     def web_url(self, name: str) -> str:
-        """The URL that any HTTP client can read."""
+        """Return a URL that any HTTP client can read."""
         if self.server is None:
             return self.url(name)
         url: str = self.server.client.generate_presigned_url(
@@ -61,14 +61,14 @@ class Store:
 
 @contextmanager
 def open_stores(names: tuple[str, ...], folder: Path) -> Iterator[list[Store]]:
-    """Start the stores that are installed, for as long as the block.
+    """Run the requested stores, as far as they are installed, within the block.
 
     Parameters
     ----------
     names : tuple of str
-        Of `NAMES`.
+        Some of `NAMES`.
     folder : Path
-        What nginx serves; what is to be put into the others is written here too.
+        Folder served by nginx; files to be uploaded to other stores are written here, too.
     """
     with ExitStack() as stack:
         state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mrcdist-stores-")))
@@ -87,7 +87,7 @@ def open_stores(names: tuple[str, ...], folder: Path) -> Iterator[list[Store]]:
 
 @contextmanager
 def _nginx(name: str, state: Path, folder: Path, limit: str) -> Iterator[Store]:
-    """One nginx process that serves a folder on 127.0.0.1."""
+    """Run an nginx process that serves a folder on 127.0.0.1."""
     port = free_port()
     state.mkdir()
     scratch = "\n".join(

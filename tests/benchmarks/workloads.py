@@ -1,4 +1,4 @@
-"""What is measured: each workload as a dask expression, with the result that it must have."""
+"""Workloads to measure: each as a dask expression with its expected result."""
 
 from __future__ import annotations
 
@@ -32,40 +32,39 @@ CROP = slice(40, 88)
 """Rows and columns of the cropped detector."""
 BAND = 16
 """Rows of the detector in a block of detector-major order."""
-# Frames at a time: as float32, 4 MiB. Threads wait for each other's turn with the interpreter
-# where tiles are smaller, and for memory where they are larger; for processes 32 are as good.
+# Frames per tile: 4 MiB as float32. With smaller tiles, threads wait for the interpreter lock, with
+# larger ones for memory; with processes, 32 frames are equally fast.
 _TILE = 64
 _RANDOM_FRAMES = 20
 _SMALL_TASKS_GIB = 1 / 64
 
 
 class WrongResultError(Exception):
-    """A reader gave something else than what is in the file; its time counts for nothing."""
+    """A result differs from the content of the file, so its time does not count."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One thing to do with one movie.
+    """A computation with a movie.
 
     Attributes
     ----------
-    name, tells : str
-        Its name, and in a few words what is done.
+    name, description : str
     movie : Movie
     chunks : tuple of int
-        Chunk lengths, the same for every reader that has chunks.
+        Chunk lengths, the same for all readers with chunks.
     expressions : callable
-        From a dask array to the arrays to compute, one after the other.
+        Dask array → arrays to compute, one after the other.
     expected : callable
-        From the movie to the results, from memory.
+        Movie → expected results, computed without reading the file.
     nbytes : int
         Bytes of the file that the result depends on.
     pieces : int
-        Things of which one is worth a time of its own: chunks planned, frames, tasks.
+        Number of chunks planned, frames or tasks, to report the time of one of them.
     """
 
     name: str
-    tells: str
+    description: str
     movie: Movie
     chunks: tuple[int, ...]
     expressions: Callable[[da.Array], list[da.Array]]
@@ -73,48 +72,48 @@ class Workload:
     nbytes: int
     pieces: int = 1
 
-    def check(self, found: Sequence[Any]) -> None:
-        """Raise `WrongResultError` unless results equal the expected, number by number."""
-        wanted = self.expected(self.movie)
-        if len(found) != len(wanted) or not all(map(np.array_equal, found, wanted)):
-            raise WrongResultError(f"{self.name}: the result differs from what was written")
+    def check(self, results: Sequence[Any]) -> None:
+        """Raise `WrongResultError` unless all values equal the expected ones."""
+        expected = self.expected(self.movie)
+        if len(results) != len(expected) or not all(map(np.array_equal, results, expected)):
+            raise WrongResultError(f"{self.name}: the result differs from the data written")
 
 
 def disk_mask() -> NDArray[np.float32]:
-    """The bright-field disk, 1 inside and 0 outside."""
+    """Return the mask of the bright-field disk: 1 inside, 0 outside."""
     ky, kx = np.ogrid[: FRAME_SHAPE[0], : FRAME_SHAPE[1]]
     return (np.hypot(ky - 63.5, kx - 63.5) < 32).astype(np.float32)
 
 
 def masked_sum(frames: Array, mask: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Sum of each frame under a mask; a matrix product a tile, as fast as numpy can."""
+    """Sum each frame under a mask, with one matrix product per tile, the fastest way in numpy."""
     flat = frames.reshape(-1, mask.size)
     sums = np.empty(len(flat), np.float32)
     tile = np.empty((_TILE, mask.size), np.float32)
     for first in range(0, len(flat), _TILE):
-        frames_here = min(_TILE, len(flat) - first)
-        np.copyto(tile[:frames_here], flat[first : first + _TILE])
-        np.matmul(tile[:frames_here], mask.ravel(), out=sums[first : first + _TILE])
+        n_frames = min(_TILE, len(flat) - first)
+        np.copyto(tile[:n_frames], flat[first : first + _TILE])
+        np.matmul(tile[:n_frames], mask.ravel(), out=sums[first : first + _TILE])
     return sums.reshape(frames.shape[:-2])
 
 
 def random_positions(movie: Movie) -> list[tuple[int, int]]:
-    """Scan positions, the same in every run."""
+    """Return random scan positions, the same in every run."""
     frames = np.random.default_rng(seed=1).integers(movie.n_frames, size=_RANDOM_FRAMES)
     return [divmod(int(frame), movie.scan_shape[1]) for frame in frames]
 
 
 def _virtual_image(data: da.Array) -> list[da.Array]:
     mask = disk_mask()
-    # Not `map_blocks` with `drop_axis`, which copies every block first: dask joins the blocks
-    # along a dropped axis, also where there is but one.
+    # Not `map_blocks` with `drop_axis`, which copies every block: dask concatenates blocks along
+    # a dropped axis even if there is only one.
     sums = da.blockwise(
-        _masked_sum_of_one, "yx", data, "yxab", mask=mask, concatenate=False, dtype=np.float32
+        _masked_sum_of_block, "yx", data, "yxab", mask=mask, concatenate=False, dtype=np.float32
     )
     return [sums / mask.sum()]
 
 
-def _masked_sum_of_one(blocks: list[list[Array]], mask: NDArray[np.float32]) -> Array:
+def _masked_sum_of_block(blocks: list[list[Array]], mask: NDArray[np.float32]) -> Array:
     [[frames]] = blocks
     return masked_sum(frames, mask)
 
@@ -170,24 +169,24 @@ def _sum_of_pixels(row: Array) -> Array:
 
 @cache
 def _maximum_of_rows(movie: Movie) -> Array:
-    found = movie.row(0)
+    maximum = movie.row(0)
     for y in range(1, movie.scan_shape[0]):
-        np.maximum(found, movie.row(y), out=found)
-    return found
+        np.maximum(maximum, movie.row(y), out=maximum)
+    return maximum
 
 
 def make_workloads(
     folder: Path, *, gib: float, chunk_mib: float, planned_chunks: int
 ) -> list[Workload]:
-    """Say what is to be done with which movies; they are not written yet.
+    """Return all workloads; their movies still have to be written.
 
     Parameters
     ----------
     folder : Path
     gib : float
-        Least size of the movie of the large workloads.
+        Minimum size of the movie of the large workloads.
     chunk_mib : float
-        Size of their chunks, of whole scan rows.
+        Size of their chunks, which are whole scan rows.
     planned_chunks : int
         Number of chunks to plan.
     """
@@ -198,7 +197,7 @@ def make_workloads(
     rows = max(int(chunk_mib * 2**20 * movie.scan_shape[0]) // movie.nbytes, 1)
     whole_rows = Workload(
         name="virtual-image",
-        tells="mean of each frame under a disk",
+        description="mean of each frame under a disk",
         movie=movie,
         chunks=(rows, movie.scan_shape[1], *FRAME_SHAPE),
         expressions=_virtual_image,
@@ -211,7 +210,7 @@ def make_workloads(
         replace(
             whole_rows,
             name="planning",
-            tells=f"open a file in {long.n_frames:,} chunks, compute nothing",
+            description=f"open a file in {long.n_frames:,} chunks, compute nothing",
             movie=long,
             **one_frame,
             expressions=_last_frame,
@@ -223,14 +222,14 @@ def make_workloads(
         replace(
             whole_rows,
             name="mean-pattern",
-            tells="mean of all frames",
+            description="mean of all frames",
             expressions=_mean_pattern,
             expected=lambda m: [_rows(m, _sum_of_frames).sum(axis=0) / m.n_frames],
         ),
         replace(
             whole_rows,
             name="cropped-detector",
-            tells=f"sum of {side} × {side} pixels of each frame",
+            description=f"sum of {side} × {side} pixels of each frame",
             expressions=_cropped_detector,
             expected=lambda m: [_rows(m, _sum_of_crop)],
             nbytes=movie.n_frames * side**2 * 2,
@@ -238,7 +237,7 @@ def make_workloads(
         replace(
             whole_rows,
             name="random-frames",
-            tells=f"{_RANDOM_FRAMES} single frames, one after the other",
+            description=f"{_RANDOM_FRAMES} single frames, one after the other",
             expressions=_random_frames(movie),
             expected=lambda m: [m.row(y)[x] for y, x in random_positions(m)],
             nbytes=0,
@@ -247,20 +246,20 @@ def make_workloads(
         replace(
             whole_rows,
             name="custom-scan",
-            tells="the virtual image of a scan of points in random order",
+            description="virtual image of a scan with its points in random order",
             movie=CustomScan(folder / "custom" / "20260101_00001_movie.mrc", movie.scan_shape),
         ),
         replace(
             whole_rows,
             name="detector-rechunk",
-            tells=f"rechunk to the whole scan by {BAND} detector rows, then maximum along y",
+            description=f"rechunk to the whole scan by {BAND} detector rows, then maximum along y",
             expressions=_detector_rechunk,
             expected=lambda m: [_maximum_of_rows(m)],
         ),
         replace(
             whole_rows,
             name="detector-major",
-            tells="the same, read in these chunks",
+            description="the same, with the file opened in these chunks",
             chunks=(*movie.scan_shape, BAND, FRAME_SHAPE[1]),
             expressions=_detector_major,
             expected=lambda m: [_maximum_of_rows(m)],
@@ -268,7 +267,7 @@ def make_workloads(
         replace(
             whole_rows,
             name="small-tasks",
-            tells=f"sum of each of {small.n_frames:,} chunks of one frame",
+            description=f"sum of each of {small.n_frames:,} chunks of one frame",
             movie=small,
             **one_frame,
             expressions=_sum_of_each_frame,

@@ -1,10 +1,10 @@
-"""Time mrcdist's writing beside plain copies of the same bytes: to a disk, and to a bucket.
+"""Time writing to a disk and to a bucket, compared with plain copies of the same bytes.
 
     python tests/benchmarks/writing.py [--what disk,bucket,memory,columns] [--mib 512]
                                        [--chunk-mib 64] [--rounds 5] [--folder DIR]
 
-Whoever is compared takes turns, round by round, in one process; a ratio is the median over the
-rounds of each round's ratio. What was written is read back and compared before a time counts.
+All ways take turns in every round, in one process. A ratio is the median over all rounds. Files
+are read back and compared before times count.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ Numbers = np.ndarray[Any, np.dtype[np.uint16]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; 0 unless something was written wrongly."""
+    """Measure and print; exit with an error if a file is wrong."""
     options = _parse(arguments)
     print(", ".join(f"{key} {value}" for key, value in machine(1).items() if key != "workers"))
     shape = (options.mib * MIB // (2 * SIDE**2), SIDE, SIDE)
     numbers = np.random.default_rng(0).integers(0, 2**16, shape, np.uint16)
-    # A name of its own: dask would hash the numbers each time.
+    # With a name, so that dask does not hash the numbers each time.
     chunks = (options.chunk_mib * MIB // (2 * SIDE**2), -1, -1)
     array = da.from_array(numbers, chunks=chunks, name="benchmark", asarray=False)
     with tempfile.TemporaryDirectory(prefix="mrcdist-bench-", dir=options.folder) as name:
@@ -90,7 +90,7 @@ def _disk(folder: Path, array: da.Array, numbers: Numbers, rounds: int) -> None:
 
 
 def _memory_folder() -> str | None:
-    """Where what `dd` copies takes no time to read."""
+    """Return a folder in memory, from which `dd` can copy without reading from a disk."""
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
@@ -100,31 +100,31 @@ def _bucket(store: Store, folder: Path, array: da.Array, numbers: Numbers, round
     fs = s3fs.S3FileSystem(**store.options)
     bucket, key = url.removeprefix("s3://").split("/")
     if store.server is None:
-        raise TypeError(f"{store.name} takes no files")
+        raise TypeError(f"cannot upload to {store.name}")
     client = store.server.client
 
     def bare(_: int) -> None:
-        """The parts that mrcdist makes of a chunk, by the same number of connections."""
+        """Upload the same parts as mrcdist, with the same number of connections."""
         raw = numbers.reshape(-1).view(np.uint8)
-        begun = client.create_multipart_upload(Bucket=bucket, Key=key)
-        upload = {"Bucket": bucket, "Key": key, "UploadId": begun["UploadId"]}
+        created = client.create_multipart_upload(Bucket=bucket, Key=key)
+        upload = {"Bucket": bucket, "Key": key, "UploadId": created["UploadId"]}
 
         def send(number: int) -> dict[str, Any]:
             start = max(number * PART - HEADER, 0)
             body = raw[start : (number + 1) * PART - HEADER].tobytes()
             if number == 0:
                 body = bytes(HEADER) + body
-            answer = client.upload_part(**upload, PartNumber=number + 1, Body=body)
-            return {"PartNumber": number + 1, "ETag": answer["ETag"]}
+            response = client.upload_part(**upload, PartNumber=number + 1, Body=body)
+            return {"PartNumber": number + 1, "ETag": response["ETag"]}
 
         with ThreadPoolExecutor(8) as pool:
             parts = list(pool.map(send, range(-(-(HEADER + raw.nbytes) // PART))))
         client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
 
     def read_back() -> Path:
-        found = folder / "found.mrc"
-        client.download_file(bucket, key, str(found))
-        return found
+        copy = folder / "downloaded.mrc"
+        client.download_file(bucket, key, str(copy))
+        return copy
 
     def write(_: int, **arguments: Any) -> None:
         mrcdist.write_mrc(url, array, storage_options=store.options, **arguments)
@@ -142,7 +142,7 @@ def _bucket(store: Store, folder: Path, array: da.Array, numbers: Numbers, round
 
 
 def _columns(folder: Path, numbers: Numbers, rounds: int) -> None:
-    """Blocks of a quarter of each row, beside blocks of whole frames."""
+    """Write blocks of a quarter of each row, compared with blocks of whole frames."""
     path = folder / "columns.mrc"
     frames, narrow = (
         da.from_array(numbers, chunks=chunks, name=name, asarray=False)
@@ -160,18 +160,18 @@ PART = 8 * MIB
 
 
 def _memory(folder: Path) -> None:
-    """Peak memory of a process that writes blocks in threads, over what it had before."""
+    """Measure the memory of a process that writes blocks in threads, above its baseline."""
     print("\n### memory of a process that writes to a disk\n")
-    print("| block | threads | stored as | peak − baseline | ÷ (block × threads) | of explain() |")
+    print("| block | threads | byte order | peak − baseline | ÷ (block × threads) | ÷ explain() |")
     print("|---|---:|---|---:|---:|---:|")
     for mib, threads, byteorder in ((64, 1, "<"), (64, 2, "<"), (32, 4, "<"), (64, 2, ">")):
         path = folder / "memory.mrc"
-        found = writer_memory(str(path), block_mib=mib, threads=threads, byteorder=byteorder)
+        memory = writer_memory(str(path), block_mib=mib, threads=threads, byteorder=byteorder)
         path.unlink()
-        order = "other byte order" if byteorder == ">" else "it is"
+        order = "foreign" if byteorder == ">" else "native"
         print(
-            f"| {mib} MiB | {threads} | {order} | {found.peak / MIB:.0f} MiB "
-            f"| {found.per_chunk:.2f} | {1 / found.told:.2f} |"
+            f"| {mib} MiB | {threads} | {order} | {memory.peak / MIB:.0f} MiB "
+            f"| {memory.per_chunk:.2f} | {1 / memory.estimate_ratio:.2f} |"
         )
 
 
@@ -182,16 +182,16 @@ def _take_turns(
     read_back: Callable[[], Path],
     remove: Callable[[], object],
 ) -> None:
-    """Let each way write once a round, each after another one; the first round does not count."""
+    """Time each way once per round, in rotating order; the first round is a warm-up."""
     for number in range(rounds + 1):
         for way in (*ways[number % len(ways) :], *ways[: number % len(ways)]):
-            begun = time.perf_counter()
+            start = time.perf_counter()
             way.read(number)
-            seconds = time.perf_counter() - begun
+            seconds = time.perf_counter() - start
             if number == 0:
-                found = np.fromfile(read_back(), np.uint16, offset=HEADER)
-                if not np.array_equal(found, numbers.reshape(-1)):
-                    raise SystemExit(f"{way.name} wrote something else")
+                written = np.fromfile(read_back(), np.uint16, offset=HEADER)
+                if not np.array_equal(written, numbers.reshape(-1)):
+                    raise SystemExit(f"{way.name}: the file differs from the array")
             else:
                 way.seconds.append(seconds)
             remove()
@@ -203,7 +203,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--mib", type=int, default=512, help="size of the file (default: 512)")
     parser.add_argument("--chunk-mib", type=int, default=64, help="size of a chunk (default: 64)")
-    parser.add_argument("--folder", type=Path, default=None, help="on the disk to write to")
+    parser.add_argument("--folder", type=Path, default=None, help="folder on the disk to write to")
     return parser.parse_args(arguments)
 
 

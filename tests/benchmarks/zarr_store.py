@@ -1,18 +1,19 @@
-"""Time the Zarr store and the xarray backend beside `read_mrc`, and conversion to Zarr.
+"""Time the Zarr store and the xarray backend, compared with `read_mrc`, and conversion to Zarr.
 
     .venv-zarr3/bin/python tests/benchmarks/zarr_store.py [--what disk,s3,convert] [--gib 1]
                                                           [--rounds 7] [--chunk-mib 64]
                                                           [--folder DIR]
                                                           [--mrc2omezarr PYTHON]
 
-A movie is read into memory, all of it and 100 single frames in random order: from a local disk, and
-from radosgw, there also through kerchunk's references over s3fs. Then it is converted to Zarr, by
-`mrcdist.convert` and by `dask.array.to_zarr` in the same chunks, shards and codec. Ways
-take turns, round by round, in one process; a ratio is the median over the rounds of each round's
-ratio, and the first round does not count. Every result is compared with the file.
+A movie is read into memory, as a whole and as 100 single frames in random order: from a local disk,
+and from radosgw, where kerchunk's references over s3fs are compared, too. Then it is converted to
+Zarr, with `mrcdist.convert` and with `dask.array.to_zarr`, using the same chunks, shards and codec.
+All ways take turns in every round, in one process. A ratio is the median over all rounds; the first
+round is a warm-up. Results are compared with the file.
 
-With the Python of an environment that has mrc2omezarr, which needs zarr 2, a tomogram of float32 is
-converted to OME-Zarr by both, each time in a new process that measures itself without its imports.
+`--mrc2omezarr` is the Python of an environment with mrc2omezarr, which needs zarr 2. A tomogram of
+float32 is then converted to OME-Zarr by both, each time in a new process that excludes its imports
+from the time.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ FRAMES = 100
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; 0 unless something was read wrongly."""
+    """Measure and print; exit with an error if a result is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--what", type=lambda text: text.split(","), default=["disk", "s3", "convert"]
@@ -81,24 +82,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _take_turns(whole, options.rounds, lambda _: truth)
         print_table(f"whole movie: {movie.nbytes / 2**30:.1f} GiB", whole, nbytes=movie.nbytes)
         lazy, array, data = _lazy(movie, 64), _zarr(movie, 64), _xarray(movie)
-        some = [
+        single = [
             Way("read_mrc", lambda n: _each(movie, n, lambda y, x: lazy[y, x].compute())),
             Way("Zarr store", lambda n: _each(movie, n, lambda y, x: array[y, x])),
             Way("xarray", lambda n: _each(movie, n, lambda y, x: data[y, x].values)),
         ]
-        _take_turns(some, options.rounds, lambda n: _each(movie, n, lambda y, x: truth[y, x]))
-        print_table(f"{FRAMES} single frames", some, nbytes=FRAMES * 2**15)
+        _take_turns(single, options.rounds, lambda n: _each(movie, n, lambda y, x: truth[y, x]))
+        print_table(f"{FRAMES} single frames", single, nbytes=FRAMES * 2**15)
     return 0
 
 
 def _from_s3(movie: Movie, truth: Array, options: argparse.Namespace, folder: Path) -> None:
-    """Read through the store and through kerchunk's references over s3fs."""
+    """Read with the Zarr store, and with kerchunk's references over s3fs."""
     with open_stores(("radosgw",), folder) as [store]:
         assert store.server is not None
         store.put(movie.path)
-        url, given = store.url(movie.path.name), dict(store.options)
-        how = {**_options(movie), "storage_options": given}
-        plan = mrcdist.plan_mrc(url, chunks=f"{options.chunk_mib} MiB", **how)
+        url, storage_options = store.url(movie.path.name), dict(store.options)
+        plan = mrcdist.plan_mrc(
+            url,
+            chunks=f"{options.chunk_mib} MiB",
+            storage_options=storage_options,
+            **_options(movie),
+        )
         ours = zarr.open_array(mrcdist.zarr_store(plan))
         references = folder / "movie.json"
         mrcdist.write_references(plan, references)
@@ -106,7 +111,7 @@ def _from_s3(movie: Movie, truth: Array, options: argparse.Namespace, folder: Pa
             "reference",
             fo=str(references),
             remote_protocol="s3",
-            remote_options={**given, "asynchronous": True},
+            remote_options={**storage_options, "asynchronous": True},
             asynchronous=True,
         )
         by_references = zarr.storage.FsspecStore(fs, read_only=True)
@@ -117,16 +122,16 @@ def _from_s3(movie: Movie, truth: Array, options: argparse.Namespace, folder: Pa
         ]
         _take_turns(whole, options.rounds, lambda _: truth)
         print_table("whole movie from radosgw", whole, nbytes=movie.nbytes)
-        some = [
+        single = [
             Way("Zarr store", lambda n: _each(movie, n, lambda y, x: ours[y, x], 10)),
             Way("references over s3fs", lambda n: _each(movie, n, lambda y, x: theirs[y, x], 10)),
         ]
-        _take_turns(some, options.rounds, lambda n: _each(movie, n, lambda y, x: truth[y, x], 10))
-        print_table("10 single frames from radosgw", some, nbytes=10 * 2**15)
+        _take_turns(single, options.rounds, lambda n: _each(movie, n, lambda y, x: truth[y, x], 10))
+        print_table("10 single frames from radosgw", single, nbytes=10 * 2**15)
 
 
 def _convert(movie: Movie, truth: Array, options: argparse.Namespace, folder: Path) -> None:
-    """Convert by `convert`, and by dask's `to_zarr` in the same chunks, shards and codec."""
+    """Convert with `convert` and with dask's `to_zarr`, with the same chunks, shards and codec."""
     plan = mrcdist.plan_mrc(movie.path, chunks=f"{options.chunk_mib} MiB", **_options(movie))
 
     def ours(_: int) -> Array:
@@ -157,16 +162,16 @@ _SCRIPT = """
 import sys, time, warnings
 warnings.simplefilter("ignore")
 {imports}
-begun = time.perf_counter()
+start = time.perf_counter()
 {call}
-seconds = time.perf_counter() - begun
+seconds = time.perf_counter() - start
 [peak] = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
 print(seconds, int(peak) // 1024)
 """
 
 
 def _convert_tomogram(options: argparse.Namespace, folder: Path) -> None:
-    """Convert a tomogram to OME-Zarr, by processes of this environment and of the other one."""
+    """Convert a tomogram to OME-Zarr in processes of this environment and of the other one."""
     shape = (max(int(256 * options.gib), 2), 1024, 1024)
     numbers = np.random.default_rng(0).normal(100, 10, shape).astype("float32")
     source = folder / "tomogram.mrc"
@@ -192,31 +197,31 @@ def _convert_tomogram(options: argparse.Namespace, folder: Path) -> None:
             script = _SCRIPT.format(
                 imports=imports, call=call.format(repr(str(source)), repr(str(target)))
             )
-            done = subprocess.run(
+            process = subprocess.run(
                 [python, "-c", script], capture_output=True, text=True, check=True
             )
-            seconds, peak = done.stdout.split()[-2:]
+            seconds, peak = process.stdout.split()[-2:]
             way.seconds.append(float(seconds))
             peaks[way.name].append(int(peak))
-            found = zarr.open_group(target, mode="r")["0"]
-            if not np.array_equal(found[...], numbers):
-                raise SystemExit(f"{way.name}: the numbers are wrong")
+            converted = zarr.open_group(target, mode="r")["0"]
+            if not np.array_equal(converted[...], numbers):
+                raise SystemExit(f"{way.name}: the values are wrong")
             shutil.rmtree(target)
     print_table(f"to OME-Zarr: {numbers.nbytes / 2**20:.0f} MiB", ways, nbytes=numbers.nbytes)
-    print({name: f"{max(of)} MiB at most" for name, of in peaks.items()})
+    print({name: f"peak {max(mib)} MiB" for name, mib in peaks.items()})
 
 
 def _take_turns(ways: Sequence[Way], rounds: int, truth: Callable[[int], Array]) -> None:
     for number in range(rounds + 1):
         for way in (*ways[number % len(ways) :], *ways[: number % len(ways)]):
-            begun = time.perf_counter()
-            found = way.read(number)
-            seconds = time.perf_counter() - begun
+            start = time.perf_counter()
+            result = way.read(number)
+            seconds = time.perf_counter() - start
             if number:
                 way.seconds.append(seconds)
-            if not np.array_equal(found, truth(number)):
-                raise SystemExit(f"{way.name}: the numbers are wrong")
-            del found
+            if not np.array_equal(result, truth(number)):
+                raise SystemExit(f"{way.name}: the values are wrong")
+            del result
 
 
 def _options(movie: Movie) -> dict[str, Any]:
@@ -242,7 +247,7 @@ def _xarray(movie: Movie, chunks: Any = None) -> Any:
 def _each(
     movie: Movie, number: int, read: Callable[[int, int], Array], frames: int = FRAMES
 ) -> Array:
-    """Read single frames, in each round others."""
+    """Read single frames, different ones in each round."""
     points = np.random.default_rng(number).integers(0, movie.scan_shape, (frames, 2))
     return np.stack([read(int(y), int(x)) for y, x in points])
 

@@ -1,4 +1,4 @@
-"""A store behind an asynchronous fsspec filesystem, such as gcsfs or adlfs; counts requests."""
+"""A store with an asynchronous fsspec filesystem, like gcsfs or adlfs, that counts requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROTOCOL = "counted"
 
 
 class AsyncStore(AsyncFileSystem):  # type: ignore[misc]
-    """Holds files in memory and answers each request after a short time.
+    """Filesystem that keeps files in memory and answers each request after a short delay.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class AsyncStore(AsyncFileSystem):  # type: ignore[misc]
     requests : list of (str, int, int)
         Path, start and stop of every read.
     most_at_a_time : int
-        Reads that were under way at the same time.
+        Largest number of concurrent reads.
     """
 
     protocol = PROTOCOL
@@ -36,7 +36,7 @@ class AsyncStore(AsyncFileSystem):  # type: ignore[misc]
         self.files: dict[str, bytes] = {}
         self.requests: list[tuple[str, int, int]] = []
         self.most_at_a_time = 0
-        self._under_way = 0
+        self._active = 0
 
     async def _info(self, path: str, **_: Any) -> dict[str, Any]:
         path = self._strip_protocol(path)
@@ -60,18 +60,18 @@ class AsyncStore(AsyncFileSystem):  # type: ignore[misc]
         whole = self.files[path]
         first, last = start or 0, len(whole) if end is None else end
         self.requests.append((path, first, last))
-        self._under_way += 1
-        self.most_at_a_time = max(self.most_at_a_time, self._under_way)
+        self._active += 1
+        self.most_at_a_time = max(self.most_at_a_time, self._active)
         try:
-            await asyncio.sleep(0.02)  # long enough for others to begin
+            await asyncio.sleep(0.02)  # long enough for other reads to start
             return whole[first:last]
         finally:
-            self._under_way -= 1
+            self._active -= 1
 
 
 @contextmanager
 def async_store() -> Iterator[AsyncStore]:
-    """Serve ``counted://`` URLs within this process; give the store."""
+    """Serve ``counted://`` URLs within this process; yield the store."""
     fsspec.register_implementation(PROTOCOL, AsyncStore, clobber=True)
     store: AsyncStore = fsspec.filesystem(PROTOCOL)
     store.files.clear()

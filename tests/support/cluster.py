@@ -1,8 +1,8 @@
-"""A dask cluster of separate processes, as on several machines: nothing is shared by accident.
+"""A dask cluster of separate processes, which share as little as processes on several machines.
 
-Scheduler and workers are started from the command line, know the scheduler's address alone, work
-in a folder of their own and have nobody's S3 settings. On Linux as root they can also be blinded:
-`hidden` is a folder that the client sees and they do not.
+Scheduler and workers are started from the command line with only the scheduler's address, have
+their own working folders, and no S3 settings of the user. On Linux, as root, a folder of the client
+can be hidden from them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from distributed import Client
 
 from tests.support.processes import ROOT, Processes
 
-# A mount namespace of its own, in which an empty file system covers the folder.
+# A new mount namespace in which an empty filesystem is mounted over the folder.
 _HIDE = ["unshare", "--mount", "--propagation", "private", "sh", "-euc"]
 _HIDE_SCRIPT = 'mount -t tmpfs none "$1"; shift; exec "$@"'
 
@@ -38,49 +38,49 @@ def dask_cluster(
     nanny: bool = False,
     default: bool = True,
 ) -> Iterator[Client]:
-    """Run a scheduler and workers on 127.0.0.1; give the client.
+    """Run a scheduler and workers on 127.0.0.1; yield the client.
 
     Parameters
     ----------
     folder : Path
-        Where logs and the workers' temporary files go.
+        Folder for logs and temporary files of the workers.
     workers, threads : int
         Number of worker processes, and of threads in each.
     environment : mapping, optional
-        Variables for the workers, such as `S3Server.environment()`.
+        Environment variables of the workers, such as `S3Server.environment()`.
     working_folder : Path, optional
-        The workers' current folder; an empty one of their own by default.
+        Current folder of the workers (default: an empty one for each).
     hidden : Path, optional
-        A folder that is empty for scheduler and workers. The test is skipped where this cannot
-        be done (it takes Linux and root).
+        A folder that is empty for scheduler and workers. The test is skipped if folders cannot be
+        hidden (this needs Linux and root).
     memory_limit : str, default "2 GiB"
-        For each worker.
+        Memory limit of each worker.
     nanny : bool, default False
         Start each worker under a nanny, which restarts it when it dies.
     default : bool, default True
-        Whether `compute()` goes to this cluster for as long as the block.
+        Whether `compute()` uses this cluster within the block.
 
     Yields
     ------
     distributed.Client
-        All workers have connected. `client.run(os.getpid)` gives their pids.
+        Connected to all workers. `client.run(os.getpid)` returns their pids.
 
     Raises
     ------
     ProcessDiedError
-        A process ended before all were connected; the message has the logs.
+        If a process ends before all are connected; the message contains the logs.
     """
-    prefix = _blindfold(hidden, folder, working_folder) if hidden else []
+    prefix = _hiding_command(hidden, folder, working_folder) if hidden else []
     dask = [*prefix, sys.executable, "-m", "dask"]
-    # Functions of test modules are pickled by name; workers must be able to import them.
+    # Functions in test modules are pickled by name, so workers must be able to import them.
     variables = {"PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
     address_file = folder / "scheduler.json"
-    found_at = ["--scheduler-file", str(address_file)]
-    served = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--no-dashboard"]
+    scheduler_file = ["--scheduler-file", str(address_file)]
+    network = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--no-dashboard"]
     with Processes(folder) as processes:
         processes.start(
             "scheduler",
-            [*dask, "scheduler", *found_at, *served, "--port", "0"],
+            [*dask, "scheduler", *scheduler_file, *network, "--port", "0"],
             environment=variables,
         )
         for number in range(workers):
@@ -88,11 +88,11 @@ def dask_cluster(
             own_folder = folder / name
             own_folder.mkdir()
             limits = ["--nthreads", str(threads), "--memory-limit", memory_limit]
-            places = ["--local-directory", str(own_folder), "--name", name]
-            care = ["--nanny" if nanny else "--no-nanny", "--death-timeout", "60"]
+            identity = ["--local-directory", str(own_folder), "--name", name]
+            lifetime = ["--nanny" if nanny else "--no-nanny", "--death-timeout", "60"]
             processes.start(
                 name,
-                [*dask, "worker", *found_at, *served, *limits, *places, *care],
+                [*dask, "worker", *scheduler_file, *network, *limits, *identity, *lifetime],
                 environment={**variables, **(environment or {})},
                 working_folder=working_folder or own_folder,
             )
@@ -109,28 +109,27 @@ def dask_cluster(
 def _address(file: Path) -> str:
     try:
         address: str = json.loads(file.read_text(encoding="utf-8"))["address"]
-    except (OSError, ValueError):  # not there yet, or half written
+    except (OSError, ValueError):  # missing, or only half written
         return ""
     return address
 
 
-def _blindfold(hidden: Path, *used: Path | None) -> list[str]:
-    """Return the start of a command line that hides `hidden` from the rest; skip if it cannot.
+def _hiding_command(hidden: Path, *working_folders: Path | None) -> list[str]:
+    """Return a command prefix that hides a folder from the command; skip the test if impossible.
 
-    `used` are folders that the rest of the command line works in: a process that starts in the
-    folder goes on to see it from the inside.
+    `working_folders` must not be inside: a process that starts in the hidden folder still sees it.
     """
-    for path in (ROOT, *used):
+    for path in (ROOT, *working_folders):
         if path and path.resolve().is_relative_to(hidden.resolve()):
             raise ValueError(f"{path} is used by the workers: {hidden} cannot be hidden from them")
     prefix = [*_HIDE, _HIDE_SCRIPT, "sh", str(hidden.resolve())]
     if os.geteuid() != 0:
-        pytest.skip("hiding a folder from the workers takes root")
+        pytest.skip("needs root to hide a folder from the workers")
     probe = [*prefix, "ls", "-A", str(hidden)]
     try:
-        seen = subprocess.run(probe, capture_output=True, text=True, timeout=30, check=True).stdout
+        names = subprocess.run(probe, capture_output=True, text=True, timeout=30, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:
-        pytest.skip(f"a folder cannot be hidden from the workers here: {error}")
-    if seen:
-        raise RuntimeError(f"{hidden} was to be hidden and shows {seen!r}")
+        pytest.skip(f"cannot hide a folder from the workers: {error}")
+    if names:
+        raise RuntimeError(f"{hidden} should be hidden, but contains {names!r}")
     return prefix

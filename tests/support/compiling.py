@@ -1,6 +1,6 @@
-"""pyxem compiles orix for a minute the first time, and for half a minute in every other process.
+"""Importing pyxem, which compiles orix: a minute the first time, half a minute in each new process.
 
-Processes that compile its functions at once can mix up each other's files, and every later import
+Processes that compile at the same time can corrupt each other's cache files; every later import
 then ends with a segmentation fault.
 """
 
@@ -15,7 +15,7 @@ from tests.support.processes import ROOT
 
 @contextmanager
 def pyxem_to_itself() -> Iterator[None]:
-    """Wait until no other process of these tests uses pyxem."""
+    """Wait until no other test process uses pyxem, and keep others waiting within the block."""
     import fcntl
 
     folder = ROOT / "build"
@@ -27,9 +27,9 @@ def pyxem_to_itself() -> Iterator[None]:
 
 @contextmanager
 def pyxem_as_python(folder: Path) -> Iterator[None]:
-    """Import pyxem in seconds: most of its functions are not compiled, the others for this folder.
+    """Import pyxem in seconds, with most functions not compiled; cache the others in `folder`.
 
-    They run slowly, which does not matter for a few frames.
+    Functions run slowly then, which does not matter for a few frames.
     """
     from numba.core import config
 

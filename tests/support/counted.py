@@ -1,4 +1,4 @@
-"""What this process reads, counted."""
+"""Counters of the reads of this process within a block."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from mrcdist import stats
 
 
 class Counted:
-    """What was read within the block, once it has ended."""
+    """Counters of the block, available after it."""
 
     read: stats.ReadStats
 
 
 @contextmanager
 def counted() -> Iterator[Counted]:
-    """Count what is read within the block."""
+    """Count blocks, requests and bytes read within the block."""
     before, result = stats.snapshot(), Counted()
     yield result
     after = stats.snapshot()

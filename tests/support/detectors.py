@@ -1,4 +1,4 @@
-"""Any detectors, and their weights over a whole frame."""
+"""Hypothesis strategy for detectors, and their weights for a whole frame."""
 
 from __future__ import annotations
 

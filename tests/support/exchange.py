@@ -1,4 +1,4 @@
-"""Stores of one file that is exchanged when a request for it arrives."""
+"""Stores with one file, which is replaced when a certain request for it arrives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.serving import serving
 
 __all__ = ["KINDS", "Store", "exchange_before", "store_of"]
 
-# What tells versions of the file apart.
+# Kinds of stores, by what distinguishes versions of the file.
 KINDS = ("etag", "version id", "web etag", "web date", "web none", "other", "local")
 
 
@@ -57,7 +57,7 @@ def s3_store(server: S3Server, *, versioned: bool) -> Iterator[Store]:
 
 @contextmanager
 def web_store(validator: Callable[[int], dict[str, str]]) -> Iterator[Store]:
-    """A web server of one file; `validator` gives the headers of its n-th version."""
+    """Serve one file over HTTP; `validator` returns the headers for its n-th version."""
     content, version = b"", 0
 
     def put(new: bytes) -> None:
@@ -66,22 +66,22 @@ def web_store(validator: Callable[[int], dict[str, str]]) -> Iterator[Store]:
 
     def do_get(request: BaseHTTPRequestHandler) -> None:
         store.hook()
-        now, headers, status = content, validator(version), 200
-        start, stop = 0, len(now)
-        if wanted := request.headers.get("Range"):
-            first, _, last = wanted.removeprefix("bytes=").partition("-")
-            start, stop = int(first), min(int(last) + 1, len(now))
+        body, headers, status = content, validator(version), 200
+        start, stop = 0, len(body)
+        if byte_range := request.headers.get("Range"):
+            first, _, last = byte_range.removeprefix("bytes=").partition("-")
+            start, stop = int(first), min(int(last) + 1, len(body))
         if start >= stop:
             status, start, stop = 416, 0, 0
-        elif (start, stop) != (0, len(now)):  # of the whole file, some servers do not say its part
+        elif (start, stop) != (0, len(body)):  # for the whole file, some servers send status 200
             status = 206
-            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(now)}"
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(body)}"
         request.send_response(status)
         for name, value in {**headers, "Content-Length": str(stop - start)}.items():
             request.send_header(name, value)
         request.end_headers()
         if request.command != "HEAD":
-            request.wfile.write(now[start:stop])
+            request.wfile.write(body[start:stop])
 
     with serving(do_get) as endpoint:
         store = Store(f"{endpoint}/a_movie.mrc", put)
@@ -89,7 +89,7 @@ def web_store(validator: Callable[[int], dict[str, str]]) -> Iterator[Store]:
 
 
 class HookedFileSystem(MemoryFileSystem):
-    """Any other store: it tells a date by `info`, and nothing with the bytes."""
+    """Any other store: `info` returns a date, but reads return only bytes."""
 
     protocol = "hooked"
     hook: Callable[[], object] = staticmethod(lambda: None)
@@ -123,7 +123,7 @@ def other_store() -> Iterator[Store]:
 
 @contextmanager
 def local_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """A file that another one takes the name of."""
+    """A local file that is replaced by renaming another one."""
 
     def put(content: bytes) -> None:
         (folder / "new").write_bytes(content)
@@ -144,7 +144,7 @@ def local_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store
 
 
 def store_of(kind: str, request: pytest.FixtureRequest) -> AbstractContextManager[Store]:
-    """Make a store of one of `KINDS` for a test."""
+    """Return a store of one of `KINDS`."""
     date = "Thu, 0{} Jan 2026 00:00:00 GMT"
     if kind in ("etag", "version id"):
         return s3_store(request.getfixturevalue("radosgw"), versioned=kind == "version id")
@@ -164,7 +164,7 @@ def store_of(kind: str, request: pytest.FixtureRequest) -> AbstractContextManage
 
 
 def exchange_before(store: Store, number: int, new: bytes) -> list[int]:
-    """Put another version when so many requests have arrived; return their count, which grows."""
+    """Replace the file at request `number`; return a list with the number of requests so far."""
     arrived = [0]
 
     def hook() -> None:

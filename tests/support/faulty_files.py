@@ -1,4 +1,4 @@
-"""Files with one fault each, written byte by byte, and the check that finds it."""
+"""Files with one error each, written byte by byte, and the checks that find it."""
 
 from __future__ import annotations
 

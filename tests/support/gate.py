@@ -1,7 +1,7 @@
-"""A gate before a TCP server: it lets bytes through, counts them, and can be shut on the way.
+"""A TCP proxy that counts bytes and can stop forwarding them after a certain number.
 
-It makes "in the middle of a computation" a place, not a time: shut after so many bytes, do the
-harm, open again. It can also listen in a network namespace that has no other way to the server.
+So tests can interrupt a computation at an exact byte instead of a time: shut the gate, cause a
+fault, open it again. The gate can also listen in a network namespace that cannot reach the server.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _PIECE = 2**18
 
 
 class Gate:
-    """Relay connections to `server`, address and port, from a socket that listens.
+    """Forwards connections of a listening socket to `server` (address, port).
 
     Attributes
     ----------
     address : tuple of str and int
-        Where it listens.
+        Address and port on which the gate listens.
     passed : int
-        Bytes that went from the server to clients.
+        Bytes forwarded from the server to clients.
     """
 
     def __init__(self, listening: socket.socket, server: tuple[str, int]) -> None:
@@ -40,19 +40,19 @@ class Gate:
         self._closed = False
 
     def shut_after(self, more: int) -> None:
-        """Let `more` further bytes out, then hold everything back until `open`."""
+        """Forward `more` further bytes, then hold everything back until `open` is called."""
         with self._change:
             self._limit = self.passed + more
 
     def open(self) -> None:
-        """Let everything through again."""
+        """Forward everything again."""
         with self._change:
             self._limit = None
             self._change.notify_all()
 
     @property
     def is_shut(self) -> bool:
-        """Whether bytes are being held back now."""
+        """Whether bytes are being held back."""
         return self._limit is not None and self.passed >= self._limit
 
     def serve(self) -> None:
@@ -63,12 +63,12 @@ class Gate:
                 threading.Thread(target=self._relay, args=(client,), daemon=True).start()
 
     def close(self) -> None:
-        """Stop listening and cut every connection."""
+        """Stop listening and close all connections."""
         with self._change:
             self._closed = True
             self._change.notify_all()
             connections = list(self._connections)
-        # shutdown wakes the threads that wait in accept and recv; close alone does not
+        # shutdown wakes threads that wait in accept and recv; close does not
         for connection in (self._listening, *connections):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -80,12 +80,12 @@ class Gate:
             with self._change:
                 self._connections |= pair
             try:
-                asking = threading.Thread(
+                requests = threading.Thread(
                     target=self._copy, args=(client, server, lambda size: size), daemon=True
                 )
-                asking.start()
+                requests.start()
                 self._copy(server, client, self._pass)
-                asking.join()
+                requests.join()
             finally:
                 with self._change:
                     self._connections -= pair
@@ -107,7 +107,7 @@ class Gate:
                     end.shutdown(socket.SHUT_RDWR)
 
     def _pass(self, size: int) -> int:
-        """Wait until bytes may go out and return how many of `size`; 0 once closed."""
+        """Wait until bytes may be forwarded; return how many of `size`, or 0 if closed."""
         with self._change:
             self._change.wait_for(lambda: self._closed or not self.is_shut)
             if self._closed:
@@ -122,16 +122,16 @@ class Gate:
 def gate(
     server: tuple[str, int], *, address: str = "127.0.0.1", namespace: str | None = None
 ) -> Iterator[Gate]:
-    """Run a gate for as long as the block lasts.
+    """Run a gate within the block.
 
     Parameters
     ----------
     server : tuple of str and int
-        Address and port that this process reaches.
+        Address and port of the server, as seen from this process.
     address : str, default "127.0.0.1"
-        Where to listen, on a free port.
+        Address to listen on; the port is a free one.
     namespace : str, optional
-        A named network namespace (`ip netns`) in which `address` is.
+        Named network namespace (`ip netns`) of `address`.
     """
     listening = _listen(address) if namespace is None else _listen_in(namespace, address)
     relay = Gate(listening, server)
@@ -151,7 +151,7 @@ def _listen(address: str) -> socket.socket:
 
 
 def _listen_in(namespace: str, address: str) -> socket.socket:
-    """Open the socket there: it stays there, while the thread that opened it ends."""
+    """Open a listening socket in a network namespace, from a temporary thread that enters it."""
     opened: list[socket.socket] = []
     failed: list[BaseException] = []
 
@@ -159,7 +159,7 @@ def _listen_in(namespace: str, address: str) -> socket.socket:
         try:
             _enter_network(namespace)
             opened.append(_listen(address))
-        except BaseException as error:  # noqa: BLE001 handed to the caller
+        except BaseException as error:  # noqa: BLE001 raised in the caller
             failed.append(error)
 
     thread = threading.Thread(target=enter)
@@ -171,7 +171,7 @@ def _listen_in(namespace: str, address: str) -> socket.socket:
 
 
 def _enter_network(namespace: str) -> None:
-    """Move this thread, and no other, into a network namespace."""
+    """Move only this thread into a network namespace."""
     library = ctypes.CDLL(None, use_errno=True)
     descriptor = os.open(Path("/run/netns", namespace), os.O_RDONLY | os.O_CLOEXEC)
     try:

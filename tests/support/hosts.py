@@ -1,8 +1,8 @@
-"""Several hosts on one machine: network namespaces, joined by a switch that is one more of them.
+"""Several hosts on one machine: network namespaces, connected by a bridge in another namespace.
 
-Each host has an address of its own on 10.99.0.0/24, a name that the others know, and nothing else:
-no way to 127.0.0.1 of this machine, to its network or out. Nothing is changed outside the new
-namespaces. A process on a host may also be blinded to folders, in a mount namespace of its own.
+Each host has its own address in 10.99.0.0/24 and a name that the other hosts can resolve. It cannot
+reach 127.0.0.1 of this machine or any other network. Nothing is changed outside the new namespaces.
+Folders can be hidden from processes on a host, in a separate mount namespace.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pathlib import Path
 
 import pytest
 
-_RUNNING = Path("/run/netns")
-_FILES = Path("/etc/netns")  # `ip netns exec` shows NAME/hosts of it as /etc/hosts
-_MINE = re.compile(r"mrctest-(\d+)-")
+_NAMESPACES = Path("/run/netns")
+_FILES = Path("/etc/netns")  # `ip netns exec` mounts NAME/hosts of it as /etc/hosts
+_PREFIX = re.compile(r"mrctest-(\d+)-")
 _HIDE = """
 n="$1"; shift
 while [ "$n" -gt 0 ]; do mount -t tmpfs none "$1"; shift; n=$((n - 1)); done
@@ -32,16 +32,16 @@ exec "$@"
 
 @dataclass(frozen=True)
 class Host:
-    """One host.
+    """A host.
 
     Parameters
     ----------
     name : str
-        As the others know it.
+        Host name.
     address : str
-        Its IPv4 address.
+        IPv4 address.
     namespace : str
-        Its network namespace.
+        Network namespace.
     """
 
     name: str
@@ -49,17 +49,19 @@ class Host:
     namespace: str
 
     def command(self, *words: str | Path, hidden: Sequence[Path] = ()) -> list[str]:
-        """Return the command line that runs `words` on this host.
+        """Return the command line that runs a command on this host.
 
         Parameters
         ----------
+        *words : str or Path
+            The command and its arguments.
         hidden : sequence of Path
-            Folders that are empty for it. It must not start in one of them.
+            Folders that are empty for the command. It must not start in one of them.
 
         Notes
         -----
-        Each program on the way becomes the next one, so that the process that is started is, in
-        the end, the last: its pid can be killed.
+        Every program of the command line replaces itself with the next one (exec), so the pid of
+        the process started is that of the command.
         """
         prefix = ["ip", "netns", "exec", self.namespace]
         if hidden:
@@ -68,15 +70,15 @@ class Host:
         return [*prefix, *(str(word) for word in words)]
 
     def run(self, *words: str | Path, hidden: Sequence[Path] = (), timeout: float = 30) -> str:
-        """Run a short command on this host and return what it printed."""
+        """Run a short command on this host and return its output."""
         return _run(*self.command(*words, hidden=hidden), timeout=timeout)
 
     def cut(self) -> None:
-        """Pull its plug: packets vanish, nobody is told."""
+        """Disconnect the host: packets are lost without an error."""
         _run("ip", "-n", self.namespace, "link", "set", "eth0", "down")
 
     def mend(self) -> None:
-        """Put the plug back in."""
+        """Connect the host again."""
         _run("ip", "-n", self.namespace, "link", "set", "eth0", "up")
 
 
@@ -84,14 +86,14 @@ class Host:
 def isolated_hosts(
     *names: str, aliases: Mapping[str, str] | None = None
 ) -> Iterator[dict[str, Host]]:
-    """Make hosts for as long as the block lasts; skip the test where that cannot be done.
+    """Create hosts for the duration of the block; skip the test if that is impossible.
 
     Parameters
     ----------
     *names : str
-        Names of the hosts; the first gets 10.99.0.1.
+        Names of the hosts; the first has the address 10.99.0.1.
     aliases : mapping, optional
-        Further names that all hosts know: name to a host's name.
+        Alias → name of a host.
 
     Yields
     ------
@@ -104,12 +106,12 @@ def isolated_hosts(
         name: Host(name, f"10.99.0.{number}", prefix + name)
         for number, name in enumerate(names, start=1)
     }
-    known = {**{name: name for name in names}, **(aliases or {})}
+    host_of = {**{name: name for name in names}, **(aliases or {})}
     table = "127.0.0.1 localhost\n" + "".join(
-        f"{hosts[host].address} {name}\n" for name, host in known.items()
+        f"{hosts[host].address} {name}\n" for name, host in host_of.items()
     )
     try:
-        _make(prefix + "switch", hosts, table)
+        _create(prefix + "switch", hosts, table)
         yield hosts
     finally:
         _remove(prefix)
@@ -117,18 +119,18 @@ def isolated_hosts(
 
 def _require() -> None:
     if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("hosts of our own take Linux and root")
+        pytest.skip("isolated hosts need Linux and root")
     if not shutil.which("ip"):
-        pytest.skip("no ip: apt-get install iproute2")
+        pytest.skip("needs ip: apt-get install iproute2")
     probe = f"mrctest-{os.getpid()}-probe"
     try:
         _run("ip", "netns", "add", probe)
         _run("ip", "netns", "del", probe)
     except subprocess.CalledProcessError as error:
-        pytest.skip(f"no network namespaces here: {error.output}")
+        pytest.skip(f"cannot create network namespaces: {error.output}")
 
 
-def _make(switch: str, hosts: Mapping[str, Host], table: str) -> None:
+def _create(switch: str, hosts: Mapping[str, Host], table: str) -> None:
     _run("ip", "netns", "add", switch)
     _run("ip", "-n", switch, "link", "add", "br0", "type", "bridge")
     _run("ip", "-n", switch, "link", "set", "br0", "up")
@@ -141,15 +143,15 @@ def _make(switch: str, hosts: Mapping[str, Host], table: str) -> None:
         _run("ip", "-n", own, "link", "set", "lo", "up")
         _run("ip", "-n", own, "addr", "add", f"{host.address}/24", "dev", "eth0")
         _run("ip", "-n", own, "link", "set", "eth0", "up")
-        # Programs find out their own address by asking for the way out. There is none.
+        # Programs find their own address from the default route, so there must be one.
         _run("ip", "-n", own, "route", "add", "default", "dev", "eth0")
         (_FILES / own).mkdir(parents=True)
         (_FILES / own / "hosts").write_text(table)
 
 
 def _remove(prefix: str) -> None:
-    """Kill what still runs on the hosts with this prefix, and forget them."""
-    for entry in sorted(_RUNNING.glob(f"{prefix}*")):
+    """Kill all processes on the hosts with this prefix, and remove the hosts."""
+    for entry in sorted(_NAMESPACES.glob(f"{prefix}*")):
         with suppress(subprocess.CalledProcessError):
             for pid in _run("ip", "netns", "pids", entry.name).split():
                 with suppress(ProcessLookupError):
@@ -161,11 +163,11 @@ def _remove(prefix: str) -> None:
 
 
 def _remove_orphans() -> None:
-    """Remove hosts whose test run was killed before it could."""
-    for folder in (_RUNNING, _FILES):
+    """Remove hosts left behind by a test run that was killed."""
+    for folder in (_NAMESPACES, _FILES):
         for entry in folder.glob("mrctest-*"):
-            if (made := _MINE.match(entry.name)) and not Path("/proc", made[1]).exists():
-                _remove(made[0])
+            if (match := _PREFIX.match(entry.name)) and not Path("/proc", match[1]).exists():
+                _remove(match[0])
 
 
 def _run(*command: str, timeout: float = 30) -> str:

@@ -1,7 +1,7 @@
-"""A proxy in front of a server that counts requests and bytes, and breaks answers when asked to.
+"""A reverse proxy that records requests, counts bytes, and injects faults into responses.
 
-What a reader costs is what passes over the wire, so it is counted there and not in the reader.
-The client's Host header is forwarded as it came: S3 signatures cover it, and stay valid.
+Counting at the network level measures the true cost of a reader. The client's Host header is
+forwarded unchanged, because S3 signatures cover it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from yarl import URL
 
 from tests.support.s3 import S3Server
 
-# Headers about one connection, which a proxy does not hand on (RFC 9110, 7.6.1); Expect was
-# answered here already.
-_OF_ONE_CONNECTION = {
+# Hop-by-hop headers, which a proxy does not forward (RFC 9110, 7.6.1), and Expect, which is
+# answered by the proxy.
+_HOP_BY_HOP = {
     "connection",
     "expect",
     "keep-alive",
@@ -42,11 +42,11 @@ _WITHIN_BODY = {"reset", "truncate", "short", "stall"}
 
 @dataclass
 class Exchange:
-    """One request, and what became of it.
+    """A request and its response.
 
-    It is listed as soon as the request arrives. `status`, `body_bytes` and `complete` (all of
-    the server's body) follow, each before the client gets what it tells of: a client that has
-    read a body finds it counted.
+    It is recorded as soon as the request arrives. `status`, `body_bytes` and `complete` (whether
+    the whole body was sent) are updated before the client receives the bytes they describe, so
+    they are up to date for a client that has read the body.
     """
 
     method: str
@@ -62,27 +62,27 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Fault:
-    """How to break one answer.
+    """A fault to inject into one response.
 
     Parameters
     ----------
     kind : str
-        "status": answer with `status` and an S3 error body, the server is not asked.
-        "reset": the connection is reset (RST).
-        "truncate": the connection ends in good order, before the Content-Length is reached.
-        "short": the body ends, and the Content-Length says so too: a server that lies.
-        "stall": `seconds` of silence, then all goes on; less if `until` is true before.
-        "ignore_range": 200 and the whole object.
+        "status": respond with `status` and an S3 error body, without asking the server.
+        "reset": reset the connection (RST).
+        "truncate": close the connection before the Content-Length is reached.
+        "short": shorten the body, with a Content-Length to match, like a misbehaving server.
+        "stall": send nothing for `seconds`, or until `until` returns True, then continue.
+        "ignore_range": respond with status 200 and the whole object.
     after : int, default 0
-        Body bytes that pass before a reset, a truncation, a short end or a stall; 0 is before the
-        status line (for "short": an empty body). Past the end of the body nothing happens.
+        Body bytes sent before a reset, truncation, short end or stall; 0 means before the status
+        line (for "short": an empty body). Without effect if the body is shorter.
     status : int, default 503
         HTTP status of a "status" fault.
     seconds : float, default 0
-        Length of a "stall".
+        Duration of a "stall".
     until : callable, optional
-        Whether a "stall" before the status line shall end. `CountingProxy.overdue` has those of
-        which the seconds were up first.
+        Condition that ends a "stall" before the status line. Stalls that ended without it are
+        listed in `CountingProxy.overdue`.
     """
 
     kind: Literal["status", "reset", "truncate", "short", "stall", "ignore_range"]
@@ -93,29 +93,29 @@ class Fault:
 
 
 def first(times: int, fault: Fault, *, method: str = "GET") -> Callable[[Exchange], Fault | None]:
-    """Return a `respond` hook that breaks the first `times` requests of `method`."""
-    left = times
+    """Return a `respond` hook that injects a fault into the first `times` requests of `method`."""
+    remaining = times
 
     def respond(exchange: Exchange) -> Fault | None:
-        nonlocal left
-        if exchange.method != method or left == 0:
+        nonlocal remaining
+        if exchange.method != method or remaining == 0:
             return None
-        left -= 1
+        remaining -= 1
         return fault
 
     return respond
 
 
 class CountingProxy:
-    """A reverse proxy on 127.0.0.1, in a thread, for as long as a `with` block.
+    """A reverse proxy on 127.0.0.1, which runs in a thread within a `with` block.
 
     Parameters
     ----------
     upstream : S3Server or str
-        The server to forward to; a str is the `http://host:port` of one that wants no signatures.
+        Server to forward to; a str is the `http://host:port` of one without signatures.
     respond : callable, optional
-        Called with each request as it arrives, in the proxy's thread; returns None or the `Fault`
-        to commit. Can be set and changed later: `proxy.respond = first(2, Fault("reset"))`.
+        Called in the proxy's thread with each request as it arrives; returns None or the `Fault`
+        to inject. Can be changed later: `proxy.respond = first(2, Fault("reset"))`.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class CountingProxy:
     def server(self) -> S3Server:
         """The S3 server as reached through the proxy."""
         if isinstance(self._upstream, str):
-            raise TypeError(f"{self._upstream} was not given as an S3Server")
+            raise TypeError(f"{self._upstream} is not an S3Server")
         return self._upstream.reached_at(self.endpoint)
 
     @property
@@ -222,7 +222,10 @@ class CountingProxy:
     ) -> web.StreamResponse:
         if _waits_to_write(request) and request.transport:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        url, headers = URL(self._target + request.raw_path, encoded=True), _handed_on(request)
+        url, headers = (
+            URL(self._target + request.raw_path, encoded=True),
+            _forwarded_headers(request),
+        )
         if fault and fault.kind == "ignore_range":
             url, headers = self._whole_object(exchange, headers)
         async with self._session.request(
@@ -233,7 +236,7 @@ class CountingProxy:
             allow_redirects=False,
         ) as answer:
             response = web.StreamResponse(
-                status=answer.status, reason=answer.reason, headers=_handed_on(answer)
+                status=answer.status, reason=answer.reason, headers=_forwarded_headers(answer)
             )
             length = answer.content_length
             if fault and fault.kind == "short" and (length is None or length > fault.after):
@@ -260,19 +263,19 @@ class CountingProxy:
     def _whole_object(
         self, exchange: Exchange, headers: CIMultiDict[str]
     ) -> tuple[URL, CIMultiDict[str]]:
-        """Return a request like the client's without its range, which its signature covers."""
-        kept = CIMultiDict({"If-Match": exchange.if_match} if exchange.if_match else {})
+        """Return the client's request without its range, signed anew because that is signed."""
+        headers = CIMultiDict({"If-Match": exchange.if_match} if exchange.if_match else {})
         if isinstance(self._upstream, str):
-            return URL(self._target + exchange.path, encoded=True), kept
+            return URL(self._target + exchange.path, encoded=True), headers
         bucket, _, key = unquote(exchange.path).lstrip("/").partition("/")
         signed = self._upstream.client.generate_presigned_url(
             "get_object", Params={"Bucket": bucket, "Key": key}
         )
-        return URL(signed, encoded=True), kept
+        return URL(signed, encoded=True), headers
 
 
 async def _is_overdue(stall: Fault) -> bool:
-    """Wait for the end of a stall; return whether its condition was in vain."""
+    """Wait for the end of a stall; return whether it ended without its condition."""
     if stall.until is None:
         await asyncio.sleep(stall.seconds)
         return False
@@ -287,7 +290,7 @@ async def _is_overdue(stall: Fault) -> bool:
 async def _pieces(
     chunks: AsyncIterator[bytes], fault: Fault | None
 ) -> AsyncIterator[bytes | Fault]:
-    """Yield the body, and the fault at its place in it."""
+    """Yield the body in pieces, with the fault at its position."""
     passed = 0
     async for chunk in chunks:
         if fault and fault.kind in _WITHIN_BODY and passed <= fault.after < passed + len(chunk):
@@ -305,9 +308,9 @@ def _waits_to_write(request: web.BaseRequest) -> bool:
     return request.headers.get("Expect", "").lower() == "100-continue"
 
 
-def _handed_on(message: web.BaseRequest | aiohttp.ClientResponse) -> CIMultiDict[str]:
-    named = {name.strip().lower() for name in message.headers.get("Connection", "").split(",")}
-    dropped = _OF_ONE_CONNECTION | named
+def _forwarded_headers(message: web.BaseRequest | aiohttp.ClientResponse) -> CIMultiDict[str]:
+    listed = {name.strip().lower() for name in message.headers.get("Connection", "").split(",")}
+    dropped = _HOP_BY_HOP | listed
     pairs: Iterable[tuple[str, str]] = message.headers.items()
     return CIMultiDict([(name, value) for name, value in pairs if name.lower() not in dropped])
 
@@ -319,20 +322,20 @@ async def _answer_status(
     body = f"<Error><Code>{code}</Code><Message>Broken by the test.</Message></Error>".encode()
     if not _waits_to_write(request):
         async for _ in request.content.iter_any():
-            pass  # a client that is still writing would see a reset instead of the answer
+            pass  # a client that is still sending would get a reset instead of the response
     exchange.status = status
     exchange.body_bytes = 0 if request.method == "HEAD" else len(body)
     exchange.complete = True
     response = web.Response(status=status, body=body, content_type="application/xml")
     if _waits_to_write(request):
-        response.force_close()  # a next request would be taken for the body that never came
+        response.force_close()  # the next request would be read as the body that was never sent
     return response
 
 
 def _hang_up(
     request: web.BaseRequest, response: web.StreamResponse, kind: str
 ) -> web.StreamResponse:
-    """Close the client's connection: RST for a "reset", else FIN after what was written."""
+    """Close the client's connection: with RST for a "reset", otherwise with FIN."""
     if request.transport is None:
         return response
     if kind == "truncate":

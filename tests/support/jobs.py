@@ -19,7 +19,7 @@ from tests.support.s3 import S3Server
 
 SCAN, FRAME = (12, 10), (32, 24)
 CENTRE, RADIUS = (17, 11), 5
-# 24 blocks, each of half a row of the scan: 24 tasks, and as many parts.
+# 24 blocks of half a scan row each, so 24 tasks and 24 finished parts.
 SHAPE = ["--navigation-shape", "10,12", "--chunks", "1,5,-1,-1"]
 N_BLOCKS = 24
 
@@ -53,18 +53,18 @@ def centre_of_mass(mask: np.ndarray) -> np.ndarray:
 
 
 def mrcdist_json(*arguments: object, status: int = 0) -> dict:
-    """Run a command in this process; return the JSON that it prints."""
-    done = CliRunner().invoke(main, [*map(str, arguments), "--json"], catch_exceptions=False)
-    assert done.exit_code == status, done.output
-    printed: dict = json.loads(done.stdout)
+    """Run a command in this process and return the JSON it prints."""
+    result = CliRunner().invoke(main, [*map(str, arguments), "--json"], catch_exceptions=False)
+    assert result.exit_code == status, result.output
+    printed: dict = json.loads(result.stdout)
     return printed
 
 
 def mrcdist_fails(*arguments: object, status: int = 1) -> str:
-    """Run a command that fails; return what it says."""
-    done = CliRunner().invoke(main, [*map(str, arguments)], catch_exceptions=False)
-    assert done.exit_code == status, done.output
-    return done.stderr
+    """Run a command that fails and return its standard error."""
+    result = CliRunner().invoke(main, [*map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == status, result.output
+    return result.stderr
 
 
 def address(client: Client) -> str:
@@ -76,17 +76,19 @@ def parts_in(output: Path) -> set[str]:
 
 
 def storage_options(server: S3Server) -> list[str]:
-    given = {
+    options = {
         "key": server.key,
         "secret": server.secret,
         "client_kwargs.endpoint_url": server.endpoint,
         "client_kwargs.region_name": server.region,
     }
-    return [word for key, value in given.items() for word in ("--storage-option", f"{key}={value}")]
+    return [
+        word for key, value in options.items() for word in ("--storage-option", f"{key}={value}")
+    ]
 
 
 def only_data(respond):
-    """Let a hook see the requests for pixels alone."""
+    """Restrict a `respond` hook to requests for pixels."""
 
     def hook(exchange: Exchange) -> Fault | None:
         starts = (exchange.range or "bytes=0-").removeprefix("bytes=").split("-")[0]
@@ -96,7 +98,7 @@ def only_data(respond):
 
 
 def started(processes: Processes, *arguments: object, environment: dict | None = None):
-    """Start a command in a process of its own; return what waits for its status and output."""
+    """Start a command in a new process; return a function that waits for its status and output."""
     name = f"mrcdist-{len(processes.running)}"
     processes.start(
         name,

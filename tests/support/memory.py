@@ -1,7 +1,7 @@
-"""What reading and writing take of a process's memory, measured in one of its own.
+"""Peak memory of reading and writing, measured in a separate process.
 
-As a script: `memory.py read URL MIB THREADS [crop]` reads twelve chunks, and `memory.py write URL
-MIB THREADS BYTEORDER [COMPRESSOR]` writes four; it prints what it found.
+As a script, `memory.py read URL MIB THREADS [crop]` reads twelve chunks, and `memory.py write URL
+MIB THREADS BYTEORDER [COMPRESSOR]` writes four; both print the result as JSON.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ _CHUNKS = 12
 
 @dataclass(frozen=True)
 class ReaderMemory:
-    """Memory of a process that has read or written chunks in threads, each of which had one.
+    """Memory of a process that reads or writes chunks in threads, one per thread at a time.
 
     Attributes
     ----------
     peak : int
-        Bytes at most, beyond what the process had when everything was imported and connected.
+        Peak memory in bytes, above the baseline after all imports and connections.
     chunk : int
         Bytes of a chunk.
     threads : int
-    said : int
-        Bytes that `explain()` says for as many threads.
+    estimate : int
+        Bytes estimated by `explain()` for this number of threads.
     """
 
     peak: int
     chunk: int
     threads: int
-    said: int
+    estimate: int
 
     @property
     def per_chunk(self) -> float:
-        """Peak, over the bytes of the chunks that threads hold at a time."""
+        """Peak ÷ bytes of the chunks that threads hold at a time."""
         return self.peak / (self.chunk * self.threads)
 
     @property
-    def told(self) -> float:
-        """What `explain()` says, over the peak."""
-        return self.said / self.peak
+    def estimate_ratio(self) -> float:
+        """Estimate of `explain()` ÷ peak."""
+        return self.estimate / self.peak
 
 
 def reader_memory(
@@ -61,20 +61,20 @@ def reader_memory(
     crop: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> ReaderMemory:
-    """Read twelve chunks of a stack of frames, again and again the same if it has fewer.
+    """Read twelve chunks of a stack of frames, some of them repeatedly if it has fewer.
 
     Parameters
     ----------
     url : str
     chunk_mib : int
-        MiB of whole frames a chunk.
+        MiB of whole frames per chunk.
     threads : int
         A divisor of 12.
     crop : bool, default False
-        Read the middle 3/8 of each frame's rows alone.
+        Read only the middle 3/8 of the rows of each frame.
     storage_options : mapping, optional
     """
-    return _measured(
+    return _measure(
         "read", url, chunk_mib, threads, *(["crop"] if crop else []), options=storage_options
     )
 
@@ -88,36 +88,39 @@ def writer_memory(
     compressor: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> ReaderMemory:
-    """Write four blocks of noise that tasks compute, in each thread one at the same time.
+    """Write four blocks of noise, computed by tasks, one per thread at a time.
 
     Parameters
     ----------
     url : str
     block_mib : int
-        MiB a block.
+        MiB per block.
     threads : int
         A divisor of 4.
     byteorder : {"<", ">"}, default "<"
     compressor : str, optional
     storage_options : mapping, optional
     """
-    words = (byteorder, *([compressor] if compressor else []))
-    return _measured("write", url, block_mib, threads, *words, options=storage_options)
+    encoding = (byteorder, *([compressor] if compressor else []))
+    return _measure("write", url, block_mib, threads, *encoding, options=storage_options)
 
 
-def _measured(*words: object, options: Mapping[str, Any] | None) -> ReaderMemory:
-    given = json.dumps(dict(options or {}))
-    done = subprocess.run(
-        [sys.executable, __file__, *map(str, words)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "STORE_OPTIONS": given},
+def _measure(*arguments: object, options: Mapping[str, Any] | None) -> ReaderMemory:
+    process = subprocess.run(
+        [sys.executable, __file__, *map(str, arguments)],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "STORE_OPTIONS": json.dumps(dict(options or {})),
+        },
         capture_output=True,
         text=True,
         timeout=240,
         check=False,
     )
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    return ReaderMemory(**json.loads(done.stdout))
+    if process.returncode:
+        raise RuntimeError(process.stderr)
+    return ReaderMemory(**json.loads(process.stdout))
 
 
 def _read(url: str, mib: str, threads: str, crop: str = "") -> None:
@@ -139,27 +142,27 @@ def _read(url: str, mib: str, threads: str, crop: str = "") -> None:
         metadata_file=None,
         storage_options=options,
     )
-    # As in a worker that has no memory for pages to spare.
+    # As in a worker without memory for mapped pages that are not needed.
     source = replace(plan.source, limits=ReadLimits(mapped_memory_share=0))
     together = Barrier(n_threads)
 
     def read(number: int) -> int:
         start = number * n_frames % whole.shape[0]
         block = source[start : start + n_frames, first:last]
-        used = int(block.max())  # of a map, only what is touched counts
+        largest = int(block.max())  # only pages that were accessed count as memory
         together.wait(60)
-        return used
+        return largest
 
     source[0]
     with ThreadPoolExecutor(n_threads) as pool:
         list(pool.map(lambda _: together.wait(60), range(n_threads)))
-        before = _of_process("VmRSS")
+        before = _process_memory("VmRSS")
         list(pool.map(read, range(_CHUNKS)))
     report = plan.explain(threads=n_threads)
-    found = ReaderMemory(
-        _of_process("VmHWM") - before, report.task_bytes, n_threads, report.worker_memory
+    result = ReaderMemory(
+        _process_memory("VmHWM") - before, report.task_bytes, n_threads, report.worker_memory
     )
-    print(json.dumps(vars(found)))
+    print(json.dumps(vars(result)))
 
 
 def _write(url: str, mib: str, threads: str, byteorder: str, compressor: str | None = None) -> None:
@@ -182,7 +185,7 @@ def _write(url: str, mib: str, threads: str, byteorder: str, compressor: str | N
         numbers = np.empty((stop - start, side, side), np.uint16)
         for number in range(stop - start):
             np.bitwise_xor(noise, start + number, out=numbers[number], casting="unsafe")
-        together.wait(120)  # a busy machine may let one thread work after the other
+        together.wait(120)  # otherwise, threads might run one after the other on a busy machine
         return numbers
 
     def write(frames: int, name: str) -> Any:
@@ -200,18 +203,18 @@ def _write(url: str, mib: str, threads: str, byteorder: str, compressor: str | N
         return plan.explain()
 
     with dask.config.set(scheduler="threads", num_workers=int(threads)):
-        write(1, f"{url}.first")  # everything is imported and connected
-        before = _of_process("VmRSS")
-        # The peak so far does not count.
+        write(1, f"{url}.first")  # import and connect everything
+        before = _process_memory("VmRSS")
+        # Reset the peak.
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
         estimate = write(n_frames, url)
-    peak = _of_process("VmHWM") - before
+    peak = _process_memory("VmHWM") - before
     nbytes = int(mib) * 2**20
-    found = ReaderMemory(peak, nbytes, int(threads), estimate.task_memory * int(threads))
-    print(json.dumps(vars(found)))
+    result = ReaderMemory(peak, nbytes, int(threads), estimate.task_memory * int(threads))
+    print(json.dumps(vars(result)))
 
 
-def _of_process(key: str) -> int:
+def _process_memory(key: str) -> int:
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     [kib] = [line.split()[1] for line in lines if line.startswith(key)]
     return int(kib) * 1024

@@ -1,4 +1,4 @@
-"""MRC files written byte by byte with struct: never with the code under test."""
+"""MRC files written byte by byte with struct, independently of the package."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def header_bytes(
     nint: int = 0,
     nreal: int = 0,
 ) -> bytes:
-    """The 1024 bytes of a main header."""
+    """Return the 1024 bytes of a main header."""
     o = byteorder
     raw = bytearray(1024)
     struct.pack_into(o + "10i", raw, 0, nx, ny, nz, mode, *start, *(intervals or (nx, ny, nz)))
@@ -60,7 +60,7 @@ def header_bytes(
 
 
 def mrc_bytes(data: np.ndarray, *, byteorder: str = "<", extended: bytes = b"", **header) -> bytes:
-    """A whole file of a stack (sections, rows, columns) of numbers."""
+    """Return the bytes of a file with an array of shape (sections, rows, columns)."""
     nz, ny, nx = data.shape
     mode = header.pop("mode", None)
     mode = MODES[data.dtype.name] if mode is None else mode
@@ -71,13 +71,13 @@ def mrc_bytes(data: np.ndarray, *, byteorder: str = "<", extended: bytes = b"", 
 
 
 def write_mrc(path: Path, data: np.ndarray, **options) -> Path:
-    """Write such a file."""
+    """Write a file with an array of shape (sections, rows, columns)."""
     path.write_bytes(mrc_bytes(data, **options))
     return path
 
 
 def counting(shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """Distinct small numbers, as far as the dtype allows."""
+    """Return an array of small numbers, distinct as far as the dtype allows."""
     n = int(np.prod(shape))
     numbers = np.arange(n) % (100 if dtype == "int8" else 2000)
     if dtype == "complex64":

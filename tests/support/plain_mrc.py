@@ -1,7 +1,7 @@
-"""An MRC reader in plain numpy, after the rules of the format alone: slow, simple, and independent.
+"""A reference MRC reader in plain numpy: slow, simple, and independent of the package.
 
-It has all bytes of all files at hand, knows nothing of ranges, stores, chunks or plans, and shares
-no line with the package.
+It implements the rules of the format for files that are completely in memory, without byte ranges,
+stores, chunks or plans, and shares no code with the package.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-# MODE → dtype and how many of it a pixel has.
+# MODE → dtype, and number of such values per pixel.
 STORED = {
     0: ("i1", 1), 1: ("i2", 1), 2: ("f4", 1), 3: ("i2", 2), 4: ("c8", 1), 6: ("u2", 1),
     12: ("f2", 1), 16: ("u1", 3), 101: ("u1", 0.5), 7: ("i4", 1), 8: ("u4", 1),
@@ -25,7 +25,7 @@ SUPER_RESOLUTION = ((7676, 7420), (7680, 7424), (11520, 8184))
 
 
 class RefusedError(Exception):
-    """The rules want an error."""
+    """The file must be rejected according to the rules."""
 
 
 @dataclass
@@ -87,11 +87,11 @@ class Head:
 
 
 def find_head(raw, known_size, endianness=None):
-    """The header in the byte order in which it makes sense."""
+    """Return the header in its more plausible byte order."""
     heads = [Head(raw[:1024], order) for order in "<>"]
     heads = [head for head in heads if head.possible]
     if not heads:
-        raise RefusedError("the header makes sense in no byte order")
+        raise RefusedError("the header is implausible in both byte orders")
     if known_size is not None and any(head.nsymbt <= known_size for head in heads):
         heads = [head for head in heads if head.nsymbt <= known_size]
     if len(heads) == 1:
@@ -99,14 +99,14 @@ def find_head(raw, known_size, endianness=None):
     exact = [h for h in heads if known_size == 1024 + h.nsymbt + h.data_bytes()]
     if len(exact) == 1:
         return exact[0]
-    said = STAMPS.get(raw[212:214]) or endianness
-    if said:
-        return next(head for head in heads if head.order == said)
+    order = STAMPS.get(raw[212:214]) or endianness
+    if order:
+        return next(head for head in heads if head.order == order)
     return min(heads, key=lambda head: math.prod(max(n, 1) for n in head.size))
 
 
 def packed_in_mode_0(head, mode0):
-    """Whether bytes hold two pixels, so that there are 2 NX columns."""
+    """Return whether each byte holds two pixels, so that there are 2 NX columns."""
     if head.mode != 0:
         return False
     if head.flags is not None and head.flags & 16:
@@ -125,7 +125,7 @@ def packed_in_mode_0(head, mode0):
 
 
 def unsigned_in_mode_0(head, mode0):
-    """The caller's word, IMOD's flag 1, IMOD's rule on DMIN and DMAX, or MRC2014's int8."""
+    """Decide by the option, IMOD's flag 1, IMOD's rule for DMIN and DMAX, or MRC2014's int8."""
     if mode0 is not None:
         return mode0 == "uint8"
     if head.flags is not None:
@@ -139,7 +139,7 @@ def unsigned_in_mode_0(head, mode0):
 
 
 def pixels_of(raw, head, mode0, packed):
-    """Bytes of whole frames → array of (frames, rows, columns), and colours."""
+    """Return frames as an array of shape (frames, rows, columns), or (…, 3) for colours."""
     nx, ny, _ = head.size
     mode = head.mode % 1000
     rows = np.frombuffer(raw, "u1").reshape(-1, ny, head.row_bytes())
@@ -155,12 +155,12 @@ def pixels_of(raw, head, mode0, packed):
     return numbers.reshape(len(rows), ny, nx, 3) if mode == 16 else numbers
 
 
-# Types of extended headers whose bytes are always known.
+# Types of extended headers whose bytes can always be recognised.
 DECISIVE = (b"FEI1", b"FEI2", b"json", b"HDF5", b"CCP4")
 
 
 def extended_there(head, block):
-    """Whether the bytes behind the main header are its extended header; None: they do not tell."""
+    """Return whether an extended header follows the main header; None if it is unclear."""
     kind = head.raw[104:108].rstrip(b"\0 ")
     if not any(block):
         return True
@@ -178,7 +178,7 @@ def extended_there(head, block):
         return True
     nint, nreal = struct.unpack_from(head.order + "2h", head.raw, 128)
     impossible = kind == b"CCP4" and not text
-    if kind == b"SERI":  # made with a tilt, times 100, alone
+    if kind == b"SERI":  # here with only one value per section: 100 × tilt angle
         tilts = np.frombuffer(block[: len(block) // 2 * 2], head.order + "i2")[: head.size[2]]
         impossible = bool((np.abs(tilts.astype(int)) > 18000).any())
     if kind == b"AGAR":
@@ -195,9 +195,9 @@ def extended_there(head, block):
 
 
 def frames_of(raw, head, mode0, *, allowed, wanted, alone, decompress=None, known_size=True):
-    """Whole frames of one file: (array, how many were announced).
+    """Return the whole frames of one file, and NZ.
 
-    `wanted` is whether frames behind NZ are.
+    `wanted`: whether frames after the first NZ are read.
     """
     _, ny, nz = head.size
     frame = head.row_bytes() * ny
@@ -215,20 +215,20 @@ def frames_of(raw, head, mode0, *, allowed, wanted, alone, decompress=None, know
         if known_size and head.nsymbt and len(raw) == 1024 + data:
             there = extended_there(head, raw[1024 : 1024 + head.nsymbt])
             if there is None and head.nsymbt < data:
-                raise RefusedError("the extended header may be there or not")
+                raise RefusedError("unclear whether there is an extended header")
             start = start if there else 1024
         elif known_size and head.nsymbt and len(raw) < start + data:
-            # Dropped, and cut short: the frames would be looked for behind it.
+            # The extended header is missing and the file is truncated: frames would be misplaced.
             kind = head.raw[104:108].rstrip(b"\0 ")
             there = extended_there(head, raw[1024 : 1024 + head.nsymbt])
             if there is False and kind in DECISIVE:
-                raise RefusedError("the bytes behind the main header are none of their type")
+                raise RefusedError("the bytes after the main header do not match EXTTYP")
         if head.raw[208:211] != b"MAP" and known_size and len(raw) < start + data:
-            raise RefusedError("neither the word MAP nor the size says that it is an MRC file")
+            raise RefusedError("no word MAP, and the size does not match either")
         if start > len(raw):
-            raise RefusedError("the extended header goes beyond the end")
+            raise RefusedError("the extended header extends beyond the end of the file")
         body = raw[start:]
-    packed = packed_in_mode_0(head, mode0)  # by the whole height
+    packed = packed_in_mode_0(head, mode0)  # decided with NY as in the header
     whole = len(body) // frame
     rows = len(body) // head.row_bytes()
     if alone and allowed and known_size and decompress is None and nz == 1 and 0 < rows < ny:
@@ -254,8 +254,8 @@ def read(
 ):
     """Read files as one dataset.
 
-    `scan` is the shape of a raster, or (y, x) of a custom scan whose `points` are (x, y).
-    `decompress` is of one MRCZ section. `known_size` is False for files that were gzipped.
+    `scan` is the shape of a raster scan, or (y, x) of a custom scan with `points` (x, y).
+    `decompress` decompresses an MRCZ section. `known_size` is False for compressed files.
     """
     heads = [find_head(raw, len(raw) if known_size else None, endianness) for raw in files]
     announced = sum(head.size[2] for head in heads)
@@ -291,12 +291,12 @@ def read(
 
 
 def in_places(stack, shape, points, announced, allowed, *, whole):
-    """The frames of a scan, 0 where there is none."""
+    """Return the frames at their scan positions, with zeros for missing ones."""
     n = math.prod(shape) if points is None else len(points)
     if whole is not None and allowed and n == len(stack):
-        announced = n  # the caller means just the frames that are there
+        announced = n  # the shape is that of the existing frames
     if n < announced or (n > announced and not allowed):
-        raise RefusedError("frames and places differ in number")
+        raise RefusedError("number of frames differs from number of scan points")
     kept = stack[:n]
     if points is None:
         table = np.where(np.arange(n) < len(kept), np.arange(n), -1).reshape(shape)
@@ -309,7 +309,7 @@ def in_places(stack, shape, points, announced, allowed, *, whole):
         for place, numbers in visits.items():
             table[place][: len(numbers)] = numbers
         table[table >= len(kept)] = -1
-    # The caller's shape keeps one axis, even if it is of one frame.
+    # A shape passed by the caller keeps at least one axis.
     lengths = [size for size in table.shape if size != 1]
     table = table.reshape(lengths or [1] * (whole is not None))
     out = np.zeros((*table.shape, *stack.shape[1:]), stack.dtype)
@@ -318,14 +318,14 @@ def in_places(stack, shape, points, announced, allowed, *, whole):
 
 
 def calibration(raw, endianness=None):
-    """(name, scale, offset, units) of rows and columns of a single file that is no scan."""
+    """Return (name, scale, offset, units) of rows and columns of a single file, not of a scan."""
     head = find_head(raw, len(raw), endianness)
     cell, intervals = head.floats(40, 3), head.ints(28, 3)
     order = head.ints(64, 3)
     if sorted(order) != [1, 2, 3]:
         order = (1, 2, 3)
     by_mrcz = head.raw[104:108] == b"json" or any(one[:4] == b"MRCZ" for one in head.labels[:1])
-    if tuple(intervals[:2]) == (0, 0) and by_mrcz:  # the mrcz package leaves them out
+    if tuple(intervals[:2]) == (0, 0) and by_mrcz:  # the mrcz package does not write them
         intervals = [head.size[order.index(axis)] for axis in (1, 2, 3)]
     start, origin = head.ints(16, 3), origin_of(head)
     axes = []
@@ -344,7 +344,7 @@ def calibration(raw, endianness=None):
 
 
 def origin_of(head):
-    """ORIGIN in MRC2014's sign; at bytes 208, 212 and 216 in headers without MAP."""
+    """Return ORIGIN with MRC2014's sign; in headers without MAP, it is at bytes 208 to 219."""
     version = head.ints(108)
     origin = head.floats(196, 3)
     if head.raw[208:211] != b"MAP" and version not in (20140, 20141):

@@ -1,9 +1,8 @@
-"""Processes that tests start: logged to a folder, ended by pid on every way out.
+"""Processes started by tests, with logs in a folder; they never outlive the test run.
 
-`with` takes care of the ordinary ways out, a failure in the middle of a start included. For the
-others (the test run is killed, or a time limit ends it at once) the kernel is asked to end a child
-together with its parent. It is the parent's *thread* that counts: start processes from one that
-lives as long as they should.
+A `with` block stops them by pid, also if starting one of them fails. If the test run is killed, the
+kernel ends each child with its parent, more precisely with the *thread* that started it: start
+processes from a thread that lives long enough.
 """
 
 from __future__ import annotations
@@ -29,26 +28,25 @@ class ProcessDiedError(RuntimeError):
 
 
 def isolated_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return this process's environment without anybody's S3 settings, plus `extra`.
+    """Return this process's environment without S3 settings of the user, plus `extra`.
 
-    A test must neither use nor reveal the credentials of whoever runs it, and must not go through
-    a web proxy to reach 127.0.0.1.
+    Tests must not use or reveal the user's credentials, nor reach 127.0.0.1 through a web proxy.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return {
-        **kept,
+        **inherited,
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
         "no_proxy": "127.0.0.1,localhost",
-        # What the command line did not expect is a test's to see.
+        # Show tracebacks of unexpected errors.
         "MRCDIST_TRACEBACK": "1",
         **(extra or {}),
     }
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on now."""
+    """Return a TCP port of 127.0.0.1 that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -56,22 +54,21 @@ def free_port() -> int:
 
 
 def ends_with_parent(command: Sequence[str | Path]) -> list[str]:
-    """Return `command` such that the kernel kills it when its parent dies (Linux; a no-op else)."""
+    """Return a command line that the kernel kills when its parent dies (unchanged if not Linux)."""
     prefix = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
     return [*prefix, *map(str, command)]
 
 
 class Processes:
-    """A group of processes that live as long as a `with` block.
+    """A group of processes that live within a `with` block.
 
     Parameters
     ----------
     folder : Path
-        Where their output goes: `<name>.out`.
+        Folder for their output, `<name>.out`.
     grace : float, default 0
-        Seconds between asking a process to end and killing it. 0 kills at once, which is right
-        where all state is thrown away; a process with children in sessions of their own
-        (slurmd) has to be asked.
+        Seconds between SIGTERM and SIGKILL. With 0, processes are killed at once, which is right
+        if their state is temporary; a process with children in other sessions (slurmd) needs time.
     """
 
     def __init__(self, folder: Path, *, grace: float = 0.0) -> None:
@@ -109,15 +106,15 @@ class Processes:
         return process.pid
 
     def run(self, command: Sequence[str | Path], *, timeout: float = 60.0) -> str:
-        """Run `command` to its end and return what it printed.
+        """Run a command and return its output.
 
         Raises
         ------
         ProcessDiedError
-            It failed, or ran longer than `timeout` seconds.
+            If it fails or runs longer than `timeout` seconds.
         """
         try:
-            done = subprocess.run(
+            process = subprocess.run(
                 ends_with_parent(command),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -130,7 +127,7 @@ class Processes:
             )
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             raise ProcessDiedError(f"{error}\n{error.output}\n{self.logs()}") from error
-        return done.stdout
+        return process.stdout
 
     def check(self) -> None:
         """Raise `ProcessDiedError`, with all logs, if one of the processes has ended."""
@@ -139,7 +136,7 @@ class Processes:
                 raise ProcessDiedError(f"{name} ended with {process.returncode}\n{self.logs()}")
 
     def wait_until(self, ready: Callable[[], bool], what: str, *, timeout: float = 120.0) -> None:
-        """Wait for `ready()`, but no longer than the processes live or `timeout` seconds."""
+        """Wait until `ready()` is true; fail if a process ends or after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while not ready():
             self.check()
@@ -148,7 +145,7 @@ class Processes:
             time.sleep(0.05)
 
     def logs(self) -> str:
-        """Return the last lines of every log."""
+        """Return the end of every log."""
         texts = []
         for name in self.running:
             text = (self.folder / f"{name}.out").read_text(errors="replace")
@@ -156,9 +153,9 @@ class Processes:
         return "\n".join(texts)
 
     def stop(self) -> None:
-        """End all processes; return when they are gone.
+        """End all processes and wait for them.
 
-        A process that has to be killed goes with its session, which `start` made its own.
+        A process that has to be killed is killed with its session, which `start` created.
         """
         deadline = time.monotonic() + self.grace
         for process in self.running.values():

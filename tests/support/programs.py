@@ -1,4 +1,4 @@
-"""The project's programs under the names that people and job scripts call them by."""
+"""Programs with the names that job scripts call: mrcdist, dask, moto_server, python."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PROGRAMS = {
 
 
 def install_programs(folder: Path) -> Path:
-    """Write `mrcdist`, `dask`, `moto_server` and `python` into a new folder, for a PATH.
+    """Write the programs to a new folder, to be added to PATH, and return it.
 
     They run this Python, whether or not the project is installed in it.
     """
@@ -24,7 +24,7 @@ def install_programs(folder: Path) -> Path:
         "if __name__ == '__main__':\n    main()\n"
         for name, line in _PROGRAMS.items()
     }
-    # Not a link: a virtual environment's Python finds its packages by its own path.
+    # Not a link: the Python of a virtual environment finds its packages by its path.
     texts["python"] = f'#!/bin/sh\nexec "{sys.executable}" "$@"\n'
     for name, text in texts.items():
         (folder / name).write_text(text)

@@ -1,6 +1,6 @@
-"""Random datasets in MRC files: a number makes the same files, options and array every time.
+"""Random datasets in MRC files: a seed always gives the same files, options and expected array.
 
-The headers are as wild as the format's rules allow: what no rule reads holds anything.
+Headers are as unusual as the rules of the format allow, with noise in all unused bytes.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ DTYPES = {1: "i2", 2: "f4", 4: "c8", 6: "u2", 12: "f2", 7: "i4", 8: "u4"}
 
 @dataclass
 class Case:
-    """Files by name, how to read them, and what they hold."""
+    """Files by name, options for reading them, and the expected array."""
 
     number: int
     files: dict[str, bytes] = field(default_factory=dict)
     data: list[str] = field(default_factory=list)
-    """The files with frames, in order."""
+    """Names of the files with frames, in order."""
     as_list: bool = False
-    """Whether all of them are named, not only the first."""
+    """Whether the reader gets all file names, not only the first."""
     options: dict[str, Any] = field(default_factory=dict)
     scan: tuple[int, ...] | None = None
     points: list[tuple[int, int]] | None = None
     compression: str | None = None
     codec: int = 0
     truth: np.ndarray | None = None
-    """The array, if the case was made to be read."""
+    """The expected array; None if reading may fail."""
     words: list[str] = field(default_factory=list)
-    """What is special, for messages."""
+    """Description of the case for messages."""
     settings: dict[str, Any] = field(default_factory=dict)
     place: str = "disk"
 
 
 def make_case(number: int) -> Case:
-    """Make a case of all that can be random."""
+    """Return the case with this seed."""
     rng = random.Random(number)
     case = Case(number)
     noise = np.random.default_rng(number)
@@ -61,7 +61,7 @@ def make_case(number: int) -> Case:
 
 
 class _Header:
-    """Fields that all files of a case share, and a main header for each."""
+    """Header fields shared by all files of a case, and the main header of each."""
 
     def __init__(self, rng: random.Random, case: Case) -> None:
         self.rng = rng
@@ -138,7 +138,7 @@ class _Header:
     def file(
         self, nz: int, nsymbt: int, exttyp: bytes, *, codec: int = 0, nint=0, nreal=0
     ) -> bytes:
-        """The 1024 bytes; every byte that no rule reads is noise."""
+        """Return the 1024 bytes of a main header, with noise in all unused bytes."""
         rng, o = self.rng, self.order
         raw = bytearray(rng.randbytes(1024))
         put = struct.pack_into
@@ -172,7 +172,7 @@ class _Header:
 
 
 def _split(rng: random.Random, case: Case) -> list[int]:
-    """Sections of each file."""
+    """Return the number of sections of each file."""
     files = rng.choice((1, 1, 1, 1, 2, 3, 4))
     if files > 1:
         case.words.append(f"{files} files")
@@ -182,11 +182,11 @@ def _split(rng: random.Random, case: Case) -> list[int]:
 def _payload(
     rng: random.Random, noise: np.random.Generator, head: _Header, n: int, case: Case
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Stored frames, as bytes of shape (frames, bytes), and the numbers that they are."""
+    """Return the stored frames, as bytes of shape (frames, bytes), and their values."""
     if head.mode in (1, 2, 4, 6, 12) and rng.random() < 0.25:
         case.codec = rng.choice(list(CODECS))
         if head.mode in (1, 6) and rng.random() < 0.3:
-            head.mode = {1: 7, 6: 8}[head.mode]  # modes of MRCZ alone
+            head.mode = {1: 7, 6: 8}[head.mode]  # modes that only MRCZ has
         case.words.append(f"MRCZ {CODECS[case.codec]}")
     shape = (n, head.ny, head.columns)
     if head.packed or head.mode == 101:
@@ -217,11 +217,11 @@ def _payload(
 
 
 def _arrange(rng: random.Random, case: Case, head: _Header, nz: list[int]) -> None:
-    """The navigation axes, and the truth in their shape."""
+    """Choose the navigation axes, and give the expected array their shape."""
     n, frames = sum(nz), case.truth
     kind = rng.choice(("sections", "sections", "shape", "shape", "raster", "custom", "volumes"))
     if len(nz) > 1 and kind in ("sections", "volumes"):
-        kind = "shape"  # what a list's sections are is another question
+        kind = "shape"  # sections of several files are tested elsewhere
     case.words.append(kind)
     if kind == "volumes":
         head.ispg = rng.choice((401, 402, 630))
@@ -245,14 +245,14 @@ def _arrange(rng: random.Random, case: Case, head: _Header, nz: list[int]) -> No
     else:
         shape = (n,)
     if kind == "custom":
-        case.truth = None  # a table: the plain reader is trusted with it
+        case.truth = None  # the plain reader computes the table of frame numbers
         return
     lengths = [size for size in shape if size != 1] or [1] * ("navigation_shape" in case.options)
     case.truth = frames.reshape(*lengths, *frames.shape[1:])
 
 
 def _factors(rng: random.Random, n: int, parts: int = 0) -> tuple[int, ...]:
-    """A random shape of n places; with `parts`, of so many lengths."""
+    """Return a random shape with n elements, of `parts` axes if that is not 0."""
     shape: list[int] = []
     wanted = parts or rng.choice((1, 2, 3))
     while len(shape) < wanted - 1:
@@ -295,7 +295,7 @@ def _extended(rng: random.Random, order: str, n: int) -> tuple[bytes, bytes, dic
 def _write(
     rng: random.Random, case: Case, head: _Header, nz: list[int], stored: np.ndarray
 ) -> None:
-    """The files, whole or damaged in a way that the rules know."""
+    """Create the files, complete or damaged in a way that the rules cover."""
     import blosc
 
     scan = case.scan is not None
@@ -375,7 +375,7 @@ def _fixed(case: Case) -> bool:
 
 
 def _too_few(rng: random.Random, case: Case) -> None:
-    """More places than frames."""
+    """Change the scan so that it has more points than frames."""
     more = rng.choice((1, 2, 5))
     if case.points is not None:
         rows, columns = case.scan or (1, 1)
@@ -406,7 +406,7 @@ def _sidecar(case: Case) -> bytes:
 def _settings(rng: random.Random, case: Case) -> None:
     case.place = rng.choice(("disk", "disk", "memory", "memory", "file", "http", "zip", "cache"))
     if case.place == "http" and case.as_list is False and len(case.data) > 1:
-        case.place = "memory"  # numbered parts are found by a listing
+        case.place = "memory"  # finding numbered parts needs a listing
     case.settings = {
         "mrcdist.io": rng.choice(("auto", "map", "read")),
         "mrcdist.max-gap": rng.choice(("auto", 0, 10, 10**6)),
@@ -416,7 +416,7 @@ def _settings(rng: random.Random, case: Case) -> None:
 
 
 def random_index(rng: random.Random, shape: tuple[int, ...]) -> tuple[Any, ...]:
-    """A basic index that numpy and dask know: integers, slices of any step, and an ellipsis."""
+    """Return a basic index for numpy and dask: integers, slices with any step, and an ellipsis."""
     index: list[Any] = []
     for size in shape:
         kind = rng.randrange(4)
@@ -425,7 +425,7 @@ def random_index(rng: random.Random, shape: tuple[int, ...]) -> tuple[Any, ...]:
         elif kind == 1 and size:
             index.append(rng.randrange(-size, size))
         else:
-            # dask takes x[-size - 1 :: -1] for all of x; numpy gives nothing.
+            # x[-size - 1 :: -1] is all of x in dask, but empty in numpy.
             bounds = [rng.choice((None, rng.randint(-size, size + 1))) for _ in range(2)]
             index.append(slice(*bounds, rng.choice((None, 1, 2, 3, -1, -2))))
     if rng.random() < 0.3:
@@ -435,7 +435,7 @@ def random_index(rng: random.Random, shape: tuple[int, ...]) -> tuple[Any, ...]:
 
 
 def random_chunks(rng: random.Random, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Chunk lengths for every axis; of few blocks, because each takes its time."""
+    """Return chunk lengths for every axis, with few blocks to save time."""
     chunks = [rng.choice((-1, 1, 2, max(size, 1))) for size in shape]
     while math.prod(-(-n // c) for n, c in zip(shape, chunks, strict=True) if c > 0) > _BLOCKS:
         chunks[rng.randrange(len(chunks))] = -1

@@ -1,8 +1,8 @@
-"""S3 servers that run on 127.0.0.1 for as long as a `with` block.
+"""S3 servers that run on 127.0.0.1 within a `with` block.
 
 `moto_server` needs only Python packages; it does not check signatures and is slow, so keep objects
-small. `radosgw_server` is a real Ceph object gateway over a one-disk Ceph; it checks signatures,
-and is what cluster, fault and large-object tests want.
+small. `radosgw_server` is a real Ceph object gateway with one disk; it checks signatures, and is
+meant for tests with clusters, faults or large objects.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ WRONG_SECRET = "wrong-secret-key-not-real"
 
 @dataclass(frozen=True)
 class S3Server:
-    """How to reach an S3 server, and a few things that tests do to it.
+    """Address and credentials of an S3 server, and operations that tests need.
 
     Parameters
     ----------
     name : str
         "moto", "radosgw", …
     endpoint : str
-        `http://host:port`, without a slash at the end.
+        `http://host:port`, without a trailing slash.
     key, secret : str
-        Credentials that may do everything.
+        Credentials with all permissions.
     region : str, default "us-east-1"
-        Region that signatures name.
+        Region used in signatures.
     """
 
     name: str
@@ -51,7 +51,7 @@ class S3Server:
     region: str = "us-east-1"
 
     def storage_options(self) -> dict[str, Any]:
-        """Return what s3fs (and so fsspec) needs to read from here."""
+        """Return the options of s3fs (and so fsspec) for this server."""
         return {
             "key": self.key,
             "secret": self.secret,
@@ -59,7 +59,7 @@ class S3Server:
         }
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that let a process read from here without storage options."""
+        """Return environment variables with which a process needs no storage options."""
         return {
             "AWS_ACCESS_KEY_ID": self.key,
             "AWS_SECRET_ACCESS_KEY": self.secret,
@@ -68,16 +68,16 @@ class S3Server:
         }
 
     def reached_at(self, endpoint: str) -> S3Server:
-        """Return the same server behind another address (a proxy)."""
+        """Return the same server with another address, such as that of a proxy."""
         return replace(self, endpoint=endpoint)
 
     def with_secret(self, secret: str) -> S3Server:
-        """Return the same server for a caller who believes in another secret."""
+        """Return the same server with another secret key."""
         return replace(self, secret=secret)
 
     @property
     def client(self) -> Any:
-        """A boto3 client, for what the methods below do not offer."""
+        """A boto3 client, for operations without a method here."""
         return _client(self)
 
     def create_bucket(self, name: str) -> None:
@@ -85,7 +85,7 @@ class S3Server:
         self.client.create_bucket(Bucket=name)
 
     def put(self, bucket_key: str, data: bytes) -> str:
-        """Write one object, `bucket_key` being "bucket/key"; return its `s3://` URL."""
+        """Write one object; `bucket_key` is "bucket/key". Return its `s3://` URL."""
         bucket, key = bucket_key.split("/", 1)
         self.client.put_object(Bucket=bucket, Key=key, Body=data)
         return f"s3://{bucket_key}"
@@ -96,7 +96,7 @@ class S3Server:
         self.client.delete_object(Bucket=bucket, Key=key)
 
     def delete_bucket(self, name: str) -> None:
-        """Delete a bucket and all that is in it, every version of it."""
+        """Delete a bucket and all versions of all objects in it."""
         for page in self.client.get_paginator("list_object_versions").paginate(Bucket=name):
             for item in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]:
                 self.client.delete_object(Bucket=name, Key=item["Key"], VersionId=item["VersionId"])
@@ -104,7 +104,7 @@ class S3Server:
 
     @contextmanager
     def bucket(self) -> Iterator[Bucket]:
-        """Make a bucket with a name never used before; delete it, full or not, at the end."""
+        """Create a bucket with a new name; delete it with its objects at the end of the block."""
         name = f"test-{uuid.uuid4().hex[:16]}"
         self.create_bucket(name)
         try:
@@ -139,7 +139,7 @@ class Bucket:
 
 @lru_cache(maxsize=32)
 def _client(server: S3Server) -> Any:
-    # Loaded for whoever starts a server: it takes longer than most tests.
+    # Imported only if a server is used: it takes longer than most tests.
     import boto3  # type: ignore[import-untyped]
     from botocore.config import Config
 
@@ -152,9 +152,9 @@ def _client(server: S3Server) -> Any:
         config=Config(
             signature_version="s3v4",
             s3={"addressing_style": "path"},
-            # An error that a test asks for should come at once, not after retries.
+            # Errors that a test provokes should be raised at once, without retries.
             retries={"total_max_attempts": 1},
-            # Older Ceph does not know the checksum trailers that boto3 sends by default.
+            # Older releases of Ceph do not support the checksum trailers boto3 sends by default.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         ),
@@ -163,12 +163,12 @@ def _client(server: S3Server) -> Any:
 
 @contextmanager
 def moto_server(folder: Path) -> Iterator[S3Server]:
-    """Run moto in a process of its own.
+    """Run moto in a separate process.
 
     Parameters
     ----------
     folder : Path
-        Where its log goes; the objects are in its memory.
+        Folder for its log; objects are kept in memory.
     """
     port = free_port()
     server = S3Server("moto", f"http://127.0.0.1:{port}")
@@ -197,21 +197,22 @@ def radosgw_server(
     *,
     on_disk: bool = False,
 ) -> Iterator[S3Server]:
-    """Run a one-node Ceph with an S3 gateway; skip the test where Ceph is not installed.
+    """Run Ceph on one node with an S3 gateway; skip the test if Ceph is not installed.
 
     Parameters
     ----------
     folder : Path
-        All its state; the disk is deleted at the end, the logs stay.
+        Folder for all state; at the end, the disk is deleted and the logs are kept.
     start : callable, optional
-        Starts its processes; default: Ceph's.
+        Function that starts the processes (default: those of Ceph).
     on_disk : bool, default False
-        Keep the objects in a sparse file rather than in memory, where nothing waits for a disk.
+        Keep objects in a sparse file instead of in memory.
 
     Notes
     -----
-    Three daemons: monitor (the cluster's map), OSD (one disk) and gateway, in this order. Inside
-    the cluster nobody authenticates, all listen on 127.0.0.1 only, and S3 requests are signed.
+    There are three daemons, started in this order: monitor (the cluster map), OSD (one disk) and
+    gateway. They listen on 127.0.0.1 only and do not authenticate each other; S3 requests have to
+    be signed.
     """
     missing = {pkg for program, pkg in RADOSGW_PROGRAMS.items() if not shutil.which(program)}
     if missing:
@@ -261,10 +262,10 @@ fsid = {cluster_id}
 keyring = {folder}/keyring
 run dir = {folder}
 log file = {folder}/$name.log
-# no control sockets: their paths may not be longer than 107 characters
+# no control sockets: their paths must not be longer than 107 characters
 admin socket =
 
-# one machine, nobody else
+# one machine
 mon host = {monitor}
 public network = 127.0.0.0/8
 public addr = 127.0.0.1
@@ -274,7 +275,7 @@ auth cluster required = none
 auth service required = none
 auth client required = none
 
-# one disk, no copies
+# one disk, no replicas
 osd pool default size = 1
 osd pool default min size = 1
 mon allow pool size one = true
@@ -289,21 +290,21 @@ osd memory target = 939524096
 mon data = {folder}/mon
 osd data = {folder}/osd
 
-# a monitor alone need not collect changes for a second before it agrees with itself
+# a single monitor need not collect changes for a second before it commits them
 paxos propose interval = 0.02
 paxos min wait = 0.01
 
 [client.rgw]
 rgw data = {folder}/rgw
-# without tcp_nodelay, small answers wait 40 ms for the client's delayed acknowledgement
+# without tcp_nodelay, small responses wait 40 ms for the client's delayed acknowledgement
 rgw frontends = beast endpoint={gateway} tcp_nodelay=1
 rgw dns name = 127.0.0.1
-# the default asks for encryption, which needs the keys that "auth none" does not make
+# encryption, the default, needs keys, which "auth none" does not create
 ms mon client mode = crc
 rgw enable usage log = false
 rgw run sync thread = false
 rgw thread pool size = 32
-# the space of deleted objects comes back in seconds, not hours
+# free the space of deleted objects within seconds, not hours
 rgw gc obj min wait = 1
 rgw gc processor period = 5
 """
@@ -316,7 +317,7 @@ S3_SERVERS: dict[str, Callable[[Path], AbstractContextManager[S3Server]]] = {
 
 
 def forget_s3() -> None:
-    """Make s3fs, in this process, forget its file systems and what it has listed."""
+    """Clear the filesystems and listings cached by s3fs in this process."""
     s3fs = sys.modules.get("s3fs")
     if s3fs is None:
         return

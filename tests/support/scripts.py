@@ -1,4 +1,4 @@
-"""What shellcheck says of a script."""
+"""shellcheck for scripts."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 
 
 def shellcheck(text: str) -> str:
-    """Return what shellcheck finds, "" if nothing; skip the test where it is not installed."""
+    """Return shellcheck's findings, "" if there are none; skip the test if it is not installed."""
     if not shutil.which("shellcheck"):
-        pytest.skip("no shellcheck: apt-get install shellcheck")
-    done = subprocess.run(
+        pytest.skip("needs shellcheck: apt-get install shellcheck")
+    process = subprocess.run(
         ["shellcheck", "--severity", "info", "-"],
         input=text,
         capture_output=True,
         text=True,
         check=False,
     )
-    return done.stdout
+    return process.stdout

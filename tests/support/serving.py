@@ -1,4 +1,4 @@
-"""Small HTTP servers of which a test writes the answers."""
+"""Small HTTP servers whose responses are defined by the test."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from urllib.parse import quote, unquote
 
 @contextmanager
 def serving(do_get: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    """Run a server on 127.0.0.1 for as long as the block; give `http://host:port`.
+    """Run a server on 127.0.0.1 within the block; yield `http://host:port`.
 
     Parameters
     ----------
     do_get : callable
-        Answers GET and HEAD.
+        Handles GET and HEAD requests.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -40,12 +40,14 @@ def serving(do_get: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
 def refusing(
     status: int, body: bytes, *, asked: list[str] | None = None
 ) -> AbstractContextManager[str]:
-    """Answer everything with one status and body.
+    """Run a server that answers every request with the same status and body.
 
     Parameters
     ----------
+    status : int
+    body : bytes
     asked : list, optional
-        Gets the path of every request.
+        List to which the path of every request is appended.
     """
 
     def do_get(request: BaseHTTPRequestHandler) -> None:
@@ -69,22 +71,22 @@ def file_server(
     etag: Callable[[BaseHTTPRequestHandler], str | None] = lambda _: '"1"',
     modified: str | None = None,
 ) -> Iterator[str]:
-    """Serve one file and its ranges; give its URL.
+    """Serve one file, with byte ranges; yield its URL.
 
     Parameters
     ----------
     content : bytes
-        A bytearray, where the file is to change.
+        Content of the file; a bytearray if it will change.
     pieces : int, default 1
-        Parts in which an answer comes.
+        Number of pieces in which a body is sent.
     pause : float, default 0
-        Seconds before each of them.
+        Seconds before each piece.
     tell_size : bool, default True
-        Whether answers say how long the file is.
+        Whether responses contain the size of the file.
     etag : callable, optional
-        The ETag of the answer to a request, None for none.
+        Request → ETag of the response, or None.
     modified : str, optional
-        The date of Last-Modified.
+        Date for Last-Modified.
     """
 
     def do_get(request: BaseHTTPRequestHandler) -> None:
@@ -124,15 +126,15 @@ def file_server(
 def folder_server(
     folder: Path, *, lists: bool = True, asked: list[str] | None = None
 ) -> Iterator[str]:
-    """Serve the files of a folder and their ranges; give its URL, without a slash at its end.
+    """Serve the files of a folder, with byte ranges; yield its URL without a trailing slash.
 
     Parameters
     ----------
     folder : Path
     lists : bool, default True
-        Whether the folder has a page with links to its files; else it is refused.
+        Whether there is a page with links to the files; otherwise its status is 403.
     asked : list, optional
-        Gets the name, without its %20, of every file that is asked for.
+        List to which the decoded name of every file requested is appended.
     """
 
     def send(request: BaseHTTPRequestHandler, status: int, body: bytes, **headers: str) -> None:
@@ -156,7 +158,7 @@ def folder_server(
             return
         content = (folder / name).read_bytes()
         changed = (folder / name).stat().st_mtime_ns
-        version = {"ETag": f'"{changed:x}-{len(content):x}"'}  # as web servers make it
+        version = {"ETag": f'"{changed:x}-{len(content):x}"'}  # like common web servers
         wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("Range", ""))
         if wanted is None:
             send(request, 200, content, Accept_Ranges="bytes", **version)

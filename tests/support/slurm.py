@@ -1,9 +1,9 @@
-"""A real Slurm of two virtual nodes on one machine, for as long as a `with` block.
+"""A real Slurm cluster with two virtual nodes on one machine, within a `with` block.
 
 Controller and node daemons run as root without munge or systemd, listen on 127.0.0.1 and keep all
-state in a folder of their own. Jobs are children of `slurmstepd`, which is nobody's child: at the
-end jobs are cancelled first, and what still carries this Slurm's configuration in its environment
-is killed by pid.
+state in one folder. Jobs are children of `slurmstepd`, which is detached from its parent: at the
+end, jobs are cancelled, and then all processes with this cluster's configuration in their
+environment are killed by pid.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.support.processes import (
 from tests.support.programs import install_programs
 
 NODES = ("n1", "n2")
-# More than there are: jobs of the sizes that people use are accepted. Tests ask for less.
+# More than the machine has, so that jobs of usual sizes are accepted. Tests use less.
 CPUS_PER_NODE = 16
 MIB_PER_NODE = 2**16
 _PROGRAMS = ("slurmctld", "slurmd", "sbatch", "scancel", "squeue", "sinfo", "scontrol", "srun")
@@ -41,15 +41,15 @@ _PROGRAMS = ("slurmctld", "slurmd", "sbatch", "scancel", "squeue", "sinfo", "sco
 
 @dataclass(frozen=True)
 class Slurm:
-    """A running Slurm and what tests do with it.
+    """A running Slurm cluster and the operations that tests need.
 
     Parameters
     ----------
     folder : Path
-        State and logs; jobs start in it unless told otherwise.
+        Folder for state and logs; by default, jobs start in it.
     environment : mapping
-        What its commands and its jobs have in theirs: where this Slurm is, the project's programs
-        first in the path, and nobody's S3 settings.
+        Environment of commands and jobs: Slurm's configuration, a PATH that starts with the
+        project's programs, and no S3 settings of the user.
     """
 
     folder: Path
@@ -62,19 +62,19 @@ class Slurm:
         working_folder: Path | None = None,
         timeout: float = 120.0,
     ) -> str:
-        """Run a command to its end and return what it printed.
+        """Run a command and return its output.
 
         Raises
         ------
         ProcessDiedError
-            It failed or ran longer than `timeout` seconds; the message has its output.
+            If it fails or runs longer than `timeout` seconds; the message contains its output.
         """
-        done = self.attempt(
+        process = self.attempt(
             *command, environment=environment, working_folder=working_folder, timeout=timeout
         )
-        if done.returncode:
-            raise ProcessDiedError(f"{command} ended with {done.returncode}\n{done.stdout}")
-        return done.stdout
+        if process.returncode:
+            raise ProcessDiedError(f"{command} ended with {process.returncode}\n{process.stdout}")
+        return process.stdout
 
     def attempt(
         self,
@@ -83,7 +83,7 @@ class Slurm:
         working_folder: Path | None = None,
         timeout: float = 120.0,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command that may fail; its output and errors are one text."""
+        """Run a command that may fail; standard error is merged into its output."""
         try:
             return subprocess.run(
                 [str(word) for word in command],
@@ -105,7 +105,7 @@ class Slurm:
         environment: Mapping[str, str] | None = None,
         working_folder: Path | None = None,
     ) -> str:
-        """`sbatch` the words of `command`; return the job's number."""
+        """Submit a command with sbatch; return the job's number."""
         printed = self.run(
             "sbatch",
             "--parsable",
@@ -116,13 +116,13 @@ class Slurm:
         return printed.strip().split(";")[0]
 
     def states(self, name: str | None = None) -> dict[str, str]:
-        """Return the state of every job in the queue, or of those with this job name, by number."""
+        """Return job number → state for all jobs in the queue, or those with this name."""
         lines = self.run("squeue", "-h", "-o", "%i %T %j").splitlines()
         rows = [line.split(maxsplit=2) for line in lines]
         return {row[0]: row[1] for row in rows if name is None or row[2] == name}
 
     def outcome(self, job: str) -> tuple[str, int]:
-        """Return a job's state and exit status, also when it has left the queue."""
+        """Return a job's state and exit status, also after it has left the queue."""
         text = self.run("scontrol", "show", "job", job)
         state = re.search(r"JobState=(\w+)", text)
         status = re.search(r"ExitCode=(\d+):(\d+)", text)
@@ -137,19 +137,19 @@ class Slurm:
         return self.outcome(job)
 
     def wait_until(self, ready: Callable[[], bool], what: str, *, timeout: float = 120.0) -> None:
-        """Wait for `ready()`; fail with the queue after `timeout` seconds."""
+        """Wait until `ready()` is true; fail after `timeout` seconds, with the queue as message."""
         deadline = time.monotonic() + timeout
         while not ready():
             if time.monotonic() > deadline:
-                raise ProcessDiedError(f"{what}: not after {timeout} s\n{self.queue()}")
+                raise ProcessDiedError(f"{what}: not ready after {timeout} s\n{self.queue()}")
             time.sleep(0.1)
 
     def queue(self) -> str:
-        """Return what squeue shows now."""
+        """Return the output of squeue."""
         return self.attempt("squeue").stdout
 
     def clear(self) -> None:
-        """Cancel every job and wait until the nodes have nothing left to do."""
+        """Cancel all jobs and wait until the queue is empty."""
         for job in self.states():
             self.attempt("scancel", "--full", job)
         with suppress(ProcessDiedError):
@@ -158,17 +158,17 @@ class Slurm:
 
 @contextmanager
 def slurm_cluster(folder: Path) -> Iterator[Slurm]:
-    """Run Slurm with two nodes; skip the test where it is not installed.
+    """Run Slurm with two nodes; skip the test if it is not installed.
 
     Parameters
     ----------
     folder : Path
-        All its state and logs.
+        Folder for all state and logs.
     """
     _require()
     environment = _environment(folder)
     slurm = Slurm(folder, environment)
-    # slurmd ends its jobs' steps when asked, not when killed.
+    # slurmd ends job steps on SIGTERM, but cannot on SIGKILL.
     with Processes(folder, grace=10) as daemons:
         try:
             _start(daemons, slurm)
@@ -177,19 +177,19 @@ def slurm_cluster(folder: Path) -> Iterator[Slurm]:
             with suppress(ProcessDiedError):
                 slurm.clear()
             daemons.stop()
-            _kill_left_over(environment["SLURM_CONF"])
+            _kill_remaining(environment["SLURM_CONF"])
 
 
 def _require() -> None:
     if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("a Slurm of our own takes Linux and root")
+        pytest.skip("starting Slurm needs Linux and root")
     if missing := [program for program in _PROGRAMS if not shutil.which(program)]:
-        pytest.skip(f"no {', '.join(missing)}: apt-get install slurm-wlm")
+        pytest.skip(f"needs {', '.join(missing)}: apt-get install slurm-wlm")
     name = socket.gethostname()
     try:
         socket.gethostbyname(name)
     except OSError:
-        pytest.skip(f"this machine's name, {name}, does not resolve: Slurm needs it in /etc/hosts")
+        pytest.skip(f"cannot resolve this machine's name, {name}: Slurm needs it in /etc/hosts")
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -216,7 +216,7 @@ def _start(daemons: Processes, slurm: Slurm) -> None:
 
 
 def _idle(slurm: Slurm) -> bool:
-    # Until the controller listens, sinfo fails.
+    # sinfo fails until the controller listens.
     return slurm.attempt("sinfo", "-h", "-N", "-o", "%t").stdout.split() == ["idle"] * len(NODES)
 
 
@@ -233,7 +233,7 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={free_port()}
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 
-# nobody to authenticate against, nobody else on this address
+# no authentication: the daemons listen on 127.0.0.1 only
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/none
@@ -246,7 +246,7 @@ SlurmdPidFile={folder}/%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/%n.log
 
-# no control groups, no accounting: processes are found by their parents
+# no control groups and no accounting: job processes are found by their parents
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -256,7 +256,7 @@ SwitchType=switch/none
 
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
-# start at once what can start
+# start jobs without delay
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0
 ReturnToService=2
@@ -265,7 +265,7 @@ SlurmctldTimeout=30
 SlurmdTimeout=30
 # seconds between a job's SIGTERM and its SIGKILL
 KillWait=3
-# a job stays visible for so long after its end
+# seconds for which a job stays visible after its end
 MinJobAge=300
 
 {nodes}
@@ -273,12 +273,12 @@ PartitionName=main Nodes={",".join(NODES)} Default=YES MaxTime=60 State=UP
 """
 
 
-def _kill_left_over(configuration: str) -> None:
-    """Kill what this Slurm started and did not end: only its own have its path in theirs."""
-    mark = f"SLURM_CONF={configuration}".encode()
+def _kill_remaining(configuration: str) -> None:
+    """Kill processes left behind by this cluster, found by SLURM_CONF in their environment."""
+    variable = f"SLURM_CONF={configuration}".encode()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         with suppress(OSError):
-            if mark in (entry / "environ").read_bytes().split(b"\0"):
+            if variable in (entry / "environ").read_bytes().split(b"\0"):
                 os.kill(int(entry.name), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Functions and detectors as users write them, which a resumed job must recognise."""
+"""Functions and detectors as users write them, which must be recognised when a job is resumed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def rows_from(top: int) -> npt.NDArray[np.uint8]:
 
 
 def described(detector: Any) -> str:
-    """Return how a pass for a virtual image describes the detector."""
+    """Return the detector's description in a pass that computes a virtual image."""
     numbers = np.zeros((4, SIDE, SIDE), np.uint16)
     fsspec.filesystem("memory").pipe("/one-pass/stack.mrc", mrc_bytes(numbers))
     source = mrcdist.plan_mrc("memory://one-pass/stack.mrc").source

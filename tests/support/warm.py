@@ -1,6 +1,6 @@
-"""Commands in processes that start at once: each is forked from one that has imported everything.
+"""Commands that start without delay: each is forked from a process that has imported everything.
 
-So that a test can kill a command at many moments of its work, not of its imports.
+So a test can kill a command at many moments of its work instead of during its imports.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from tests.support.processes import ROOT, ends_with_parent, isolated_environment
 
 
 class WarmCommands:
-    """A process that forks another one per command; see `warm_commands`."""
+    """A process that forks a child per command; see `warm_commands`."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
-        self._ask()
+        self._request()
 
     def start(self, arguments: Sequence[object], log: Path, program: str = "mrcdist") -> int:
-        """Start `mrcdist` or `dask` with these arguments, as a process group; return its pid."""
-        words = [str(word) for word in arguments]
-        return self._ask({"program": program, "arguments": words, "log": str(log)})
+        """Start `mrcdist` or `dask` in a new process group; return its pid."""
+        texts = [str(argument) for argument in arguments]
+        return self._request({"program": program, "arguments": texts, "log": str(log)})
 
     @contextmanager
     def started(self, arguments: Sequence[object], log: Path, program: str) -> Iterator[int]:
-        """Start a program, and kill it at the end of the block; it gives the pid."""
+        """Start a program, yield its pid, and kill it at the end of the block."""
         pid = self.start(arguments, log, program)
         try:
             yield pid
@@ -42,9 +42,9 @@ class WarmCommands:
 
     def wait(self, pid: int) -> int:
         """Wait for a command to end; return its status, negative after a signal."""
-        return self._ask({"wait": pid})
+        return self._request({"wait": pid})
 
-    def _ask(self, request: dict | None = None) -> int:
+    def _request(self, request: dict | None = None) -> int:
         if request is not None:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
@@ -53,7 +53,7 @@ class WarmCommands:
 
 @contextmanager
 def warm_commands(folder: Path) -> Iterator[WarmCommands]:
-    """Run commands in a folder, for as long as the block."""
+    """Yield a `WarmCommands` whose commands run in a folder."""
     with subprocess.Popen(
         ends_with_parent([sys.executable, "-m", "tests.support.warm"]),
         stdin=subprocess.PIPE,
@@ -70,7 +70,7 @@ def _serve() -> None:
     from dask.cli import cli as dask
     from distributed.cli import dask_scheduler, dask_worker
 
-    import mrcdist.batch.run_job  # noqa: F401 it is what takes long
+    import mrcdist.batch.run_job  # noqa: F401 imported here because it takes long
     from mrcdist.cli import main
 
     dask.add_command(dask_scheduler.main, "scheduler")
@@ -83,7 +83,7 @@ def _serve() -> None:
             _, status = os.waitpid(request["wait"], 0)
             print(os.waitstatus_to_exitcode(status), flush=True)
             continue
-        # Until the program begins, Ctrl-C waits: this loop is not what a test wants to interrupt.
+        # Block Ctrl-C until the program starts: a test must not interrupt this loop.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         if pid := os.fork():
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -101,9 +101,9 @@ def _serve() -> None:
                 programs[request["program"]](request["arguments"])
             except SystemExit as end:
                 status = int(end.code or 0)
-            except KeyboardInterrupt:  # as it began, or when it had ended
+            except KeyboardInterrupt:  # before the program started or after it ended
                 status = 128 + signal.SIGINT
-            except BaseException:  # noqa: BLE001 whatever it is, it is not the loop's
+            except BaseException:  # noqa: BLE001 must not reach the loop
                 traceback.print_exc()
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""A web server of static files: ranges, ETag and If-Match, and no listings."""
+"""A web server for static files, with byte ranges, ETag and If-Match, but no listings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiohttp import web
 
 @contextmanager
 def web_server(folder: Path) -> Iterator[str]:
-    """Serve a folder on 127.0.0.1, in a thread, for as long as the block; give `http://host:port`."""
+    """Serve a folder on 127.0.0.1 from a thread within the block; yield `http://host:port`."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="web", daemon=True)
     app = web.Application()
