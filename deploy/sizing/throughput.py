@@ -145,16 +145,16 @@ def main(
     frames = max(1, round(gib * 2**30 / FRAME_BYTES))
     nbytes = frames * FRAME_BYTES
 
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    with connect(ClusterOptions(**cluster), say=say, wait_for_jobs=True) as connected:
+    with connect(ClusterOptions(**cluster), log=log, wait_for_jobs=True) as connected:
         client = connected.client
-        say(f"writing {nbytes / 1e9:.1f} GB to {url}")
+        log(f"writing {nbytes / 1e9:.1f} GB to {url}")
         rows = [("write", write(url, frames, storage_options))]
         try:
             for number in range(1, passes + 1):
-                say(f"reading it, pass {number} of {passes}")
+                log(f"reading it, pass {number} of {passes}")
                 rows.append((f"read, pass {number}", read(client, url, frames, storage_options)))
             print(report(client, url, nbytes, rows, package_versions()))
         finally:
