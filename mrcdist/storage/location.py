@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import posixpath
 import socket
@@ -355,7 +356,8 @@ class StoreCalls:
         """Remove the folder and everything in it, if it exists."""
         with suppress(FileNotFoundError):
             if not self._location.is_local:
-                self._location.retried(lambda: self._fs.rm(self._path, recursive=True))
+                path = glob.escape(self._path)  # fsspec expands patterns
+                self._location.retried(lambda: self._fs.rm(path, recursive=True))
                 return
             remove_folder(Path(self._path))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -128,8 +129,9 @@ class WorkFolder:
             plan = request(self.target, read, retry=retry)
         except MissingFileError:
             return None
-        except MrcdistError:
-            if not unreadable:
+        except MrcdistError as error:
+            # S3 refuses the range of an empty object.
+            if not unreadable and not isinstance(error, FileChangedError):
                 raise
             return {"about": {}}
         return plan if plan.get("format") == _FORMAT else {**plan, "about": {}}
@@ -180,6 +182,12 @@ class WorkFolder:
         """
         if resume and plan["about"] == about:
             return True
+        if resume and plan["about"] == {}:
+            raise self.cannot_resume(
+                f"{self.target.shown} cannot be resumed",
+                f"{self.shown} was started by another version of mrcdist, or its plan is damaged",
+                "resume it with that version",
+            )
         if resume and plan["about"] is not None:
             raise self.cannot_resume(
                 f"{self.target.shown}: an earlier call has written a different array",
@@ -236,12 +244,18 @@ class WorkFolder:
         self.remove_files(name for name in names or self.sizes() if self.mark in name)
 
     def clear(self) -> None:
-        """Remove everything, whichever call wrote it."""
-        if not self.target.is_local:
-            self.remove_plan()
-            StoreCalls(self.location).remove_all()
-        else:
+        """Remove everything, whichever call wrote it, except for one that begins meanwhile."""
+        if self.target.is_local:
             remove_folder(self.path)
+            return
+        self.remove_plan()
+        names = self.sizes()
+        if _PLAN in names:  # of another call
+            self.remove_files(name for name in names if self.mark and self.mark in name)
+        elif is_s3(self.target):  # only what was listed: another call may begin now
+            self.remove_files(names)
+        else:
+            StoreCalls(self.location).remove_all()
 
     def remove_plan(self) -> None:
         """Remove the plan: an interrupted removal of the rest is then not continued."""
@@ -251,6 +265,8 @@ class WorkFolder:
         """Remove files from a store, some of which may not exist."""
         fs, _ = self.target.filesystem()
         paths = [self.at(name).filesystem()[1] for name in names]
+        if not self.target.is_local:  # other filesystems expand patterns
+            paths = list(map(glob.escape, paths))
 
         def remove() -> None:
             with suppress(FileNotFoundError):
@@ -279,4 +295,4 @@ def _difference(previous: Mapping[str, Any], current: Mapping[str, Any]) -> str:
         if old and new and old != new:
             old, new = (" × ".join(str(max(axis)) for axis in chunks) for chunks in (old, new))
             return f"chunks: up to {old} then, {new} now"
-    return "data, dtype, chunks or metadata, or by another version of mrcdist"
+    return "data, dtype, chunks or metadata"

@@ -256,6 +256,25 @@ class TestFailingRequests:
         np.testing.assert_array_equal(found, ONCE)
         assert contents_of(bucket) == ["a.mrc"]
 
+    def test_call_that_begins_while_another_is_abandoned_keeps_its_objects(
+        self, bucket: Bucket
+    ) -> None:
+        url = bucket.url("a.mrc")
+        other = WorkFolder(Location.of(url, bucket.storage_options()), "other")
+
+        def respond(exchange: Exchange) -> None:
+            if "list-type" in exchange.query and other.plan() is None:
+                other.claim({})
+                other.keep(0, b"theirs")
+
+        with CountingProxy(bucket.server, respond) as proxy:
+            work = WorkFolder(Location.of(url, proxy.server.storage_options()), "mine")
+            work.claim({})
+            work.keep(0, b"ours")
+            work.remove()
+        assert other.holds()
+        assert other.sizes().keys() == {"plan.json", "0.other.done"}
+
     @pytest.mark.parametrize("denied", ["list-type", "delete"])
     def test_object_is_written_without_permission_to_list_or_delete(
         self, bucket: Bucket, denied: str, caplog: pytest.LogCaptureFixture
@@ -318,6 +337,16 @@ class TestFailingRequests:
             destination._is_complete(upload)
         bucket.put("a.mrc.mrcdist-write/plan.json", b"<html>")
         assert not destination._is_complete(upload)
+
+    def test_file_with_a_damaged_plan_can_be_started_over(self, bucket: Bucket) -> None:
+        for name, content in (("a.mrc", b""), ("a[1].mrc", b"{")):
+            bucket.put(f"{name}.mrcdist-write/plan.json", content)
+            arguments = {"storage_options": bucket.storage_options()}
+            with pytest.raises(ArgumentError, match="its plan is damaged") as error:
+                mrcdist.write_mrc(bucket.url(name), ONCE, resume=True, **arguments)
+            assert error.value.code == "destination-differs"
+            mrcdist.write_mrc(bucket.url(name), ONCE, overwrite=True, **arguments)
+        assert contents_of(bucket) == ["a.mrc", "a[1].mrc"]
 
     def test_plan_created_after_its_call_was_interrupted_is_removed(self, bucket: Bucket) -> None:
         location = Location.of(bucket.url("a.mrc"), bucket.storage_options())

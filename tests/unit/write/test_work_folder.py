@@ -164,6 +164,19 @@ class TestRecords:
         assert work.sizes() == {}
         assert work.plan() is None
 
+    @pytest.mark.parametrize("name", ["a*.mrc", "a?.mrc", "a[12].mrc"])
+    def test_name_like_a_pattern_is_no_pattern(self, location: Location, name: str) -> None:
+        works = [WorkFolder(location.sibling(each), "mine") for each in (name, "a1.mrc")]
+        for work in works:
+            work.claim(ABOUT)
+            work.keep(1)
+        works[0].remove(["1.mine.done"])
+        assert works[0].plan() is None
+        works[0].clear()
+        assert works[0].sizes() == {}
+        assert works[1].kept() == {"1"}
+        assert works[1].holds()
+
     def test_call_that_lost_the_plan_removes_no_records_of_the_other(
         self, work: WorkFolder
     ) -> None:
