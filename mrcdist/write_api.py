@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from dask.delayed import Delayed
@@ -192,8 +192,8 @@ def plan_write(
     """
     location = Location.of(url, storage_options, "url")
     _check_not_broken(url)
-    check_byte_order("byteorder", byteorder)
     contents = contents_of(data, axes, metadata)
+    check_byte_order("byteorder", byteorder)
     storage = choose_storage(contents.array.dtype, dtype)
     compressor = choose_compressor(location.name, compressor)
     codec = find_codec(compressor, storage, contents.array.shape[-2:])
@@ -213,12 +213,7 @@ def plan_write(
         notes += unstored_metadata(contents, auxiliary)
     check_existing_auxiliary(location, contents, auxiliary, sidecar, notes, overwrite=overwrite)
     if sequential := not (location.is_local or is_s3(location)):
-        if resume:
-            sentence = "this store keeps no blocks: resume has no effect"
-            notes.append(Note("resume-ignored", sentence))
-        if statistics:
-            sentence = "statistics are marked as undetermined: the header is written first"
-            notes.append(Note("statistics-undetermined", sentence))
+        notes += _sequential_notes(resume, statistics)
     plan = WritePlan(
         location,
         array,
@@ -233,6 +228,15 @@ def plan_write(
     )
     plan.destination()  # raises if the file is too large for its store
     return plan
+
+
+def _sequential_notes(resume: bool, statistics: bool) -> Iterator[Note]:
+    """Yield notes on options that have no effect in a store that is written sequentially."""
+    if resume:
+        yield Note("resume-ignored", "this store keeps no blocks: resume has no effect")
+    if statistics:
+        sentence = "statistics are marked as undetermined: the header is written first"
+        yield Note("statistics-undetermined", sentence)
 
 
 def _check_not_broken(url: str | os.PathLike[str]) -> None:

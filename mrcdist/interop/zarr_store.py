@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import math
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -164,8 +165,7 @@ class MrcStore(Store):  # type: ignore[misc]
             name, *numbers = key.removeprefix(f"{path}/" if path else "").split("/")
             if name != "c" or not key.startswith(path) or len(numbers) != len(array.shape):
                 continue
-            pairs = zip(numbers, _grid(array), strict=True)
-            if all(n.isdecimal() and str(int(n)) == n and int(n) < count for n, count in pairs):
+            if all(map(_is_component, numbers, _grid(array))):
                 triples = zip(map(int, numbers), array.chunk_shape, array.shape, strict=True)
                 return path, tuple(
                     range(n * length, min((n + 1) * length, size)) for n, length, size in triples
@@ -196,29 +196,33 @@ class MrcStore(Store):  # type: ignore[misc]
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
         """Yield the keys that begin with a prefix."""
-        for key in self._keys():
+        folder = prefix.rpartition("/")[0]
+        for name in self._names(folder):
+            key = f"{folder}/{name}" if folder else name
             if key.startswith(prefix):
                 yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """Yield the names directly in a folder."""
-        folder = f"{prefix.strip('/')}/".lstrip("/")
-        if not folder and "" not in self._arrays:
-            names = {_DOCUMENT: None, **dict.fromkeys(self._arrays)}
-        else:
-            keys = (key for key in self._keys() if key.startswith(folder))
-            names = dict.fromkeys(key.removeprefix(folder).partition("/")[0] for key in keys)
-        for name in names:
+        for name in dict.fromkeys(self._names(prefix.strip("/"), depth=1)):
             yield name
 
-    def _keys(self) -> Iterator[str]:
-        if "" not in self._arrays:
-            yield _DOCUMENT
+    def _names(self, folder: str, depth: int | None = None) -> Iterator[str]:
+        """Yield the keys in a folder, relative to it, or only their first `depth` components.
+
+        No other folder is walked: an array may have millions of chunks.
+        """
+        parents = folder.split("/") if folder else []
+        # The components of keys: names, or the number of chunks along an axis.
+        trees: list[list[str | int]] = [] if "" in self._arrays else [[_DOCUMENT]]
         for path, array in self._arrays.items():
-            folder = f"{path}/" if path else ""
-            yield f"{folder}{_DOCUMENT}"
-            for index in np.ndindex(_grid(array)):
-                yield f"{folder}c/{'/'.join(map(str, index))}"
+            root = path.split("/") if path else []
+            trees += [[*root, _DOCUMENT], [*root, "c", *_grid(array)]]
+        for tree in trees:
+            below = tree[len(parents) :]
+            if below and all(map(_is_component, parents, tree)):
+                names = [[n] if isinstance(n, str) else map(str, range(n)) for n in below[:depth]]
+                yield from map("/".join, itertools.product(*names))
 
     # Writing
 
@@ -239,6 +243,13 @@ def _grid(array: LabelledArray) -> tuple[int, ...]:
     return tuple(
         -(-size // length) for size, length in zip(array.shape, array.chunk_shape, strict=True)
     )
+
+
+def _is_component(name: str, expected: str | int) -> bool:
+    """Return whether part of a key is the expected name, or less than the expected number."""
+    if isinstance(expected, str):
+        return name == expected
+    return name.isdecimal() and str(int(name)) == name and int(name) < expected
 
 
 def _in_array(selection: Iterable[Any], chunk: tuple[range, ...]) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import threading
+from dataclasses import replace
 
 import dask
 import dask.array as da
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 import mrcdist
 from mrcdist import FileChangedError, plan_mrc, read_mrc, zarr_store
+from mrcdist.interop.labelled_array import LabelledArray
 from mrcdist.read.source import MrcSource
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.examples import examples
@@ -26,6 +28,8 @@ from tests.zarr3.conftest import FRAME_BYTES, FRAMES
 from tests.zarr3.random_selection import forwards, outer, positions, sound_case, take_outer
 
 zarr = pytest.importorskip("zarr", minversion="3", reason="stores need zarr 3")
+
+from mrcdist.interop.zarr_store import MrcStore  # noqa: E402 needs zarr 3
 
 pytestmark = pytest.mark.filterwarnings("ignore::mrcdist.MrcdistWarning")
 
@@ -157,8 +161,22 @@ class TestChunks:
         assert names_in(store, "c") == ["0", "1"]
         assert names_in(store, "c/1") == ["0", "1", "2", "3"]
         assert names_in(store, "c/1/3/0/") == ["0"]
-        for missing in ("c/2", "c/1/3/0/0", "d", "cc", "c/x"):
+        for missing in ("c/2", "c/01", "c/1/3/0/0", "d", "cc", "c/x"):
             assert names_in(store, missing) == []
+
+    @pytest.mark.timeout(30)
+    def test_folder_is_listed_without_walking_the_other_chunks(self, tmp_path):
+        path = tmp_path / "sparse.mrc"
+        path.write_bytes(header_bytes(nx=4096, ny=4096, nz=64, mode=0))
+        os.truncate(path, 1024 + 64 * 2**24)
+        array = LabelledArray.of(plan_mrc(path))
+        store = MrcStore({"movie": replace(array, chunk_shape=(1, 1, 1))})  # 2**30 chunks
+        assert names_in(store, "") == ["zarr.json", "movie"]
+        assert names_in(store, "movie") == ["zarr.json", "c"]
+        assert len(names_in(store, "movie/c/63")) == 4096
+        assert keys_of(store, "movie/c/63/4095/1") == [
+            f"movie/c/63/4095/{n}" for n in range(4096) if str(n).startswith("1")
+        ]
 
     def test_list_prefix_yields_the_keys_that_begin_with_it(self, movie):
         store = zarr_store(movie, chunks=(2, 2, -1, -1))
