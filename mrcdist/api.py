@@ -55,7 +55,7 @@ def read_mrc(
         A path or any fsspec URL (``s3://``, ``https://``, ``memory://``, chained
         ``simplecache::``). For a movie in numbered parts: the first part, a glob pattern, or a list
         in the order of the frames. A list may contain any files whose frames have the same size and
-        mode; calibration in which they differ is left out. ``000003@stack.mrcs`` is the third
+        mode; calibration that differs between them is left out. ``000003@stack.mrcs`` is the third
         section of a stack; ``:mrcs`` or ``:mrc`` after a name is ignored.
     distributed : bool, default True
         Read chunk by chunk in dask tasks, each of which opens the file itself on its worker.

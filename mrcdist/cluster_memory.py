@@ -10,7 +10,7 @@ FLOAT64_TEMPORARIES = 16
 PYTHON_MEMORY = 150 * 2**20
 """Memory of Python and its packages in each worker, in bytes."""
 
-# Fraction of the other memory that a worker holds before it spills to disk.
+# Fraction of the remaining memory that a worker fills before it spills to disk.
 _SPILL_FRACTION = 0.6
 
 

@@ -246,7 +246,7 @@ def to_dask(source: MrcSource, chunks: Chunks) -> da.Array:
     marks the tasks as data producers, so that the scheduler queues them. The name is derived from
     URL, version, layout and chunks, so it changes with the file.
     """
-    # Of a tuple, dask would tokenise each of a hundred thousand numbers.
+    # As arrays, because dask tokenises a tuple number by number: here up to a hundred thousand.
     lengths = [np.asarray(axis) for axis in chunks]
     array: Any = da.from_array(
         source,

@@ -41,12 +41,12 @@ _MIB = 2**20
 class FileType(Generic[_T]):
     """One kind of auxiliary file: the option for it, and a parser of (name, bytes).
 
-    `find` takes the name of the data and the names in its directory. `candidates` are the names
-    that the file can have, best first, for stores that cannot list. These names are only tried for
-    `essential` kinds, which most data that can have such a file do have; other kinds are only
-    searched in a listing, and not on web servers. Files of more than `max_bytes` are of another
-    kind, and parsing them would take a multiple of their size in memory: sidecars have about
-    40 KiB, an ``.mdoc`` of 5,000 sections about 5 MiB.
+    `find` takes the name of the data and the names in its directory. `candidates` returns the names
+    that the file can have, best first. In stores that cannot list, these are tried one by one, but
+    only for `essential` kinds, which are present next to most such data. Other kinds are found only
+    in a listing, and never on web servers. A file of more than `max_bytes` is not of this kind, and
+    parsing it would take a multiple of its size in memory: sidecars have about 40 KiB, an ``.mdoc``
+    of 5,000 sections about 5 MiB.
     """
 
     argument: str

@@ -150,7 +150,7 @@ def _note_unused_caches(names: Iterable[object], notes: Notes) -> None:
 
 
 def _with_later_parts(location: Location, notes: Notes) -> FoundFiles:
-    """Return the first of numbered parts with all others, or any other file alone."""
+    """Return all parts if the file is the first of numbered parts, or else the file alone."""
     directory = Directory(location)
     files: tuple[Location, ...] = (location,)
     if is_numbered(location.name):

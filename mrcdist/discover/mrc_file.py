@@ -66,8 +66,8 @@ _MOVING_DATE = Note(
 class OpenedFile:
     """One version of a file, with its main header and extended header.
 
-    `compression` is that of a file which is one compressed stream. An image that is `cut_short` has
-    lost its last rows, and its header has been changed accordingly.
+    `compression` is None unless the whole file is one compressed stream. An image that is
+    `cut_short` has lost its last rows, and its header has been changed accordingly.
     """
 
     file: StoredFile

@@ -46,9 +46,9 @@ class ScanSources:
     notes: Notes
 
     def expected_points(self, extended: ExtendedHeader | None) -> tuple[int | None, int | None]:
-        """Return the number of points that the frames should have, and the number per line.
+        """Return the expected number of scan points, and the number per line.
 
-        They are those of the caller's shape or of the scan, whatever NZ is; None if unknown.
+        They come from the caller's shape or from the scan, whatever NZ is; None if unknown.
         """
         shape = self.navigation_shape
         if shape is not None:
@@ -180,10 +180,11 @@ class ScanSources:
 def scan_of_records(
     extended: ExtendedHeader, n_frames: int, frame_shape: tuple[int, int]
 ) -> tuple[Scan | None, str | None]:
-    """Return the scan whose points are the sections of a file with an extended header.
+    """Return the scan that an extended header describes, if its points are the sections.
 
-    Or None, and the reason. The scan is calibrated by its step; the pixel size in the main header
-    is that of the scan, too.
+    Otherwise None, and the reason if there is such a scan. Navigation axes are calibrated with the
+    step of the scan; signal axes are not calibrated, because the pixel size in the main header is
+    that of the scan, too.
     """
     shape, reason = scan_of_sections(extended, n_sections=n_frames)
     if shape is None:

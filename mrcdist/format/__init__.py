@@ -1,1 +1,1 @@
-"""Bytes and text to dataclasses. Pure: opens nothing, knows no dask."""
+"""Bytes and text to dataclasses. Pure: opens nothing, and does not use dask."""

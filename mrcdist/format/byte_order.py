@@ -14,8 +14,8 @@ ByteOrder = Literal["<", ">"]
 STAMPS: dict[bytes, ByteOrder] = {b"\x44\x44": "<", b"\x44\x41": "<", b"\x11\x11": ">"}
 ORDER_NAMES = {"<": "little-endian", ">": "big-endian"}
 
-# 1 TiB per frame and 1 PiB per file, far more than from any camera. Small numbers are beyond with
-# their bytes reversed.
+# 1 TiB per frame and 1 PiB per file, far more than any camera writes. With their bytes reversed,
+# small numbers exceed these limits.
 _MAX_FRAME_BYTES = 2**40
 _MAX_DATA_BYTES = 2**50
 

@@ -29,7 +29,7 @@ _WORDS: Any = {
     "nint": ("i2", 128),
     "nreal": ("i2", 130),
     "mrcz": ("3f4", 132),  # voltage in kV, C3 in mm, gain in counts per electron
-    "packed_bytes": ("i8", 144),  # of all sections of MRCZ
+    "packed_bytes": ("i8", 144),  # total size of the compressed sections (MRCZ)
     "imod_stamp": ("i4", 152),
     "imod_flags": ("i4", 156),
     "imod_kind": ("6i2", 160),

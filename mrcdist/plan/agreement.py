@@ -1,4 +1,4 @@
-"""Several files as one dataset: what they have in common, what is joined, and what is dropped."""
+"""Several files as one dataset: shared values are kept, records joined, differences dropped."""
 
 from __future__ import annotations
 
@@ -52,14 +52,7 @@ def common_header(headers: Sequence[Header], notes: Notes) -> Header:
     first = headers[0]
     if len(headers) == 1:
         return first
-    orders = dict.fromkeys(header.axis_order for header in headers)
-    if len(orders) > 1:
-        raise FormatError(
-            f"the files have different axes: MAPC, MAPR, MAPS are {' and '.join(map(str, orders))}",
-            code="parts-differ",
-            cause="the files differ in the directions of their columns and rows",
-            remedy="pass files that belong together, or open them one by one",
-        )
+    _require_one_axis_order(headers)
     cell, start, origin = list(first.cell), list(first.start), list(first.stored_origin)
     differing = []
     for stored in (_COLUMN, _ROW, _SECTION):
@@ -90,6 +83,17 @@ def common_header(headers: Sequence[Header], notes: Notes) -> Header:
         ispg=ispg,
         raw=without_differing_fields([(header.raw, header.byteorder) for header in headers]),
     )
+
+
+def _require_one_axis_order(headers: Sequence[Header]) -> None:
+    orders = dict.fromkeys(header.axis_order for header in headers)
+    if len(orders) > 1:
+        raise FormatError(
+            f"the files have different axes: MAPC, MAPR, MAPS are {' and '.join(map(str, orders))}",
+            code="parts-differ",
+            cause="the files differ in the directions of their columns and rows",
+            remedy="pass files that belong together, or open them one by one",
+        )
 
 
 def common_scan(scans: Sequence[Scan]) -> Scan:
@@ -158,10 +162,10 @@ def unsigned_by_sidecar(sidecars: Sequence[Sidecar | None]) -> list[bool | None]
 def joined_extended(
     extended: Sequence[ExtendedHeader | None], main: Sequence[Header], notes: Notes
 ) -> ExtendedHeader | None:
-    """Return the extended headers of several files as that of one file with all their sections.
+    """Join the extended headers of several files into one for all their sections.
 
-    Records are concatenated; of texts and documents, the common content is kept. None if the files
-    have no extended headers, or different kinds. `main` are the main headers of the files.
+    Records are concatenated; of texts and documents, only the common content is kept. None if the
+    files have no extended headers, or different kinds. `main` are the main headers of the files.
     """
     headers = [each for each in extended if each is not None]
     if not headers or len(extended) == 1:

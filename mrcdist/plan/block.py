@@ -277,7 +277,7 @@ def _narrow(request: BlockRequest) -> bool:
 def _stretches(
     request: BlockRequest, part: FrameFile, places: Frames, numbers: Frames
 ) -> Stretches:
-    """Return the stretches of frames that are in file order, each of them once."""
+    """Return the stretches to read; the frames are in file order, and each occurs once."""
     low, high = request.window.byte_span(request.layout)
     size, frame_bytes = high - low, request.layout.frame_bytes
     gaps = np.diff(numbers) * frame_bytes != size

@@ -48,7 +48,7 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class FrameFile:
-    """Frames of one file, and how it can be read.
+    """The frames of one file, and how to read them.
 
     The first frame has the number `first` in the dataset and starts at byte `offset`. `merging`
     limits the ranges that are copied, `in_place` those that are used as a view.

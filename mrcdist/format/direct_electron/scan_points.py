@@ -23,7 +23,7 @@ _MAX_INTEGER = 2.0**53
 MAX_PLACES = 2**28
 
 # A small file must not take much memory: grids up to 2048 x 2048 are accepted, larger ones if at
-# least every 64th place is recorded. Sparse scans record 1 to 20 % of theirs.
+# least every 64th place is recorded. Sparse scans record 1 to 20 % of them.
 _ACCEPTED_PLACES = 2**22
 _PLACES_PER_POINT = 64
 

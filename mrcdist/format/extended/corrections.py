@@ -1,7 +1,7 @@
-"""Corrections of the main header by the extended one: its presence, and the pixel size.
+"""Corrections of the main header from the extended one: NSYMBT, and the pixel size.
 
 If the size of the file does not fit NSYMBT, the extended header may be absent: some programs remove
-it and keep NSYMBT. But files are also truncated. If as many bytes are missing as NSYMBT announces,
+it and keep NSYMBT. Or the file is truncated. If as many bytes are missing as NSYMBT announces,
 both look alike, and the wrong choice shifts every pixel. The bytes after the main header decide, or
 the file is rejected.
 
@@ -30,7 +30,7 @@ _MAX_BYTES = 2**20
 
 _PIXEL_SIZE_CORRECTED = 2
 _COLUMN, _ROW, _SECTION = range(3)
-# Relative differences: of a placeholder that was written as a float, and of equal pixel sizes.
+# Relative tolerances: for a placeholder that was written as a float, and for equal pixel sizes.
 _EXACT, _SAME = 1e-4, 1e-2
 
 

@@ -40,7 +40,7 @@ from mrcdist.format.extended.decoder import (
 from mrcdist.format.header import decode_text
 from mrcdist.warning_notes import Note
 
-# A size in this range is out of it with its bytes reversed.
+# With its bytes reversed, a size in this range is outside it.
 _MIN_BYTES, _MAX_BYTES = 768, 0xFFFF
 _UNUSED = "Unused range"
 _SERPENTINE = 2
@@ -86,7 +86,7 @@ _OLD_COLUMNS = {
 
 
 def _mask_bits() -> dict[str, tuple[str, int]]:
-    """Count off the layout which bit of which mask marks each field."""
+    """Return the mask and the bit that mark each field, counted in the order of the layout."""
     bits: dict[str, tuple[str, int]] = {}
     mask, bit = "", 0
     for name in get_ext_header_dtype(b"FEI2").names:
@@ -147,7 +147,7 @@ class _Fei(Decoder):
             notes.append(Note("record-size-unstated", f"{text}: read as records of {size} bytes"))
         elif stated and order != self.header.byteorder:
             text = f"the {self.kind} records and the main header have different byte orders"
-            notes.append(Note("records-other-byte-order", f"{text}: each is read in its own"))
+            notes.append(Note("records-other-byte-order", f"{text}: each is read with its own"))
 
         dtype = _record_dtype(self.kind, size, order or self.header.byteorder)
         n_records = min(self.header.nz, len(raw) // size)
