@@ -311,7 +311,7 @@ def test_planning_a_conversion_to_s3_takes_a_head_request_per_output(
 
 
 @pytest.mark.parametrize("select", ["a", "1", "0:2,0:1,0:1,0:1", "3:2", "9:"])
-def test_invalid_selection_is_an_error_about_select(
+def test_error_for_an_invalid_selection_names_the_option(
     tmp_path: Path, scheduler: str, select: str
 ) -> None:
     source = tmp_path / "a.mrc"

@@ -70,7 +70,7 @@ def test_lock_of_a_job_that_died_on_the_same_host_is_acquired_at_once(output, ho
     assert messages == []
 
 
-def test_suspended_job_on_the_same_host_keeps_its_acquire(output, holder):
+def test_suspended_job_on_the_same_host_keeps_its_lock(output, holder):
     holder.send_signal(signal.SIGSTOP)
     with pytest.raises(ArgumentError, match="is in use"), acquire(output):
         pass

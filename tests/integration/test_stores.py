@@ -52,7 +52,7 @@ def touch_later(path):
     os.utime(path, ns=(later, later))
 
 
-def test_file_is_the_same_from_every_store(folder, web, numbers):
+def test_file_read_from_every_store_equals_numpy(folder, web, numbers):
     path = write_mrc(folder / "a.mrc", numbers, byteorder=">")
     fsspec.filesystem("memory").pipe_file("memory://everywhere/a.mrc", path.read_bytes())
     for url in (

@@ -172,7 +172,7 @@ class TestDisk:
         assert not path.is_symlink()
 
     @pytest.mark.parametrize("compressor", [None, "lz4"])
-    def test_delayed_writing_that_fails_leaves_nothing(
+    def test_failed_delayed_writing_does_not_block_the_next_call(
         self, place: tuple[str, dict[str, Any]], compressor: str | None
     ) -> None:
         url, options = place
@@ -240,7 +240,7 @@ class TestDisk:
         assert list(small.iterdir()) == []
         assert not computed.exists()
 
-    def test_value_that_does_not_fit_leaves_nothing(self, tmp_path: Path) -> None:
+    def test_value_that_does_not_fit_is_an_error_that_leaves_no_file(self, tmp_path: Path) -> None:
         wide = NUMBERS.astype("int32")
         wide[40, 3, 5] = 70_000
         with pytest.raises(ArgumentError) as error:
@@ -439,14 +439,14 @@ class TestResume:
         self, place: tuple[str, dict[str, Any]], tmp_path: Path
     ) -> None:
         url, options = place
-        begun = {"storage_options": options, "resume": True}
-        writing = mrcdist.write_mrc(url, chunked(), compute=False, **begun)
+        arguments = {"storage_options": options, "resume": True}
+        writing = mrcdist.write_mrc(url, chunked(), compute=False, **arguments)
         fs, path = fsspec.core.url_to_fs(url, **options)
         fs.pipe_file(path, b"another writer's")
         with pytest.raises(ArgumentError, match="exists"):
             writing.compute()
         fs.rm_file(path)
-        plan = mrcdist.plan_write(url, chunked(), **begun)
+        plan = mrcdist.plan_write(url, chunked(), **arguments)
         assert len(plan._begin().kept()) == plan.array.npartitions
         plan.write()
         np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
@@ -497,10 +497,10 @@ class TestResume:
         """The limits on the size of parts were others when the first call chose them."""
         url, arguments = s3_bucket.url("a.mrc"), {"resume": True, "storage_options": options}
         plan = mrcdist.plan_write(url, chunked(), **arguments)
-        begun = replace(plan, limits=S3Limits(least=12 * MIB))._begin()
-        assert begun is not None
+        destination = replace(plan, limits=S3Limits(least=12 * MIB))._begin()
+        assert destination is not None
         blocks = [slice(0, 12), slice(12, 24)]
-        job = Job(begun, plan.header, NUMBERS.shape, True)
+        job = Job(destination, plan.header, NUMBERS.shape, True)
         for number, block in enumerate(blocks):
             box = ((block.start, block.stop), (0, 512), (0, 512))
             write_block(NUMBERS[block], job, number, box)
@@ -534,8 +534,8 @@ class TestResume:
         about = json.loads((folder / "plan.json").read_text())["about"]
         disk.abandon()
         pages = replace(disk, grid=Grid(65536, 65536, plan.nbytes))
-        begun = pages.begin(about, overwrite=False, resume=True)
-        job = Job(begun, plan.header, NUMBERS.shape, True)
+        destination = pages.begin(about, overwrite=False, resume=True)
+        job = Job(destination, plan.header, NUMBERS.shape, True)
         write_block(NUMBERS[:12], job, 0, ((0, 12), (0, 512), (0, 512)))
         mrcdist.write_mrc(path, chunked(), resume=True)
         np.testing.assert_array_equal(read_back(path), NUMBERS)
@@ -815,12 +815,12 @@ class TestBucket:
     def test_open_uploads_are_listed_page_by_page(
         self, s3_bucket: Bucket, options: dict[str, Any]
     ) -> None:
-        client, begun = s3_bucket.server.client, []
+        client, uploads = s3_bucket.server.client, []
         for key in ("numbers.mr", *("numbers.mrc",) * 5, "numbers.mrc.b", "numbers.mrcz"):
             upload = client.create_multipart_upload(Bucket=s3_bucket.name, Key=key)
-            begun.append((key, upload["UploadId"]))
+            uploads.append((key, upload["UploadId"]))
         found = S3Upload(Location.of(s3_bucket.url("numbers.mrc"), options)).open_uploads(page=2)
-        assert found == {upload for key, upload in begun if key == "numbers.mrc"}
+        assert found == {upload for key, upload in uploads if key == "numbers.mrc"}
 
     def test_second_writer_that_starts_at_the_same_time_is_refused(
         self, s3_bucket: Bucket, s3_proxy: CountingProxy, options: dict[str, Any]
@@ -858,7 +858,9 @@ class TestBucket:
         body = s3_bucket.server.client.get_object(Bucket=s3_bucket.name, Key="a_info.txt")["Body"]
         assert body.read() == b"another writer's"
 
-    def test_failed_upload_leaves_nothing(self, s3_bucket: Bucket, options: dict[str, Any]) -> None:
+    def test_failed_upload_leaves_no_object_or_upload(
+        self, s3_bucket: Bucket, options: dict[str, Any]
+    ) -> None:
         def failing(block: Any) -> Any:
             raise RuntimeError("the computation failed")
 

@@ -96,14 +96,14 @@ class TestKilledWorker:
 
 def kill_once(block: Any, folder: Path) -> Any:
     """Kill this process at its second block, if no other process was killed."""
-    mine = folder / f"{os.getpid()}"
-    if mine.exists():
+    own_file = folder / f"{os.getpid()}"
+    if own_file.exists():
         try:
             (folder / "killed").touch(exist_ok=False)
         except FileExistsError:
             return block
         os.kill(os.getpid(), signal.SIGKILL)
-    mine.touch()
+    own_file.touch()
     return block
 
 
@@ -297,8 +297,8 @@ class TestFailingRequests:
             return Fault("status", status=403) if lists else None
 
         url = bucket.url("a.mrc")
-        begun = {"compute": False, "storage_options": bucket.storage_options()}
-        mrcdist.write_mrc(url, ONCE, **begun)
+        arguments = {"compute": False, "storage_options": bucket.storage_options()}
+        mrcdist.write_mrc(url, ONCE, **arguments)
         warning = "a.mrc.mrcdist-write/, could not all be removed"
         with CountingProxy(bucket.server, refuse) as proxy:
             options = proxy.server.storage_options()

@@ -1,4 +1,4 @@
-"""Finding the files that belong to a movie."""
+"""Names of the auxiliary files, parts and companion images that belong to a movie."""
 
 from functools import partial
 
@@ -44,14 +44,14 @@ class TestSidecarCandidates:
             ("", ()),
         ],
     )
-    def test_candidates_are_the_exact_stem_and_the_one_without_a_parts_number(
+    def test_sidecar_has_the_stem_of_the_movie_with_or_without_the_part_number(
         self, movie, sidecars
     ):
         assert candidate_names(movie, ending=SIDECAR_ENDING) == sidecars
 
 
 class TestAnyEnding:
-    def test_files_with_any_ending_are_found_by_the_stem_of_the_movie(self):
+    def test_auxiliary_files_with_any_ending_are_found_by_the_stem_of_the_movie(self):
         listing = [f"{DAY}_2_movie.mrc", f"{DAY}_META.json", "other_meta.json"]
         assert find_file(f"{DAY}_2_movie.mrc", listing, ending="_meta.json") == listing[1]
         assert find_file(f"{DAY}_3_movie.mrc", listing[2:], ending="_meta.json") is None
@@ -67,25 +67,25 @@ class TestScanPointsCandidates:
 
 
 class TestFindSidecar:
-    def test_the_exact_stem_is_preferred(self):
+    def test_sidecar_with_the_exact_stem_is_preferred(self):
         listing = [f"{DAY}_info.txt", f"{DAY}_2_info.txt"]
         assert find_sidecar(f"{DAY}_2_movie.mrc", listing) == f"{DAY}_2_info.txt"
         assert find_sidecar(f"{DAY}_movie.mrc", listing) == f"{DAY}_info.txt"
 
-    def test_a_part_has_the_sidecar_of_its_acquisition(self):
+    def test_sidecar_of_a_part_is_that_of_its_acquisition(self):
         assert find_sidecar(f"{DAY}_2_movie.mrc", [f"{DAY}_info.txt"]) == f"{DAY}_info.txt"
 
     @pytest.mark.parametrize("other", ["_BF", "_BF2", "_1", "0"])
-    def test_the_sidecar_of_another_acquisition_is_never_taken(self, other):
+    def test_sidecar_of_another_acquisition_is_never_used(self, other):
         assert find_sidecar(f"{DAY}_movie.mrc", [f"{DAY}{other}_info.txt"]) is None
         assert find_sidecar(f"{DAY}{other}0_movie.mrc", [f"{DAY}{other}_info.txt"]) is None
 
-    def test_the_sidecar_of_an_unnumbered_movie_is_not_that_of_a_numbered_one(self):
+    def test_sidecar_of_an_unnumbered_movie_is_not_used_for_a_numbered_one(self):
         listing = [f"{DAY}_movie.mrc", f"{DAY}_info.txt", f"{DAY}_1_movie.mrc"]
         assert find_sidecar(f"{DAY}_1_movie.mrc", listing) is None
         assert find_sidecar(f"{DAY}_movie.mrc", listing) == f"{DAY}_info.txt"
 
-    def test_only_endings_may_be_in_another_case(self):
+    def test_sidecar_endings_are_case_insensitive_and_stems_are_not(self):
         assert find_sidecar(f"{DAY}_BF_MOVIE.mrc", [f"{DAY}_BF_INFO.TXT"]) == f"{DAY}_BF_INFO.TXT"
         assert find_sidecar(f"{DAY}_BF_movie.mrc", [f"{DAY}_bf_info.txt"]) is None
         both = [f"{DAY}_INFO.txt", f"{DAY}_info.txt", f"{DAY}_Info.txt"]
@@ -118,18 +118,20 @@ class TestFindScanPoints:
 
 class TestFindParts:
     @given(st.sampled_from([0, 1]), st.integers(1, 15), st.sampled_from(["", "_BF"]), st.data())
-    def test_parts_are_in_the_order_of_their_numbers(self, first, count, suffix, data):
+    def test_parts_of_a_movie_are_found_in_the_order_of_their_numbers(
+        self, first, count, suffix, data
+    ):
         parts = [f"{DAY}{suffix}_{n}_movie.mrc" for n in range(first, first + count)]
         others = [f"{DAY}{suffix}_info.txt", f"{DAY}_other_0_movie.mrc", f"{DAY}{suffix}_final.mrc"]
         listing = data.draw(st.permutations([*parts, *others]))
-        asked = data.draw(st.sampled_from(parts))
-        assert find_parts(asked, iter(listing)) == tuple(parts)
+        part = data.draw(st.sampled_from(parts))
+        assert find_parts(part, iter(listing)) == tuple(parts)
 
-    def test_numbers_of_parts_may_be_padded(self):
+    def test_part_numbers_with_leading_zeros_are_recognised(self):
         parts = tuple(f"{DAY}_{n:03}_movie.mrc" for n in range(12))
         assert find_parts(parts[3], reversed(parts)) == parts
 
-    def test_a_movie_that_is_not_listed_is_added_to_its_parts(self):
+    def test_movie_that_is_not_listed_is_added_to_the_other_parts(self):
         parts = (f"{DAY}_0_movie.mrc", f"{DAY}_1_movie.mrc")
         assert find_parts(parts[1], parts[:1]) == parts
 
@@ -138,23 +140,23 @@ class TestFindParts:
         assert find_parts(parts[0], parts) == parts
 
     @pytest.mark.parametrize("movie", [f"{DAY}_movie.mrc", f"{DAY}_BF_movie.mrc", "volume.mrc"])
-    def test_a_movie_without_number_has_no_parts(self, movie):
+    def test_movie_without_a_number_has_no_parts(self, movie):
         listing = [movie, f"{DAY}_0_movie.mrc", f"{DAY}_1_movie.mrc", f"{DAY}_info.txt"]
         assert find_parts(movie, listing) == (movie,)
         assert find_parts(movie, []) == (movie,)
 
-    def test_a_movie_with_its_own_sidecar_is_not_a_part(self):
+    def test_numbered_movie_with_its_own_sidecar_is_not_a_part(self):
         listing = [f"{DAY}_{n}_{end}" for n in (0, 1, 2) for end in ("movie.mrc", "info.txt")]
         assert find_parts(f"{DAY}_1_movie.mrc", listing) == (f"{DAY}_1_movie.mrc",)
         listing.remove(f"{DAY}_0_info.txt")
         assert find_parts(f"{DAY}_0_movie.mrc", listing) == (f"{DAY}_0_movie.mrc",)
 
-    def test_a_numbered_movie_next_to_an_unnumbered_one_is_not_a_part(self):
+    def test_numbered_movie_next_to_an_unnumbered_one_is_not_a_part(self):
         listing = [f"{DAY}_movie.mrc", f"{DAY}_0_movie.mrc", f"{DAY}_1_movie.mrc"]
         assert find_parts(f"{DAY}_0_movie.mrc", listing) == (f"{DAY}_0_movie.mrc",)
 
     @pytest.mark.parametrize("numbers", [["0", "2"], ["2", "3"], ["0", "1", "01"], ["20240101"]])
-    def test_parts_with_gaps_or_copies_are_an_error(self, numbers):
+    def test_error_for_missing_or_duplicate_parts_has_the_numbers(self, numbers):
         parts = [f"{DAY}_{number}_movie.mrc" for number in numbers]
         with pytest.raises(MissingFileError) as error:
             find_parts(parts[0], [*parts, f"{DAY}_info.txt"])
@@ -164,7 +166,7 @@ class TestFindParts:
 
 
 class TestFindCompanions:
-    def test_images_are_named_after_their_files(self):
+    def test_companion_images_are_named_after_their_files(self):
         listing = [
             f"{DAY}_10_HAADF_sum.mrc",
             f"{DAY}_ext2.mrc",
@@ -191,12 +193,12 @@ class TestFindCompanions:
             Companion("ext2", f"{DAY}_ext2.mrc", "external", 2),
         )
 
-    def test_images_with_the_same_name_get_different_ones(self):
+    def test_companion_images_with_the_same_name_are_distinguished_by_their_files(self):
         listing = [f"{DAY}_0_BF_sum.mrc", f"{DAY}_0_BF_mean.mrc", f"{DAY}_ext1_BF.mrc"]
         names = [image.name for image in find_companions(f"{DAY}_movie.mrc", listing)]
         assert names == ["0_BF_mean", "0_BF_sum", "ext1_BF"]
 
-    def test_parts_have_the_images_of_their_acquisition(self):
+    def test_parts_share_the_companion_images_of_their_acquisition(self):
         images = [f"{DAY}_0_BF_sum.mrc", f"{DAY}_1_DF_sum.mrc"]
         listing = [f"{DAY}_0_movie.mrc", f"{DAY}_1_movie.mrc", f"{DAY}_info.txt", *images]
         for part in listing[:2]:
@@ -218,14 +220,14 @@ class TestFindCompanions:
             f"copy of {DAY}_0_BF_sum.mrc",
         ],
     )
-    def test_files_with_other_names_are_not_companions(self, file):
+    def test_files_with_other_names_are_not_companion_images(self, file):
         assert find_companions(f"{DAY}_movie.mrc", [f"{DAY}_movie.mrc", file]) == ()
 
-    def test_a_volume_has_no_companions(self):
+    def test_volume_has_no_companion_images(self):
         assert find_companions("volume.mrc", ["volume_0_BF_sum.mrc"]) == ()
 
     @pytest.mark.parametrize("end", ["movie.mrc", "info.txt"])
-    def test_a_suffix_of_digits_is_recognised_by_its_movie_or_sidecar(self, end):
+    def test_number_is_part_of_the_stem_if_a_movie_or_sidecar_has_it(self, end):
         listing = [f"{DAY}_movie.mrc", f"{DAY}_3_{end}", f"{DAY}_3_0_BF_sum.mrc"]
         assert find_companions(f"{DAY}_movie.mrc", listing) == ()
         (image,) = find_companions(f"{DAY}_movie.mrc", [listing[0], listing[2]])
@@ -241,13 +243,15 @@ class TestFindCompanions:
         ),
         st.data(),
     )
-    def test_every_image_belongs_to_one_acquisition(self, suffixes, images, data):
-        mine = {s: {f"{DAY}{s}{image}.mrc" for image in images} for s in suffixes}
+    def test_every_companion_image_belongs_to_one_acquisition(self, suffixes, images, data):
+        expected = {s: {f"{DAY}{s}{image}.mrc" for image in images} for s in suffixes}
         base = [f"{DAY}{s}_{end}" for s in suffixes for end in ("movie.mrc", "info.txt")]
-        listing = data.draw(st.permutations([*base, *(file for s in mine for file in mine[s])]))
+        listing = data.draw(
+            st.permutations([*base, *(file for s in expected for file in expected[s])])
+        )
         for suffix in suffixes:
             found = find_companions(f"{DAY}{suffix}_movie.mrc", listing)
-            assert {image.file for image in found} == mine[suffix]
+            assert {image.file for image in found} == expected[suffix]
             assert [(i.kind, i.number) for i in found] == sorted(
                 ((i.kind, i.number) for i in found), key=lambda key: (key[0] != "virtual", key[1])
             )

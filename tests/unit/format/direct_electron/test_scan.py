@@ -60,16 +60,16 @@ def scales(scan):
 
 class TestText:
     @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
-    def test_keys_keep_their_text_and_order(self, newline):
+    def test_sidecar_keys_and_values_keep_their_text_and_order(self, newline):
         parsed = parse_sidecar(newline.join(["B   = 2", "", "A = one = 1", "C =", ""]).encode())
         assert list(parsed.values.items()) == [("B", "2"), ("A", "one = 1"), ("C", "")]
         assert parsed.notes == ()
 
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
-    def test_utf8_and_latin1_are_read(self, encoding):
+    def test_sidecar_in_utf_8_or_latin_1_is_read(self, encoding):
         assert parse_sidecar("Name = 5 µm".encode(encoding)).values == {"Name": "5 µm"}
 
-    def test_a_windows_ellipsis_does_not_end_a_line(self):
+    def test_ellipsis_of_windows_1252_does_not_end_a_line(self):
         assert list(parse_sidecar(b"Status = Saving\x85 1\nNext = 2").values) == ["Status", "Next"]
 
     def test_lines_without_a_key_are_ignored_and_noted(self):
@@ -79,7 +79,7 @@ class TestText:
         assert "3 line(s)" in parsed.notes[0]
         assert "'hello'" in parsed.notes[0]
 
-    def test_the_last_of_repeated_keys_is_used_and_noted(self):
+    def test_last_of_repeated_keys_is_used_and_noted(self):
         parsed = parse_sidecar(b"A = 1\nB = 2\nA = 3")
         assert parsed.values == {"A": "3", "B": "2"}
         assert len(parsed.notes) == 1
@@ -88,13 +88,13 @@ class TestText:
     @pytest.mark.parametrize(
         "raw", [b"", b"\n\n", b"MAP DD\0\0", b"\0 = \0", "A = 1".encode("utf-16")]
     )
-    def test_text_without_a_key_is_an_error(self, raw):
+    def test_sidecar_without_any_key_is_an_error_with_a_remedy(self, raw):
         with pytest.raises(SidecarError, match="no 'key = value' line") as error:
             parse_sidecar(raw)
         assert "metadata_file" in error.value.remedy
 
     @given(st.binary())
-    def test_any_bytes_parse_or_are_a_sidecar_error(self, raw):
+    def test_any_bytes_of_a_sidecar_give_values_or_a_sidecar_error(self, raw):
         try:
             parsed = parse_sidecar(raw)
         except SidecarError:
@@ -110,7 +110,7 @@ class TestText:
             min_size=1,
         )
     )
-    def test_written_values_are_read_back(self, values):
+    def test_sidecar_values_are_read_back_exactly(self, values):
         assert sidecar(values).values == values
         assert list(sidecar(values).values) == list(values)
 
@@ -119,16 +119,16 @@ class TestValues:
     @pytest.mark.parametrize(
         "text", ["", "-1", "-1.0", "nan", "inf", "-inf", "1e999", "Off", "0,5", "1_000"]
     )
-    def test_text_that_is_not_a_number_is_none(self, text):
+    def test_text_other_than_a_number_is_read_as_none(self, text):
         assert sidecar({"Key": text}).number("Key") is None
 
     @pytest.mark.parametrize(
         ("text", "value"), [("0", 0.0), ("-2.5", -2.5), ("1e-3", 0.001), ("300000", 300000.0)]
     )
-    def test_numbers_are_read(self, text, value):
+    def test_numbers_in_a_sidecar_are_read_exactly(self, text, value):
         assert sidecar({"Key": text}).number("Key") == value
 
-    def test_the_first_spelling_with_a_value_is_used(self):
+    def test_first_spelling_of_a_key_with_a_value_is_used(self):
         parsed = sidecar({"New": "", "Old": "2", "Older": "3"})
         assert parsed.text("New", "Old", "Older") == "2"
         assert parsed.number("Absent", "New", "Older") == 3
@@ -136,20 +136,20 @@ class TestValues:
         assert parsed.number("Absent") is None
 
     @pytest.mark.parametrize(("text", "value"), [("3", 3.0), ("0", None), ("-3", None)])
-    def test_numbers_that_are_not_positive_are_none(self, text, value):
+    def test_numbers_that_should_be_positive_and_are_not_are_none(self, text, value):
         assert sidecar({"Key": text}).positive("Key") == value
 
     @pytest.mark.parametrize(
         ("text", "value"),
         [("Enable", True), ("Disable", False), ("On", True), ("Off", False), ("Perhaps", None)],
     )
-    def test_flags_are_read(self, text, value):
+    def test_switches_in_a_sidecar_are_read_as_bool_or_none(self, text, value):
         assert sidecar({"Key": text}).flag("Key") is value
         assert sidecar({"Key": text}).flag("Absent") is None
 
 
 class TestRaster:
-    def test_array_order_is_repeat_y_x_point_repeat(self):
+    def test_axes_of_a_raster_are_repeat_y_x_point_repeat(self):
         scan = describe(SCAN, {"Scan - Repeats": "2", "Scan - Point Repeat": "7"})
         assert scan.kind == "raster"
         assert names(scan) == ("repeat", "y", "x", "point_repeat", "ky", "kx")
@@ -159,7 +159,7 @@ class TestRaster:
         assert scan.notes == ()
 
     @given(st.tuples(*[st.integers(1, 10**6)] * 4))
-    def test_raster_has_the_sizes_in_the_sidecar(self, shape):
+    def test_shape_of_a_raster_is_read_from_the_sidecar(self, shape):
         keys = (
             "Scan - Repeats",
             "Scan - Size Y",
@@ -177,48 +177,48 @@ class TestRaster:
     def test_all_spellings_of_point_repeats_are_read(self, key):
         assert sizes(describe(SCAN, {key: "4"})) == (1, 3, 5, 4)
 
-    def test_spellings_with_different_values_are_noted(self):
+    def test_spellings_of_a_key_with_different_values_are_noted(self):
         both = {"Scan - Camera Frames Per Point": "2", "Scan - Point Repeat": "4"}
         scan = describe(SCAN, both)
         assert sizes(scan) == (1, 3, 5, 4)
         assert len(scan.notes) == 1
         assert "Scan - Point Repeat = 4 and Scan - Camera Frames Per Point = 2" in scan.notes[0]
 
-    def test_a_spelling_without_a_value_is_skipped(self):
+    def test_spelling_of_a_key_without_a_value_is_skipped(self):
         both = {"Scan - Point Repeat": "-1", "Scan - Camera Frames Per Point": "2"}
         scan = describe(SCAN, both)
         assert sizes(scan) == (1, 3, 5, 2)
         assert scan.notes == ()
 
     @pytest.mark.parametrize("text", ["", "-1"])
-    def test_unknown_repeats_are_one(self, text):
+    def test_unknown_numbers_of_repeats_are_1(self, text):
         unknown = {"Scan - Repeats": text, "Scan - Point Repeat": text}
         assert sizes(describe(SCAN, unknown)) == (1, 3, 5, 1)
 
-    def test_an_enabled_region_of_interest_has_its_own_sizes(self):
+    def test_enabled_region_of_interest_has_its_own_shape(self):
         roi = {"Scan - ROI Size X": "2", "Scan - ROI Size Y": "6", "Scan - ROI Type": "Raster"}
         assert sizes(describe(SCAN, roi, {"Scan - ROI Enable": "Enable"})) == (1, 6, 2, 1)
         assert sizes(describe(SCAN, roi, {"Scan - ROI Enable": "Disable"})) == (1, 3, 5, 1)
 
     @pytest.mark.parametrize("text", ["0", "-3", "2.5", "many", "nan", "1e2", "9" * 5000])
     @pytest.mark.parametrize("key", ["Scan - Size X", "Scan - Repeats", "Scan - Point Repeat"])
-    def test_sizes_that_are_not_positive_integers_are_errors(self, key, text):
+    def test_error_for_a_scan_size_that_is_not_a_positive_integer_has_the_key(self, key, text):
         with pytest.raises(SidecarError, match="not a whole number above 0") as error:
             describe(SCAN, {key: text})
         assert key in error.value.problem
         assert "navigation_shape" in error.value.remedy
 
-    def test_whole_floats_are_sizes(self):
+    def test_scan_size_can_be_a_float_with_an_integer_value(self):
         assert sizes(describe(SCAN, {"Scan - Size X": "6.0"})) == (1, 3, 6, 1)
 
     @pytest.mark.parametrize("text", ["", "-1"])
-    def test_a_scan_of_unknown_size_is_an_error(self, text):
+    def test_error_for_a_scan_of_unknown_size_has_the_key(self, text):
         with pytest.raises(SidecarError, match="Scan - Size Y"):
             describe(SCAN, {"Scan - Size Y": text})
         with pytest.raises(SidecarError, match="Scan - ROI Size Y"):
             describe(SCAN, {"Scan - ROI Enable": "Enable", "Scan - ROI Size X": "2"})
 
-    def test_frames_that_span_several_points_are_an_error(self):
+    def test_frames_that_span_several_scan_points_are_an_error(self):
         with pytest.raises(SidecarError, match="Scan - Points Per Camera Frame = 4"):
             describe(SCAN, {"Scan - Points Per Camera Frame": "4"})
 
@@ -226,34 +226,34 @@ class TestRaster:
         "key", ["Scan - Type", "Scan - ROI Enable", "Scan - ROI Type", "Scan - Subsampling"]
     )
     @pytest.mark.parametrize("text", ["-1", ""])
-    def test_unknown_values_are_ignored(self, key, text):
+    def test_scan_settings_of_minus_1_or_without_a_value_are_ignored(self, key, text):
         assert describe(SCAN, {key: text}) == describe(SCAN)
 
-    def test_an_unknown_value_of_a_switch_is_an_error(self):
+    def test_unknown_value_of_the_scan_switch_is_an_error(self):
         with pytest.raises(SidecarError, match="Scan - Enable = Maybe"):
             describe(SCAN, {"Scan - Enable": "Maybe"})
 
-    def test_a_scan_in_tem_mode_is_a_scan(self):
+    def test_scan_recorded_in_tem_mode_has_scan_axes(self):
         scan = describe(SCAN, {"Instrument Project TEMorSTEM Mode": "0"})
         assert names(scan) == ("repeat", "y", "x", "point_repeat", "ky", "kx")
 
 
 class TestCustom:
     @pytest.mark.parametrize("kind", ["XY File", "Random", "Serpentine"])
-    def test_any_type_except_raster_needs_points(self, kind):
+    def test_scans_of_any_type_but_raster_are_custom_scans(self, kind):
         scan = describe(SCAN, {"Scan - Type": kind, "Scan - Repeats": "2"})
         assert scan.kind == "custom"
         assert names(scan) == ("y", "x", "ky", "kx")
         assert sizes(scan) == (3, 5)
         assert scan.size == 15
 
-    def test_a_region_has_its_own_type(self):
+    def test_enabled_region_of_interest_has_its_own_scan_type(self):
         roi = {"Scan - ROI Size X": "2", "Scan - ROI Size Y": "6", "Scan - ROI Type": "Random"}
         inside = describe(SCAN, roi, {"Scan - ROI Enable": "Enable"})
         assert (inside.kind, sizes(inside)) == ("custom", (6, 2))
         assert describe(SCAN, roi, {"Scan - ROI Enable": "Disable"}).kind == "raster"
 
-    def test_a_raster_that_leaves_out_points_needs_points(self):
+    def test_raster_with_subsampling_is_a_custom_scan(self):
         assert describe(SCAN, {"Scan - Subsampling": "2"}).kind == "custom"
         assert describe(SCAN, {"Scan - Subsampling": "1"}).kind == "raster"
         assert describe(SCAN, {"Scan - ROI Subsampling": "2"}).kind == "raster"
@@ -261,7 +261,7 @@ class TestCustom:
 
 class TestMovie:
     @pytest.mark.parametrize("switch", ["Disable", ""])
-    def test_frames_are_images_in_time(self, switch):
+    def test_frames_of_a_movie_without_a_scan_are_images_in_time(self, switch):
         scan = describe(MOVIE, {"Scan - Enable": switch}, n_frames=9)
         assert scan.kind == "movie"
         assert names(scan) == ("time", "y", "x")
@@ -278,7 +278,9 @@ class TestMovie:
             ("Instrument Project TEMorSTEM Mode", "-1", ("y", "x")),
         ],
     )
-    def test_frames_are_patterns_if_diffracting_or_in_stem_mode(self, key, value, signal):
+    def test_frames_of_a_movie_are_patterns_with_a_camera_length_or_in_stem_mode(
+        self, key, value, signal
+    ):
         scan = describe(MOVIE, {key: value})
         assert names(scan) == ("time", *signal)
         rows, columns = scan.signal
@@ -294,20 +296,20 @@ class TestMovie:
             ("-1", UNCALIBRATED),
         ],
     )
-    def test_summed_frames_take_longer(self, summed, step):
+    def test_time_step_of_a_movie_includes_the_number_of_summed_frames(self, summed, step):
         scan = describe(MOVIE, {"Autosave Movie Sum Count": summed})
         assert scales(scan)["time"] == step
 
     @pytest.mark.parametrize("text", ["-1", ""])
-    def test_an_unknown_switch_of_the_scan_means_a_movie(self, text):
+    def test_file_whose_scan_switch_is_unknown_is_a_movie(self, text):
         assert describe(MOVIE, {"Scan - Enable": text}) == describe(MOVIE)
 
-    def test_a_movie_may_have_any_number_of_frames(self):
+    def test_movie_can_have_no_frames(self):
         assert sizes(describe(MOVIE, n_frames=0)) == (0,)
 
 
 class TestCalibration:
-    def test_scales_are_those_of_the_sidecar(self):
+    def test_scales_and_units_of_all_axes_are_read_from_the_sidecar(self):
         times = {
             "Scan - Repeats": "2",
             "Scan - Time (seconds)": "30",
@@ -341,11 +343,11 @@ class TestCalibration:
             ("soon", UNCALIBRATED),
         ],
     )
-    def test_the_scale_of_repeats_includes_the_delay(self, delay, step):
+    def test_scale_of_the_repeat_axis_includes_the_delay(self, delay, step):
         times = {"Scan - Time (seconds)": "30", "Scan - Repeat Delay (seconds)": delay}
         assert scales(describe(SCAN, times))["repeat"] == step
 
-    def test_a_scale_that_is_not_a_number_is_noted(self):
+    def test_scale_other_than_a_number_is_noted(self):
         scan = describe(SCAN, {"Diffraction Pixel Size X": "0,3"})
         assert scales(scan)["kx"] == UNCALIBRATED
         assert len(scan.notes) == 1
@@ -359,7 +361,7 @@ class TestCalibration:
         assert "Scan - Time Per Scan (seconds) = 30" in scan.notes[0]
         assert describe(SCAN, times).notes == ()
 
-    def test_the_movie_determines_the_size_of_its_frames(self):
+    def test_frame_shape_of_the_movie_overrides_that_of_the_sidecar(self):
         image = {"Image Size X (pixels)": "8", "Image Size Y (pixels)": "4"}
         assert describe(SCAN, image, frame_shape=(4, 8)).notes == ()
         scan = describe(SCAN, image, frame_shape=(8, 4))
@@ -388,17 +390,17 @@ class TestPixels:
     def test_pixel_formats_determine_the_sign_of_8_bit_pixels(
         self, mode, integrated, counted, unsigned
     ):
-        said = {
+        values = {
             "Image Processing - Mode": mode,
             "Autosave Integrated Movie Pixel Format": integrated,
             "Autosave Counted Movie Pixel Format": counted,
         }
-        assert pixel_is_unsigned(sidecar(said)) is unsigned
+        assert pixel_is_unsigned(sidecar(values)) is unsigned
 
 
 class TestMetadata:
-    def test_names_and_units_are_hyperspys(self):
-        said = {
+    def test_metadata_have_the_names_and_units_of_hyperspy(self):
+        values = {
             "Timestamp (seconds since Epoch)": "1729539410",
             "Instrument Accelerating Voltage (V)": "300000",
             "Instrument Project Camera Length (centimeters)": "20",
@@ -410,7 +412,7 @@ class TestMetadata:
             "Image Processing - Mode": "Integrating",
             "ADUs Per Electron": "51",
         }
-        metadata = sidecar_metadata(sidecar(SCAN, said))
+        metadata = sidecar_metadata(sidecar(SCAN, values))
         assert metadata == {
             "General": {"date": "2024-10-21", "time": "19:36:50", "time_zone": "UTC"},
             "Acquisition_instrument": {
@@ -442,47 +444,47 @@ class TestMetadata:
         )
         assert sidecar_metadata(sidecar(SCAN, dict.fromkeys(keys, text))) == {}
 
-    def test_a_key_without_a_value_is_replaced_by_the_next(self):
+    def test_camera_model_replaces_an_unknown_camera_name(self):
         tem = {"Camera Name": "-1", "Camera Model": "DE-16"}
         instrument = sidecar_metadata(sidecar(SCAN, tem))["Acquisition_instrument"]["TEM"]
         assert instrument["detector"] == "DE-16"
 
-    def test_values_that_overflow_are_absent(self):
-        """Finite in the unit of the sidecar, infinite in that of HyperSpy."""
+    def test_metadata_that_overflow_in_the_units_of_hyperspy_are_absent(self):
+        """They are finite in the units of the sidecar."""
         length = {"Instrument Project Camera Length (centimeters)": "1e308"}
         assert "Acquisition_instrument" not in sidecar_metadata(sidecar(SCAN, length))
         slow = describe(MOVIE, {"Frames Per Second": "1e-320"})
         assert scales(slow)["time"] == UNCALIBRATED
 
     @pytest.mark.parametrize("text", ["-1", "2", ""])
-    def test_an_unknown_mode_is_absent(self, text):
+    def test_unknown_acquisition_mode_is_absent_from_metadata(self, text):
         assert sidecar_metadata(sidecar({"Instrument Project TEMorSTEM Mode": text})) == {}
 
-    def test_tem_mode_is_an_acquisition_mode(self):
+    def test_tem_mode_becomes_the_acquisition_mode(self):
         metadata = sidecar_metadata(sidecar({"Instrument Project TEMorSTEM Mode": "0"}))
         assert metadata == {"Acquisition_instrument": {"TEM": {"acquisition_mode": "TEM"}}}
 
-    def test_a_movie_has_no_dwell_time(self):
+    def test_metadata_of_a_movie_have_no_dwell_time(self):
         metadata = sidecar_metadata(sidecar(MOVIE, {"Scan - Dwell Time (microseconds)": "20"}))
         assert "dwell_time" not in metadata["Acquisition_instrument"]["TEM"]
 
-    def test_the_gain_is_read_from_its_older_key(self):
+    def test_gain_is_read_from_its_older_key_first(self):
         gains = {"ADUs Per Electron": "51", "ADUs Per Electron Bin1x": "300"}
         model = sidecar_metadata(sidecar(gains))["Signal"]["Noise_properties"]
         assert model == {"Variance_linear_model": {"gain_factor": 300.0}}
 
-    def test_counted_pixels_have_no_gain(self):
-        said = {"ADUs Per Electron": "51", "Image Processing - Mode": "Counting"}
-        assert "Signal" not in sidecar_metadata(sidecar(said))
+    def test_metadata_of_counted_pixels_have_no_gain(self):
+        values = {"ADUs Per Electron": "51", "Image Processing - Mode": "Counting"}
+        assert "Signal" not in sidecar_metadata(sidecar(values))
 
     @pytest.mark.parametrize("text", ["1e300", "253402300800"])
-    def test_an_impossible_date_is_absent(self, text):
+    def test_date_out_of_range_is_absent_from_metadata(self, text):
         assert sidecar_metadata(sidecar({"Timestamp (seconds since Epoch)": text})) == {}
 
 
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason=f"no real acquisitions in {REAL_DATA}")
 class TestRealSidecars:
-    def test_server_2_7_4(self):
+    def test_real_sidecar_of_server_2_7_4_is_read_completely(self):
         parsed = parse_sidecar((REAL_DATA / "20241021_00405_info.txt").read_bytes())
         scan = describe_scan(parsed, n_frames=32, frame_shape=(4, 8))
         assert scan.navigation == (
@@ -512,7 +514,7 @@ class TestRealSidecars:
             "Signal": {"Noise_properties": {"Variance_linear_model": {"gain_factor": 51.0}}},
         }
 
-    def test_server_2_7_2(self):
+    def test_real_sidecar_of_server_2_7_2_is_read(self):
         parsed = parse_sidecar((REAL_DATA / "info.txt").read_bytes())
         scan = describe_scan(parsed, n_frames=256, frame_shape=(128, 128))
         assert (scan.kind, sizes(scan), scan.notes) == ("raster", (1, 32, 8, 1), ())

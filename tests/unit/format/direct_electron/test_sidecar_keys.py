@@ -1,4 +1,4 @@
-"""The table of the keys of a sidecar, which are spelled only there."""
+"""The table of sidecar keys, the only place where they are spelled."""
 
 import ast
 from pathlib import Path
@@ -24,7 +24,7 @@ def strings_of(path):
     ]
 
 
-def test_no_key_is_spelled_outside_the_table():
+def test_no_sidecar_key_is_spelled_outside_the_table():
     modules = [path for path in Path(mrcdist.__file__).parent.rglob("*.py") if path != TABLE]
     spelled = [
         f"{path}: {text!r}"
@@ -36,18 +36,18 @@ def test_no_key_is_spelled_outside_the_table():
     assert not spelled
 
 
-def test_spellings_are_unique_and_keys_have_a_meaning():
+def test_spellings_of_sidecar_keys_are_unique_and_explained():
     assert len(set(SPELLINGS)) == len(SPELLINGS)
     assert all(key.meaning for key in KEYS)
 
 
 @pytest.mark.parametrize("spelling", keys.POINT_REPEATS.spellings)
-def test_a_key_is_found_under_each_of_its_spellings(spelling):
+def test_sidecar_value_is_found_under_each_spelling_of_its_key(spelling):
     sidecar = parse_sidecar(f"{spelling} = 3".encode())
     assert sidecar.number(keys.POINT_REPEATS) == 3
 
 
-def test_the_spelling_depends_on_the_version_of_the_server():
+def test_spelling_of_a_sidecar_key_depends_on_the_server_version():
     assert keys.POINT_REPEATS.spelled("2.7.2") == "Scan - Point Repeat"
     assert keys.POINT_REPEATS.spelled("2.7.5") == "Scan - Camera Frames Per Point"
     assert keys.SCAN_REPEATS.spelled("2.7.5") == keys.SCAN_REPEATS.name

@@ -1,4 +1,4 @@
-"""Extended headers: no content makes decoding fail, warn or take much memory."""
+"""Decoding extended headers, which never fails, warns or takes much memory."""
 
 import json
 import pickle
@@ -48,7 +48,7 @@ byteorders = st.sampled_from(["<", ">"])
 
 @st.composite
 def raw_bytes(draw):
-    """Arbitrary bytes, often after the size of an FEI record, or whole records of noise."""
+    """Draw any bytes, often after the size of an FEI record, or whole records of noise."""
     noise = draw(st.binary(max_size=200))
     stated = draw(st.sampled_from([b"", struct.pack("<i", 768), struct.pack(">i", 888)]))
     repeats = draw(st.sampled_from([1, 1, 20]))
@@ -83,7 +83,7 @@ def decoders(draw, n_sections=sections):
 @example(decoder(Fei2, 888), struct.pack("<i", 888).ljust(888, b"\xff"))  # NaN
 @example(decoder(Fei2, 888), SIGNALLING_NAN_TILT)
 @example(decoder(SerialEM, 888, 3, nint=2, nreal=1), b"\1")
-def test_any_content_can_be_decoded_and_used(decoder, raw):
+def test_any_extended_header_can_be_decoded_and_used(decoder, raw):
     n_sections = decoder.header.nz
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -115,7 +115,7 @@ def test_bytes_needed_are_within_the_extended_header(decoder, first):
 
 @examples(200)
 @given(decoder=decoders(st.integers(0, 8)), raw=raw_bytes())
-def test_bytes_needed_suffice(decoder, raw):
+def test_bytes_needed_suffice_to_decode_all_records(decoder, raw):
     decoder = replace(decoder, header=replace(decoder.header, nsymbt=len(raw)))
     part = decode_extended([decoder], raw[: bytes_needed([decoder], raw)])
     whole = decode_extended([decoder], raw)
@@ -135,7 +135,7 @@ def test_every_extended_header_has_a_decoder(exttyp, nsymbt, n, nint, nreal):
 
 @pytest.mark.parametrize("exttyp", ["FEI1", "FEI2", "SERI", "AGAR", "CCP4", "MRCO", "HDF5"])
 @pytest.mark.parametrize("padding", ["", " ", "\0"])
-def test_exttyp_overrides_sizes(exttyp, padding):
+def test_exttyp_determines_the_decoder_whatever_the_sizes(exttyp, padding):
     raw = bytearray(HEADER.raw)
     raw[104:108] = (exttyp + padding)[:4].encode()
     struct.pack_into("<i", raw, 92, 131072)
@@ -144,14 +144,14 @@ def test_exttyp_overrides_sizes(exttyp, padding):
 
 
 @pytest.mark.parametrize("exttyp", ["FEI", "FEI3", "abcd", "unknown"])
-def test_an_unknown_exttyp_is_not_guessed(exttyp):
+def test_decoder_is_not_guessed_if_exttyp_is_unknown(exttyp):
     (only,) = identify(exttyp, 131072, 1, nint=2, nreal=1)
     assert only.kind == "unknown"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_memory_is_bounded_by_the_bytes(kind):
-    """Announcing two thousand million sections takes no more memory than the bytes present."""
+def test_decoding_takes_memory_in_proportion_to_the_bytes_present(kind):
+    """The number of sections in the header, 2³¹ - 1, does not matter."""
     raw = struct.pack("<i", 888) + random.Random(1).randbytes(888 * 1000)
     words = (4, 32) if kind is SerialEM else (1, 1)
     decode_extended([decoder(kind, len(raw), 1, *words)], raw[:888])  # fill caches
@@ -165,17 +165,17 @@ def test_memory_is_bounded_by_the_bytes(kind):
     assert kept < 4 * len(raw)
 
 
-def test_columns_do_not_keep_the_bytes_alive():
+def test_decoded_columns_do_not_refer_to_the_raw_bytes():
     raw = bytearray(struct.pack("<i", 888).ljust(888, b"\0"))
     header = decode_extended([decoder(Fei2, 888)], raw)
     raw.clear()  # a view would make this fail
     assert header.columns["Metadata size"].tolist() == [888]
 
 
-def test_header_pickles():
+def test_decoded_header_can_be_pickled():
     header = decode_extended([decoder(SerialEM, 4, 2, nint=2, nreal=1)], b"\x64\0\x64\0")
-    again = pickle.loads(pickle.dumps(header))
-    np.testing.assert_array_equal(tilt_angles(again), [1.0, 1.0])
+    unpickled = pickle.loads(pickle.dumps(header))
+    np.testing.assert_array_equal(tilt_angles(unpickled), [1.0, 1.0])
 
 
 def fei2_scan(right, bottom, n_records):
@@ -188,14 +188,14 @@ def fei2_scan(right, bottom, n_records):
 
 
 @given(right=st.integers(1, 12), bottom=st.integers(1, 12))
-def test_scan_shape_is_rows_by_columns(right, bottom):
+def test_scan_shape_of_fei2_records_is_rows_by_columns(right, bottom):
     n_sections = right * bottom
     header = fei2_scan(right, bottom, 1)
     expected = (bottom, right) if n_sections > 1 else None
     assert scan_of_sections(header, n_sections=n_sections) == (expected, None)
 
 
-def test_a_scan_that_differs_from_the_sections_is_explained_on_request():
+def test_scan_that_differs_from_the_number_of_sections_is_noted_on_request():
     header = fei2_scan(256, 128, 3)
     assert header.notes == ()
     _, note = scan_of_sections(header, n_sections=3)
@@ -204,17 +204,17 @@ def test_a_scan_that_differs_from_the_sections_is_explained_on_request():
     assert "navigation_shape" in note
 
 
-def test_a_single_section_is_not_a_scan():
+def test_single_section_is_not_a_scan():
     header = fei2_scan(256, 256, 1)
     assert scan_of_sections(header, n_sections=1) == (None, None)
 
 
 @pytest.mark.parametrize(("right", "bottom"), [(0, 5), (5, 0), (-5, -5), (2**31 - 1, 2**31 - 1)])
-def test_impossible_scans_have_no_shape(right, bottom):
+def test_invalid_scan_area_gives_no_scan_shape(right, bottom):
     assert scan_of_sections(fei2_scan(right, bottom, 25), n_sections=25)[0] is None
 
 
-def test_long_symmetry_text_is_cut():
+def test_long_symmetry_text_is_truncated_with_a_note():
     raw = b"X,Y,Z".ljust(80) * 5000
     ccp4 = decoder(Ccp4, len(raw))
     assert bytes_needed([ccp4]) == 81920
@@ -223,7 +223,7 @@ def test_long_symmetry_text_is_cut():
     assert "400000 bytes of symmetry text" in header.notes[0]
 
 
-def test_symmetry_text_that_is_not_text_is_noted():
+def test_symmetry_records_that_are_not_text_are_noted():
     ccp4 = [decoder(Ccp4, 80)]
     assert "not text" in decode_extended(ccp4, bytes(range(1, 81))).notes[0]
     blank = decode_extended(ccp4, b" " * 80)
@@ -234,7 +234,7 @@ class TestQuantities:
     LENGTH = PhysicalQuantity("x", "column", 1e9, above=0, limit=1, unit="m")
 
     @given(st.lists(st.tuples(st.floats(), st.booleans()), max_size=20))
-    def test_quantities_are_known_where_valid_and_possible(self, entries):
+    def test_quantities_are_nan_unless_valid_and_plausible(self, entries):
         stored = np.array([value for value, _ in entries])
         valid = np.array([flag for _, flag in entries], bool)
         converted = convert(self.LENGTH, stored, valid)
@@ -244,13 +244,13 @@ class TestQuantities:
             else:
                 assert np.isnan(result)
 
-    def test_values_that_overflow_in_the_new_unit_are_unknown(self):
+    def test_quantities_that_overflow_in_the_new_unit_are_nan(self):
         quantity = PhysicalQuantity("x", "column", 1e3)
         converted = convert(quantity, np.array([1e306, 2.0]), np.array([True, True]))
         np.testing.assert_array_equal(converted, [np.nan, 2000.0])
 
     @given(st.lists(st.floats(), max_size=20))
-    def test_the_common_value_is_near_all_values(self, values):
+    def test_common_value_is_close_to_all_values(self, values):
         found = common_value(np.array(values, float))
         known = [value for value in values if np.isfinite(value)]
         if found is None:
@@ -260,13 +260,13 @@ class TestQuantities:
             assert found in known
             assert all(abs(value / 2 - found / 2) <= 0.0005 * largest for value in known)
 
-    def test_values_that_differ_by_more_than_a_thousandth_have_none_in_common(self):
+    def test_values_that_differ_by_more_than_a_thousandth_have_no_common_value(self):
         assert common_value(np.array([100.0, 100.05])) == 100.0
         assert common_value(np.array([100.0, 100.2])) is None
         assert common_value(np.array([0.0, -0.0])) == 0.0
         assert common_value(np.array([np.nan])) is None
 
-    def test_the_first_implausible_value_is_noted(self):
+    def test_first_implausible_value_is_noted_with_its_unit(self):
         stored = np.array([0.5, 3.0, 7.0])
         assert "column is 3 in" in unit_note(self.LENGTH, stored, np.array([True] * 3))
         assert "column is 7 in" in unit_note(self.LENGTH, stored, np.array([True, False, True]))
