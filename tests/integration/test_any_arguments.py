@@ -285,5 +285,5 @@ def test_convert_does_not_replace_a_pipe_or_device(folder, tmp_path):
     os.mkfifo(tmp_path / "pipe.mrc")
     done = check(["convert", "a.mrc", str(tmp_path / "pipe.mrc"), "--overwrite"], folder)
     assert done.exit_code == 1
-    assert "pipe.mrc is no regular file" in done.stderr
+    assert "pipe.mrc is not a regular file" in done.stderr
     assert (tmp_path / "pipe.mrc").is_fifo()
