@@ -39,12 +39,12 @@ _HEADER_BYTES = 1024
 _CHUNKS = "16 MiB"  # the default, 128 MiB, would make only a few chunks
 _SERVER = Path(__file__).with_name("file_server.py")
 _NEXT_STEPS = """
-Next, with a file of your own, on a disk or as s3://bucket/name (or first with {movie}):
-  {program} info FILE                  what is in it: shape, axes, calibration
-  {program} preview FILE -o look.png   an overview, from a sample of it
-  {program} mean FILE --out mean.npy   a result that reads all of it, on all CPUs
+Next steps, with a file of your own, local or s3://bucket/name (or first with {movie}):
+  {program} info FILE                  shape, axes and calibration
+  {program} preview FILE -o look.png   an overview, from a sample of the frames
+  {program} mean FILE --out mean.npy   the mean of all frames, computed on all CPUs
 In Python: [ds] = mrcdist.read_mrc("FILE"); ds["data"] is a lazy dask array.
-docs/tutorial.md goes on from there; notebooks/ has HyperSpy, pyxem, S3, Slurm."""
+docs/tutorial.md continues from here; notebooks/ covers HyperSpy, pyxem, S3 and Slurm."""
 _CALIBRATION = {
     keys.SPECIMEN_PIXEL_X.name: "2",
     keys.SPECIMEN_PIXEL_Y.name: "2",
@@ -87,13 +87,13 @@ def main(arguments: list[str] | None = None) -> int:
         stack.enter_context(_cluster(options.workers))
         images, axes = _compute(f"s3://demo/{acquisition.movie.name}", server, detectors, size)
 
-    with _step("the same with numpy from the local file, to compare"):
+    with _step("computing the same images with numpy from the local file, to compare"):
         expected = _compute_with_numpy(acquisition, detectors)
     wrong = [name for name in expected if not np.array_equal(images[name], expected[name])]
     print(f"  DIFFERENT: {', '.join(wrong)}" if wrong else "  all three images are exactly equal")
     path = output / f"{acquisition.name}.png"
     title = (acquisition.movie.name, scan, f"read from S3 by {options.workers} dask workers")
-    with _step("drawing them"):
+    with _step("drawing the images"):
         save_figure(path, images, detectors, axes, "   ·   ".join(title))
     print(f"  {path}")
     print(_NEXT_STEPS.format(program=_program(), movie=acquisition.movie))

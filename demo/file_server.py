@@ -42,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(path)
 
     def do_HEAD(self) -> None:
-        """Send the headers alone."""
+        """Send only the headers."""
         self.do_GET()
 
     def _list(self, prefix: str) -> None:

@@ -1,8 +1,8 @@
 """Simulated beam deflection by a magnetic specimen, for the demonstration.
 
 The magnetisation has four vortices and antivortices. Between them it prefers the four easy
-directions of a cubic crystal, which gives domains and domain walls. Outside the film there is no
-field.
+directions of a cubic crystal, which gives domains and domain walls. There is no field outside the
+film.
 """
 
 from __future__ import annotations

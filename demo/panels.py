@@ -29,7 +29,7 @@ def draw_image(
     axes: Sequence[Mapping[str, Any]],
     title: str,
     *,
-    words: str = "",
+    label: str = "",
     log: bool = False,
     cmap: str | None = None,
     limits: tuple[float, float] | None = None,
@@ -44,7 +44,7 @@ def draw_image(
     axes : sequence of mapping
         Axes of rows and columns, as returned by `mrcdist.read_mrc`.
     title : str
-    words : str, optional
+    label : str, optional
         Label of the colour bar; "" for no colour bar.
     log : bool, default False
         Use a logarithmic scale, for diffraction patterns.
@@ -70,8 +70,8 @@ def draw_image(
     )
     if cmap:
         drawn.set_cmap(cmap)
-    if words:
-        colour_bar(panel, drawn, words)
+    if label:
+        colour_bar(panel, drawn, label)
     return drawn
 
 
@@ -105,9 +105,9 @@ def save_figure(
     pattern, bright, dark = figure.subplots(1, 3)
     mean = images["pattern"] / images["bright"].size
     name = "Mean diffraction pattern"
-    draw_image(pattern, mean, axes[2:], name, words="mean counts", log=True, fontsize=14)
-    draw_image(bright, images["bright"], axes[:2], "Bright field", words="counts", fontsize=14)
-    draw_image(dark, images["dark"], axes[:2], "Dark field", words="counts", fontsize=14)
+    draw_image(pattern, mean, axes[2:], name, label="mean counts", log=True, fontsize=14)
+    draw_image(bright, images["bright"], axes[:2], "Bright field", label="counts", fontsize=14)
+    draw_image(dark, images["dark"], axes[:2], "Dark field", label="counts", fontsize=14)
     for radius, color in zip(detectors.radii, (_BRIGHT, _DARK, _DARK), strict=True):
         style = {"fill": False, "color": color, "lw": 1.3, "ls": (0, (4, 3))}
         pattern.add_patch(Circle(detectors.center[::-1], radius, **style))
@@ -146,7 +146,7 @@ def draw_field(
     axes: Sequence[Mapping[str, Any]],
     title: str,
     *,
-    words: str,
+    units: str,
     largest: float | None = None,
 ) -> None:
     """Draw a vector field as colours and arrows, with a colour wheel as legend.
@@ -159,8 +159,8 @@ def draw_field(
         Components; y points down.
     axes, title
         As in `draw_image`.
-    words : str
-        Units.
+    units : str
+        Units of the components.
     largest : float, optional
         Length with full brightness. Default: the 99th percentile of the lengths.
     """
@@ -186,7 +186,7 @@ def draw_field(
         alpha=0.85,
         width=0.005,
     )
-    _draw_wheel(panel, f"{largest:.3g} {words}")
+    _draw_wheel(panel, f"{largest:.3g} {units}")
 
 
 def _draw_wheel(panel: Any, label: str) -> None:

@@ -299,7 +299,7 @@ class TestWebServer:
     @pytest.mark.parametrize("encode", [str, quote])
     def test_sidecar_of_a_url_is_found_without_a_listing(self, tmp_path, encode):
         written = acquisition(tmp_path, name=self.NAME)
-        with folder_server(tmp_path, lists=False) as url:
+        with folder_server(tmp_path, listing=False) as url:
             [dataset] = read_mrc(f"{url}/{encode(written.movie.name)}")
         assert axis_names(dataset) == ["y", "x", "ky", "kx"]
 

@@ -53,7 +53,7 @@ from tests.support.jobs import (
     only_data,
     parts_in,
     ring,
-    started,
+    start_command,
     storage_options,
     virtual,
 )
@@ -165,7 +165,7 @@ class TestResults:
         with Processes(tmp_path) as processes:
             outputs = [word for name in ("a.npy", "a.mrc") for word in ("--out", name)]
             local = ["--workers", "2", "--threads", "1", "--memory-limit", "1 GiB"]
-            status, output = started(processes, "mean", movie, *SHAPE, *outputs, *local)()
+            status, output = start_command(processes, "mean", movie, *SHAPE, *outputs, *local)()
         assert status == 0, output
         np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), DATA.mean(axis=(0, 1)))
         # There is no progress bar in a log.
@@ -273,7 +273,7 @@ class TestResume:
             passed = iter(range(8))
             stall = Fault("stall", seconds=600)
             proxy.respond = only_data(lambda _: stall if next(passed, None) is None else None)
-            ended = started(processes, *job, "--workers", "1", "--threads", "1")
+            ended = start_command(processes, *job, "--workers", "1", "--threads", "1")
             processes.wait_until(lambda: len(parts_in(out)) == 8, "the first parts")
             children = ended.process.children(recursive=True)
             ended.process.send_signal(number)

@@ -34,7 +34,7 @@ from tests.support.jobs import (
     mrcdist_fails,
     parts_in,
     ring,
-    started,
+    start_command,
     virtual,
 )
 from tests.support.mrc_files import write_mrc
@@ -294,7 +294,7 @@ class TestInterruptFromTheTerminal:
     ) -> None:
         with Processes(tmp_path / "logs") as processes:
             job = ["mean", movie, *SHAPE, "--out", tmp_path / "mean.npy", "--workers", "1"]
-            ended = started(processes, *job)
+            ended = start_command(processes, *job)
             [(_, process)] = processes.running.items()
             family = psutil.Process(process.pid)
             # The first child is a helper process of Python's multiprocessing.

@@ -23,7 +23,7 @@ from tests.support.jobs import (
     mrcdist_fails,
     mrcdist_json,
     parts_in,
-    started,
+    start_command,
 )
 from tests.support.mrc_files import mrc_bytes, write_mrc
 from tests.support.processes import Processes
@@ -68,7 +68,7 @@ class TestTwoJobs:
             Processes(tmp_path / "job") as processes,
         ):
             door.shut_after(int(0.4 * len(MOVIE)))
-            ended = started(
+            ended = start_command(
                 processes,
                 *("mean", "http://{}:{}/movie.mrc".format(*door.address), *SHAPE),
                 *("--out", tmp_path / "mean.npy", "--out", tmp_path / "mean.mrc"),

@@ -73,7 +73,7 @@ def test_reads_succeed_if_a_proxy_garbles_one_response_in_five(garbage: str, pro
 @pytest.mark.parametrize("protocol", ["http", "s3"])
 def test_persistent_unexplained_response_is_an_error_after_six_requests(protocol: str) -> None:
     requests: list[str] = []
-    with refusing(400, b"", asked=requests) as endpoint:
+    with refusing(400, b"", requests=requests) as endpoint:
         url, options = locate(endpoint, protocol)
         with pytest.raises(ReadError, match="HTTP 400"):
             plan_mrc([url], storage_options=options, metadata_file=None, tilt_file=None)
@@ -83,7 +83,7 @@ def test_persistent_unexplained_response_is_an_error_after_six_requests(protocol
 def test_refusal_with_a_reason_is_not_retried() -> None:
     reason = b"<Error><Code>InvalidRequest</Code><Message>no such kind of key</Message></Error>"
     requests: list[str] = []
-    with refusing(400, reason, asked=requests) as endpoint:
+    with refusing(400, reason, requests=requests) as endpoint:
         url, options = locate(endpoint, "s3")
         with pytest.raises(ReadError, match="no such"):
             plan_mrc([url], storage_options=options, metadata_file=None, tilt_file=None)

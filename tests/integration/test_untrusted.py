@@ -57,7 +57,7 @@ class TestNames:
         self, acquisition: Acquisition, bucket: Bucket, name: str
     ) -> None:
         with (
-            refusing(500, b"", asked=(requests := [])) as canary,
+            refusing(500, b"", requests=(requests := [])) as canary,
             CountingProxy(bucket.server) as proxy,
         ):
             self.hostile(acquisition, name.format(bucket=bucket.name, canary=canary))
@@ -82,7 +82,7 @@ class TestNames:
     ) -> None:
         folder = acquisition.movie.parent
         stem = acquisition.movie.name.removesuffix("_movie.mrc")
-        with refusing(500, b"", asked=(requests := [])) as canary:
+        with refusing(500, b"", requests=(requests := [])) as canary:
             port = canary.rpartition(":")[2]
             (folder / f"{stem}_http::127.0.0.1:{port}_info.txt").write_text("")
             (folder / f"simplecache::{stem}_scan_coordinates.csv").write_text("")

@@ -304,7 +304,7 @@ async def _pieces(
 
 
 def _waits_to_write(request: web.BaseRequest) -> bool:
-    """Whether the client sends no body before it is told to."""
+    """Return whether the client waits for 100 Continue before it sends the body."""
     return request.headers.get("Expect", "").lower() == "100-continue"
 
 

@@ -97,7 +97,7 @@ def only_data(respond):
     return hook
 
 
-def started(processes: Processes, *arguments: object, environment: dict | None = None):
+def start_command(processes: Processes, *arguments: object, environment: dict | None = None):
     """Start a command in a new process; return a function that waits for its status and output."""
     name = f"mrcdist-{len(processes.running)}"
     processes.start(

@@ -159,7 +159,7 @@ def pixels_of(raw, head, mode0, packed):
 DECISIVE = (b"FEI1", b"FEI2", b"json", b"HDF5", b"CCP4")
 
 
-def extended_there(head, block):
+def has_extended_header(head, block):
     """Return whether an extended header follows the main header; None if it is unclear."""
     kind = head.raw[104:108].rstrip(b"\0 ")
     if not any(block):
@@ -213,15 +213,15 @@ def frames_of(raw, head, mode0, *, allowed, wanted, alone, decompress=None, know
     else:
         start, data = 1024 + head.nsymbt, head.data_bytes()
         if known_size and head.nsymbt and len(raw) == 1024 + data:
-            there = extended_there(head, raw[1024 : 1024 + head.nsymbt])
-            if there is None and head.nsymbt < data:
+            is_present = has_extended_header(head, raw[1024 : 1024 + head.nsymbt])
+            if is_present is None and head.nsymbt < data:
                 raise RefusedError("unclear whether there is an extended header")
-            start = start if there else 1024
+            start = start if is_present else 1024
         elif known_size and head.nsymbt and len(raw) < start + data:
             # The extended header is missing and the file is truncated: frames would be misplaced.
             kind = head.raw[104:108].rstrip(b"\0 ")
-            there = extended_there(head, raw[1024 : 1024 + head.nsymbt])
-            if there is False and kind in DECISIVE:
+            is_present = has_extended_header(head, raw[1024 : 1024 + head.nsymbt])
+            if is_present is False and kind in DECISIVE:
                 raise RefusedError("the bytes after the main header do not match EXTTYP")
         if head.raw[208:211] != b"MAP" and known_size and len(raw) < start + data:
             raise RefusedError("no word MAP, and the size does not match either")

@@ -38,7 +38,7 @@ def serving(do_get: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
 
 
 def refusing(
-    status: int, body: bytes, *, asked: list[str] | None = None
+    status: int, body: bytes, *, requests: list[str] | None = None
 ) -> AbstractContextManager[str]:
     """Run a server that answers every request with the same status and body.
 
@@ -46,13 +46,13 @@ def refusing(
     ----------
     status : int
     body : bytes
-    asked : list, optional
+    requests : list, optional
         List to which the path of every request is appended.
     """
 
     def do_get(request: BaseHTTPRequestHandler) -> None:
-        if asked is not None:
-            asked.append(request.path)
+        if requests is not None:
+            requests.append(request.path)
         request.send_response(status)
         request.send_header("Content-Length", str(len(body)))
         request.end_headers()
@@ -124,16 +124,16 @@ def file_server(
 
 @contextmanager
 def folder_server(
-    folder: Path, *, lists: bool = True, asked: list[str] | None = None
+    folder: Path, *, listing: bool = True, requests: list[str] | None = None
 ) -> Iterator[str]:
     """Serve the files of a folder, with byte ranges; yield its URL without a trailing slash.
 
     Parameters
     ----------
     folder : Path
-    lists : bool, default True
+    listing : bool, default True
         Whether there is a page with links to the files; otherwise its status is 403.
-    asked : list, optional
+    requests : list, optional
         List to which the decoded name of every file requested is appended.
     """
 
@@ -149,10 +149,10 @@ def folder_server(
         name = unquote(request.path).removeprefix("/run").strip("/")
         if not name:
             links = "".join(f'<a href="{quote(path.name)}">x</a>' for path in folder.iterdir())
-            send(request, *((200, links.encode()) if lists else (403, b"")))
+            send(request, *((200, links.encode()) if listing else (403, b"")))
             return
-        if asked is not None:
-            asked.append(name)
+        if requests is not None:
+            requests.append(name)
         if not (folder / name).is_file():
             send(request, 404, b"")
             return

@@ -12,8 +12,8 @@ from mrcdist.testing.acquisition import write_acquisition
 from tests.support.http_log import CountingProxy
 from tests.support.mrc_files import mrc_bytes
 
-# Frames of 32 KiB. There are 87 between the 4th and the 92nd, which takes longer to read than a
-# second request.
+# Frames of 32 KiB. Tests read frames 3 and 90: reading the 86 frames between them would take longer
+# than a second request.
 FRAMES = np.random.default_rng(0).integers(0, 2**16, (96, 128, 128), np.uint16)
 FRAME_BYTES = 2**15
 

@@ -11,11 +11,11 @@ from tests.support.random_mrc import make_case
 
 
 def sound_case(number, folder):
-    """Write a random dataset; return its files, options, array, and a generator for more."""
+    """Write a random dataset; return its files, options, array, and a random generator."""
     case = make_case(number)
     assume(case.truth is not None and case.truth.size)
-    for old in folder.iterdir():
-        old.unlink()
+    for previous in folder.iterdir():
+        previous.unlink()
     for name, raw in case.files.items():
         (folder / name).write_bytes(raw)
     paths = [folder / name for name in case.data]

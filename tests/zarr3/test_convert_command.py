@@ -22,7 +22,7 @@ NUMBERS = counting((12, 64, 128), "uint16")
 
 
 @pytest.fixture
-def words(tmp_path):
+def arguments(tmp_path):
     source = write_mrc(tmp_path / "in.mrc", NUMBERS)
     return ("convert", source, tmp_path / "a.zarr", "--chunks", "4,-1,-1", "--verify")
 
@@ -33,18 +33,18 @@ def check(report, target):
     assert json.loads((target / "zarr.json").read_text())["node_type"] == "group"
 
 
-def test_convert_with_local_processes(words):
-    check(mrcdist_json(*words, "--workers", 1, "--threads", 2), words[2])
+def test_convert_runs_on_local_processes(arguments):
+    check(mrcdist_json(*arguments, "--workers", 1, "--threads", 2), arguments[2])
 
 
-def test_convert_with_a_running_scheduler(words, tmp_path):
+def test_convert_runs_on_an_existing_cluster(arguments, tmp_path):
     with (
         dask_cluster(tmp_path, workers=1, default=False) as client,
         get_task_stream(client) as tasks,
     ):
-        check(mrcdist_json(*words, "--scheduler", client.scheduler.address), words[2])
-    written = [task["key"] for task in tasks.data if task["key"].startswith("write-zarr-")]
-    assert len(written) == 6  # three blocks, each written and verified
+        check(mrcdist_json(*arguments, "--scheduler", client.scheduler.address), arguments[2])
+    keys = [task["key"] for task in tasks.data if task["key"].startswith("write-zarr-")]
+    assert len(keys) == 6  # three blocks, each written and verified
 
 
 class TestJobs:
@@ -56,22 +56,22 @@ class TestJobs:
         path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
 
-        def written(**changed):
+        def write_settings(**changes):
             folder = {"local-directory": str(tmp_path / "scratch")}
-            local = {"cores": 1, "memory": "1 GiB", "interface": "lo", **folder, **changed}
+            local = {"cores": 1, "memory": "1 GiB", "interface": "lo", **folder, **changes}
             file = tmp_path / "jobs.yaml"
             file.write_text(json.dumps({"jobqueue": {"local": local}, "jobs": {"maximum": 1}}))
             return file
 
-        return written
+        return write_settings
 
-    def test_batch_jobs_convert_and_stop(self, words, settings, tmp_path):
-        check(mrcdist_json(*words, "--jobqueue", settings()), words[2])
-        assert (tmp_path / "scratch").exists()  # of the worker in the job
+    def test_batch_jobs_convert_and_stop(self, arguments, settings, tmp_path):
+        check(mrcdist_json(*arguments, "--jobqueue", settings()), arguments[2])
+        assert (tmp_path / "scratch").exists()  # created by the worker in the job
 
-    def test_rejected_batch_jobs_are_an_error(self, words, settings, tmp_path):
+    def test_rejected_batch_jobs_are_an_error(self, arguments, settings, tmp_path):
         job = settings(**{"worker-extra-args": ["--no-such-option"]})
-        stderr = mrcdist_fails(*words, "--jobqueue", job)
+        stderr = mrcdist_fails(*arguments, "--jobqueue", job)
         assert "local refused the job of a worker" in stderr
         assert "No such option" in stderr
         assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mrc", "jobs.yaml"]

@@ -41,11 +41,11 @@ with dask.config.set(scheduler="synchronous"), Callback(posttask=count):
 
 def kill_after(blocks, url, target, chunks, options=None):
     """Convert in another process, which kills itself after a number of blocks."""
-    given = map(json.dumps, (url, target, chunks, options, blocks))
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *given], env={**os.environ, "PYTHONPATH": str(ROOT)}
+    arguments = map(json.dumps, (url, target, chunks, options, blocks))
+    process = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *arguments], env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
-    assert done.returncode == -signal.SIGKILL
+    assert process.returncode == -signal.SIGKILL
 
 
 def test_killed_conversion_to_a_bucket_is_resumed(moto):
@@ -66,7 +66,7 @@ def test_killed_conversion_to_a_bucket_is_resumed(moto):
         assert not [key for key in keys_in(bucket) if "mrcdist-write" in key]
 
 
-def test_conversion_killed_in_the_second_level_is_resumed(tmp_path):
+def test_conversion_killed_in_the_second_ome_zarr_level_is_resumed(tmp_path):
     numbers = np.random.default_rng(0).integers(0, 1000, (64, 300, 280), "uint16")
     path = write_mrc(tmp_path / "in.mrc", numbers, cell=(2800.0, 3000.0, 640.0), ispg=1)
     plan = plan_mrc(path, chunks="2 MiB")

@@ -23,11 +23,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::mrcdist.MrcdistWarning")
 
 
 def coarser(numbers, factors):
-    """Return the means of boxes, without the remaining pixels."""
+    """Return the means of boxes; incomplete boxes at the end of an axis are left out."""
     for axis, factor in enumerate(factors):
-        kept = numbers.shape[axis] // factor * factor
-        parts = np.moveaxis(numbers, axis, 0)[:kept].astype("float64")
-        shape = (kept // factor, factor, *parts.shape[1:])
+        length = numbers.shape[axis] // factor * factor
+        parts = np.moveaxis(numbers, axis, 0)[:length].astype("float64")
+        shape = (length // factor, factor, *parts.shape[1:])
         numbers = np.moveaxis(parts.reshape(shape).mean(axis=1), 0, axis)
     return numbers
 
@@ -40,7 +40,7 @@ def open_image(path):
     return group, image.ome_attributes.multiscales[0]
 
 
-def written_volume(path, numbers, **header):
+def write_volume(path, numbers, **header):
     z, y, x = numbers.shape
     return write_mrc(path, numbers, cell=(10.0 * x, 20.0 * y, 30.0 * z), ispg=1, **header)
 
@@ -55,9 +55,9 @@ def folder(tmp_path_factory):
     dtype=st.sampled_from(["int8", "int16", "uint16", "float32"]),
 )
 @examples(10)
-def test_each_level_contains_means_of_the_previous_one(folder, shape, dtype):
+def test_each_ome_zarr_level_contains_means_of_the_previous_one(folder, shape, dtype):
     numbers = np.random.default_rng(0).integers(-100 if dtype != "uint16" else 0, 100, shape)
-    path = written_volume(folder / "in.mrc", numbers.astype(dtype))
+    path = write_volume(folder / "in.mrc", numbers.astype(dtype))
     plan = plan_mrc(path, chunks="512 KiB")
     convert(plan, folder / "a.ome.zarr", overwrite=True, verify=True)
     group, multiscale = open_image(folder / "a.ome.zarr")
@@ -73,9 +73,9 @@ def test_each_level_contains_means_of_the_previous_one(folder, shape, dtype):
         np.testing.assert_allclose(found[...], expected, rtol=1e-6, atol=1e-5)
 
 
-def test_volume_keeps_its_calibration_in_every_level(tmp_path):
+def test_volume_keeps_its_calibration_in_every_ome_zarr_level(tmp_path):
     numbers = np.zeros((70, 300, 520), "int16")
-    path = written_volume(tmp_path / "in.mrc", numbers, origin=(50.0, 0.0, 0.0))
+    path = write_volume(tmp_path / "in.mrc", numbers, origin=(50.0, 0.0, 0.0))
     report = convert(path, tmp_path / "a.ome.zarr")
     group, multiscale = open_image(tmp_path / "a.ome.zarr")
     axes = [(axis.name, axis.type, axis.unit) for axis in multiscale.axes]
@@ -94,7 +94,7 @@ def test_volume_keeps_its_calibration_in_every_level(tmp_path):
     assert report.files <= 2 + 2 * 3
 
 
-def test_tilt_series_is_coarsened_only_within_its_images(tmp_path):
+def test_ome_zarr_levels_of_a_tilt_series_keep_all_tilts(tmp_path):
     angles = np.array([-50.0, -20.0, 0.0, 15.0])
     images = np.random.default_rng(0).integers(0, 99, (4, 300, 280), dtype="int16")
     path = tmp_path / "tilts.mrc"
@@ -107,7 +107,7 @@ def test_tilt_series_is_coarsened_only_within_its_images(tmp_path):
     np.testing.assert_allclose(group["0"].attrs["axes"][0]["axis"], angles)
 
 
-def test_image_has_two_axes(tmp_path):
+def test_single_image_becomes_an_ome_zarr_image_with_two_axes(tmp_path):
     convert(
         write_mrc(tmp_path / "in.mrc", np.ones((1, 30, 40), "float32")), tmp_path / "a.ome.zarr"
     )
@@ -115,7 +115,7 @@ def test_image_has_two_axes(tmp_path):
     assert (len(multiscale.axes), group["0"].shape) == (2, (30, 40))
 
 
-def test_scan_of_patterns_is_refused(acquisition, tmp_path):
+def test_4d_scan_is_refused_for_ome_zarr(acquisition, tmp_path):
     with pytest.raises(ArgumentError, match="cannot store the axes y, x, ky, kx") as raised:
         convert(acquisition.movie, tmp_path / "a.ome.zarr")
     assert raised.value.code == "destination-unsuited"

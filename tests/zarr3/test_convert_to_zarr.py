@@ -37,8 +37,8 @@ def data_in(path):
 
 
 def keys_in(bucket):
-    found = bucket.server.client.list_objects_v2(Bucket=bucket.name)
-    return [entry["Key"] for entry in found.get("Contents", [])]
+    listing = bucket.server.client.list_objects_v2(Bucket=bucket.name)
+    return [entry["Key"] for entry in listing.get("Contents", [])]
 
 
 def files_in(path):
@@ -52,7 +52,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def source(tmp_path):
-    """Stack of 40 frames, which is converted to ten shards of 64 KiB."""
+    """A stack of 40 frames, which is converted to ten shards of 64 KiB."""
     numbers = np.random.default_rng(0).integers(0, 1000, (40, 64, 128), "uint16")
     path = tmp_path / "in.mrc"
     write_mrc(path, numbers)
@@ -65,16 +65,18 @@ class Counted(zarr.storage.WrapperStore):
     nbytes = 0
 
     async def get(self, key, prototype, byte_range=None):
-        found = await super().get(key, prototype, byte_range)
-        if "/c/" in key and found is not None:
-            Counted.nbytes += len(found)
-        return found
+        buffer = await super().get(key, prototype, byte_range)
+        if "/c/" in key and buffer is not None:
+            Counted.nbytes += len(buffer)
+        return buffer
 
 
 class TestNumbers:
     @given(number=st.integers(0, 2**32))
     @examples(40)
-    def test_any_dataset_and_selection_equals_numpy(self, folder, tmp_path_factory, number):
+    def test_converted_selection_of_any_dataset_equals_numpy(
+        self, folder, tmp_path_factory, number
+    ):
         url, options, truth, rng = sound_case(number, folder)
         plan = plan_mrc(url, chunks=random_chunks(rng, truth.shape), **options)
         select = [
@@ -90,7 +92,7 @@ class TestNumbers:
         np.testing.assert_array_equal(found[...], expected)
         assert (report.shape, report.verified) == (expected.shape, True)
 
-    def test_dtype_is_the_requested_one(self, source, tmp_path):
+    def test_converted_array_has_the_requested_dtype(self, source, tmp_path):
         plan, numbers = source
         convert(plan, tmp_path / "a.zarr", dtype="float32")
         found = data_in(tmp_path / "a.zarr")
@@ -104,7 +106,7 @@ class TestNumbers:
 
 
 class TestChunks:
-    def test_scan_becomes_few_files_from_which_single_patterns_are_read(self, tmp_path):
+    def test_converted_scan_has_few_files_from_which_single_patterns_are_read(self, tmp_path):
         numbers = np.random.default_rng(0).integers(0, 2**16, (1024, 128, 128), "uint16")
         path = write_mrc(tmp_path / "in.mrc", numbers)
         target = tmp_path / "a.zarr"
@@ -118,14 +120,14 @@ class TestChunks:
         index = 256 * 16 + 4  # index of the shard, and its checksum
         assert Counted.nbytes - index < 1.1 * 128 * 128 * 2
 
-    def test_region_of_large_frames_is_read_in_tiles(self, tmp_path):
+    def test_large_frames_are_converted_to_tiles(self, tmp_path):
         numbers = np.random.default_rng(0).integers(0, 2**16, (4, 1024, 1024), "uint16")
         target = tmp_path / "a.zarr"
         convert(write_mrc(tmp_path / "in.mrc", numbers), target)
         assert data_in(target).chunks == (1, 256, 256)
         assert len([name for name in files_in(target) if name.startswith("data/c/")]) == 1
 
-    def test_volume_has_cubic_chunks(self, tmp_path):
+    def test_converted_volume_has_cubic_chunks(self, tmp_path):
         path = tmp_path / "in.mrc"
         write_mrc(path, np.zeros((70, 80, 90), "int8"), cell=(90.0, 80.0, 70.0), ispg=1)
         convert(path, tmp_path / "a.zarr")
@@ -133,7 +135,7 @@ class TestChunks:
 
 
 class TestOtherTools:
-    def test_xarray_opens_axes_and_metadata(self, acquisition, tmp_path):
+    def test_xarray_opens_a_converted_scan_with_axes_and_metadata(self, acquisition, tmp_path):
         convert(acquisition.movie, tmp_path / "a.zarr", select="1:,2:")
         expected = xr.open_dataset(acquisition.movie, engine="mrcdist").isel(
             y=slice(1, None), x=slice(2, None)
@@ -143,7 +145,7 @@ class TestOtherTools:
         assert found.attrs == expected.attrs
         assert found["x"].attrs == {"units": "nm"}
 
-    def test_dask_reads_it(self, source, tmp_path):
+    def test_dask_reads_a_converted_array(self, source, tmp_path):
         convert(source[0], tmp_path / "a.zarr")
         lazy = dask.array.from_zarr(str(tmp_path / "a.zarr"), component="data")
         np.testing.assert_array_equal(lazy.compute(), source[1])
@@ -162,14 +164,14 @@ class TestAtomicCreation:
 
     @pytest.mark.parametrize("inside", ["something.txt", None])
     def test_folder_other_than_zarr_is_never_replaced(self, source, tmp_path, inside):
-        there = tmp_path / "a.zarr"
+        existing = tmp_path / "a.zarr"
         if inside:
-            there.mkdir()
-            there = there / inside
-        there.write_text("mine")
+            existing.mkdir()
+            existing = existing / inside
+        existing.write_text("not ours")
         with pytest.raises(ArgumentError, match="is not a Zarr"):
             convert(source[0], tmp_path / "a.zarr", overwrite=True)
-        assert there.read_text() == "mine"
+        assert existing.read_text() == "not ours"
 
     def test_input_is_never_replaced(self, tmp_path):
         folder = tmp_path / "a.zarr"
@@ -195,18 +197,18 @@ class TestAtomicCreation:
     def test_damage_is_detected_before_the_destination_appears(self, source, tmp_path):
         plan, _ = source
         target = tmp_path / "a.zarr"
-        killed(plan, target, after=3)
-        written = next(tmp_path.glob(".a.zarr.mrcdist-write/tree-*/data/c/*/0/0"))
-        raw = bytearray(written.read_bytes())
+        kill_conversion(plan, target, after=3)
+        shard = next(tmp_path.glob(".a.zarr.mrcdist-write/tree-*/data/c/*/0/0"))
+        raw = bytearray(shard.read_bytes())
         raw[len(raw) // 2] ^= 1
-        written.write_bytes(raw)
-        # a checksum of zarr's codec may detect it first
+        shard.write_bytes(raw)
+        # The checksum of zarr's codec may detect it first.
         with pytest.raises(Exception, match=r"differs|could not be written|decompress"):
             convert(plan, target, resume=True, verify=True)
         assert not target.exists()
 
 
-def killed(plan, target, *, after):
+def kill_conversion(plan, target, *, after):
     """Convert in another process, which is killed after a number of blocks."""
     script = (
         "import dask, mrcdist, sys\n"
@@ -214,9 +216,9 @@ def killed(plan, target, *, after):
         "    plan = mrcdist.plan_mrc(sys.argv[1], chunks=(4, -1, -1))\n"
         "    mrcdist.convert(plan, sys.argv[2], resume=True)\n"
     )
-    words = [sys.executable, "-c", script, plan.location.url, str(target)]
+    command = [sys.executable, "-c", script, plan.location.url, str(target)]
     folder = target.with_name(f".{target.name}.mrcdist-write")
-    with subprocess.Popen(words, env={**os.environ, "PYTHONPATH": str(ROOT)}) as process:
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}) as process:
         while len(list(folder.glob("*.done"))) < after and process.poll() is None:
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
@@ -227,7 +229,7 @@ class TestResume:
     def test_killed_conversion_is_resumed(self, source, tmp_path):
         plan, numbers = source
         target = tmp_path / "a.zarr"
-        killed(plan, target, after=3)
+        kill_conversion(plan, target, after=3)
         assert not target.exists()
         with pytest.raises(ArgumentError, match="an earlier call was interrupted"):
             convert(plan, target)
@@ -273,37 +275,37 @@ class TestStores:
             np.testing.assert_array_equal(group["data"][...], FRAMES[:2])
 
     @pytest.mark.parametrize("step", ["deletes", "copies"])
-    def test_overwrite_that_fails_half_way_can_be_resumed(self, stack, moto, step):
-        def no_chunks(exchange):
+    def test_overwrite_in_a_bucket_that_fails_half_way_can_be_resumed(self, stack, moto, step):
+        def refuse_chunks(exchange):
             deleted = step == "deletes" and exchange.method == "POST"
             copied = step == "copies" and exchange.method == "PUT"
             copied = copied and "/out.zarr/data/c/" in exchange.path
             return Fault("status", status=403) if deleted or copied else None
 
-        how = {"storage_options": stack.options, "overwrite": True}
+        options = {"storage_options": stack.options, "overwrite": True}
         with moto.bucket() as bucket:
             url = bucket.url("out.zarr")
-            convert(stack.url, url, select=":2", **how)
-            stack.proxy.respond = no_chunks
+            convert(stack.url, url, select=":2", **options)
+            stack.proxy.respond = refuse_chunks
             with pytest.raises(MrcdistError, match="may not be written"):
-                convert(stack.url, url, select="3:6", **how)
+                convert(stack.url, url, select="3:6", **options)
             stack.proxy.respond = None
             assert any("/out.zarr/data/c/" in f"/{key}" for key in keys_in(bucket)) == (
                 step == "deletes"
             )
-            # Neither the old nor the new one can be opened: zarr reads missing chunks as zeros.
+            # Neither hierarchy can be opened, since zarr would read missing chunks as zeros.
             for open_, path in ((zarr.open_group, url), (zarr.open_array, f"{url}/data")):
                 with pytest.raises(FileNotFoundError):
                     open_(path, mode="r", storage_options=stack.options)
             with pytest.raises(ArgumentError, match="an earlier call was interrupted"):
-                convert(stack.url, url, select="3:6", **how)
-            report = convert(stack.url, url, select="3:6", resume=True, **how)
+                convert(stack.url, url, select="3:6", **options)
+            report = convert(stack.url, url, select="3:6", resume=True, **options)
             assert report.blocks_kept == report.blocks
             group = zarr.open_group(url, mode="r", storage_options=stack.options)
             np.testing.assert_array_equal(group["data"][...], FRAMES[3:6])
             assert not [key for key in keys_in(bucket) if "mrcdist-write" in key]
 
 
-def test_names_are_public():
+def test_convert_and_its_report_are_public_names():
     assert {"convert", "ZarrReport"} <= set(mrcdist.__all__)
     assert Path(mrcdist.__file__).is_relative_to(ROOT)

@@ -1,4 +1,4 @@
-"""`.zspy` written with zarr 3 equals that of zarr 2, and HyperSpy opens it with zarr 2."""
+""".zspy files written with zarr 3 equal those of zarr 2, and HyperSpy opens them with zarr 2."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ print([(axis.name, axis.scale, axis.units) for axis in signal.axes_manager._axes
 """
 
 
-def test_hyperspy_opens_it_with_zarr_2(acquisition, tmp_path):
+def test_hyperspy_with_zarr_2_opens_zspy_written_with_zarr_3(acquisition, tmp_path):
     python = str(python_of(VENV))
-    if subprocess.run([python, "-c", "import hyperspy"], capture_output=True).returncode:
-        pytest.skip("the other environment has no HyperSpy")
+    probe = [python, "-c", "import hyperspy"]
+    if not python_of(VENV).exists() or subprocess.run(probe, capture_output=True).returncode:
+        pytest.skip(f"needs HyperSpy in {VENV.name}")
     convert(acquisition.movie, tmp_path / "a.zspy", verify=True)
-    words = [python, "-c", SCRIPT, str(tmp_path / "a.zspy"), str(tmp_path / "a.npy")]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    command = [python, "-c", SCRIPT, str(tmp_path / "a.zspy"), str(tmp_path / "a.npy")]
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
     [ds] = read_mrc(acquisition.movie, lazy=False)
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), ds["data"])
     axes = [(axis["name"], axis["scale"], axis["units"]) for axis in ds["axes"]]
-    assert done.stdout.strip() == str(axes)
+    assert process.stdout.strip() == str(axes)

@@ -21,10 +21,10 @@ EXAMPLES = {
 }
 
 
-@pytest.mark.parametrize("where", EXAMPLES)
-def test_examples_run(where, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_documented_zarr_examples_give_the_output_shown(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    test = doctest.DocTestParser().get_doctest(EXAMPLES[where], {}, where, None, 0)
+    test = doctest.DocTestParser().get_doctest(EXAMPLES[name], {}, name, None, 0)
     assert test.examples
     output: list[str] = []
     assert doctest.DocTestRunner(verbose=False).run(test, out=output.append).failed == 0, output

@@ -9,5 +9,5 @@ from notebooks.execute import HERE, NEEDS_ZARR3, execute, faults
 pytest.importorskip("ome_zarr_models")
 
 
-def test_notebook_runs(tmp_path):
+def test_zarr_notebook_runs_without_errors_or_warnings(tmp_path):
     assert faults(execute(HERE / f"{NEEDS_ZARR3}.ipynb", tmp_path)) == []

@@ -29,7 +29,7 @@ xr = pytest.importorskip("xarray")
 pytestmark = pytest.mark.filterwarnings("ignore::mrcdist.MrcdistWarning")
 
 
-def written(plan, folder):
+def write_json(plan, folder):
     """Write references to a JSON file, and return them."""
     path = folder / "references.json"
     path.unlink(missing_ok=True)
@@ -52,21 +52,21 @@ def array_of(refs):
         with open(url.removeprefix("file://"), "rb") as file:  # noqa: PTH123
             file.seek(offset)
             block = np.frombuffer(file.read(size), head["dtype"]).reshape(chunks)
-        places = (slice(i * n, (i + 1) * n) for i, n in zip(index, chunks, strict=True))
-        array[tuple(places)] = block
+        slices = (slice(i * n, (i + 1) * n) for i, n in zip(index, chunks, strict=True))
+        array[tuple(slices)] = block
     assert sum(key.startswith("data/") for key in refs) == 2 + math.prod(grid)
     return array
 
 
-def plainly_stored(plan):
+def is_stored_plainly(plan):
     """Return whether each frame is stored in a file as in a numpy array."""
     numbers = plan.layout.frames(tuple(map(range, plan.layout.navigation_shape)), plan.source.table)
     parts = plan.source.parts
-    special = any(part.compression or part.sections or part.pixels for part in parts)
-    return plan.layout.pixels.plain and not special and numbers.min() >= 0
+    encoded = any(part.compression or part.sections or part.pixels for part in parts)
+    return plan.layout.pixels.plain and not encoded and numbers.min() >= 0
 
 
-def refused(plan, folder):
+def cause_of_refusal(plan, folder):
     with pytest.raises(ArgumentError, match="cannot be referenced") as raised:
         write_references(plan, folder / "refused.json")
     assert raised.value.code == "references-impossible"
@@ -82,13 +82,13 @@ def folder(tmp_path_factory):
 class TestByteRanges:
     @given(number=st.integers(0, 2**32))
     @examples(200)
-    def test_byte_ranges_contain_the_pixels_or_are_an_error(self, folder, number):
+    def test_referenced_byte_ranges_of_any_dataset_contain_its_pixels(self, folder, number):
         url, options, truth, rng = sound_case(number, folder)
         plan = plan_mrc(url, chunks=random_chunks(rng, truth.shape), **options)
-        if not plainly_stored(plan):
-            assert refused(plan, folder)
+        if not is_stored_plainly(plan):
+            assert cause_of_refusal(plan, folder)
             return
-        array = array_of(written(plan, folder))
+        array = array_of(write_json(plan, folder))
         assert array.dtype == truth.dtype
         np.testing.assert_array_equal(array, truth)
 
@@ -99,35 +99,35 @@ class TestByteRanges:
     def test_plain_modes_can_be_referenced(self, tmp_path, dtype, byteorder):
         numbers = counting((6, 4, 5), dtype)
         path = write_mrc(tmp_path / "a.mrc", numbers, byteorder=byteorder)
-        refs = written(plan_mrc(path, chunks=(2, -1, -1)), tmp_path)
+        refs = write_json(plan_mrc(path, chunks=(2, -1, -1)), tmp_path)
         assert json.loads(refs["data/.zarray"])["chunks"] == [2, 4, 5]
         np.testing.assert_array_equal(array_of(refs), numbers)
 
     @pytest.mark.parametrize(("n", "length", "expected"), [(7, 3, 1), (12, 5, 4), (10, 10, 10)])
-    def test_all_chunks_are_full(self, tmp_path, n, length, expected):
+    def test_all_referenced_chunks_are_full(self, tmp_path, n, length, expected):
         path = write_mrc(tmp_path / "a.mrc", counting((n, 4, 5), "int16"))
-        refs = written(plan_mrc(path, chunks=(length, -1, -1)), tmp_path)
+        refs = write_json(plan_mrc(path, chunks=(length, -1, -1)), tmp_path)
         assert json.loads(refs["data/.zarray"])["chunks"] == [expected, 4, 5]
 
-    def test_frame_can_have_several_chunks(self, tmp_path):
+    def test_referenced_frame_can_have_several_chunks(self, tmp_path):
         numbers = counting((3, 6, 4), "int16")
         path = write_mrc(tmp_path / "a.mrc", numbers)
-        refs = written(plan_mrc(path, chunks=(1, 2, -1)), tmp_path)
+        refs = write_json(plan_mrc(path, chunks=(1, 2, -1)), tmp_path)
         assert json.loads(refs["data/.zarray"])["chunks"] == [1, 2, 4]
         np.testing.assert_array_equal(array_of(refs), numbers)
 
-    def test_frame_of_one_row_can_have_several_chunks(self, tmp_path):
+    def test_stack_of_single_rows_can_be_referenced(self, tmp_path):
         numbers = counting((4, 1, 5), "int16")
         path = write_mrc(tmp_path / "a.mrc", numbers)
-        refs = written(plan_mrc(path, chunks=(2, 1, 1)), tmp_path)
+        refs = write_json(plan_mrc(path, chunks=(2, 1, 1)), tmp_path)
         np.testing.assert_array_equal(array_of(refs), numbers)
 
-    def test_chunks_do_not_extend_beyond_a_part(self, tmp_path):
+    def test_referenced_chunks_do_not_extend_beyond_a_part(self, tmp_path):
         numbers = counting((6, 4, 5), "int16")
         parts = [tmp_path / f"part{n}.mrc" for n in range(2)]
         for part, frames in zip(parts, np.split(numbers, [2]), strict=True):
             write_mrc(part, frames)
-        refs = written(plan_mrc(parts, chunks=(3, -1, -1)), tmp_path)
+        refs = write_json(plan_mrc(parts, chunks=(3, -1, -1)), tmp_path)
         np.testing.assert_array_equal(array_of(refs), numbers)
         assert {
             ref[0]
@@ -140,13 +140,13 @@ class TestImpossibleReferences:
     def test_compressed_file_cannot_be_referenced(self, tmp_path):
         path = tmp_path / "a.mrc.gz"
         path.write_bytes(gzip.compress(mrc_bytes(counting((3, 4, 5), "int16"))))
-        assert refused(plan_mrc(path), tmp_path) == "the file is one gzip stream"
+        assert cause_of_refusal(plan_mrc(path), tmp_path) == "the file is one gzip stream"
 
     def test_file_in_an_archive_cannot_be_referenced(self, tmp_path):
         with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
             archive.writestr("a.mrc", mrc_bytes(counting((3, 4, 5), "int16")))
         plan = plan_mrc(f"zip://a.mrc::{tmp_path}/all.zip")
-        assert "archives" in refused(plan, tmp_path)
+        assert "archives" in cause_of_refusal(plan, tmp_path)
 
     @pytest.mark.parametrize(
         ("mode", "row", "cause"), [(101, 3, "share a byte"), (3, 20, "two integers")]
@@ -154,29 +154,29 @@ class TestImpossibleReferences:
     def test_pixels_without_a_zarr_dtype_cannot_be_referenced(self, tmp_path, mode, row, cause):
         path = tmp_path / "a.mrc"
         path.write_bytes(header_bytes(nx=5, ny=4, nz=2, mode=mode) + bytes(2 * 4 * row))
-        assert cause in refused(plan_mrc(path), tmp_path)
+        assert cause in cause_of_refusal(plan_mrc(path), tmp_path)
 
     def test_scan_points_without_a_frame_cannot_be_referenced(self, tmp_path):
         points = np.array([(0, 0), (1, 1), (2, 1)])
         acquisition = write_acquisition(tmp_path, scan_shape=(2, 3), custom_points=points)
-        assert "without a frame" in refused(plan_mrc(acquisition.movie), tmp_path)
+        assert "without a frame" in cause_of_refusal(plan_mrc(acquisition.movie), tmp_path)
 
 
 class TestDestination:
     @pytest.mark.parametrize("name", ["a.json", "a.parquet"])
-    def test_existing_destination_is_not_replaced(self, acquisition, tmp_path, name):
+    def test_existing_destination_of_references_is_not_replaced(self, acquisition, tmp_path, name):
         (tmp_path / name).mkdir()
         (tmp_path / name / "precious").write_text("data")
         with pytest.raises(ArgumentError, match="exists"):
             write_references(acquisition.movie, tmp_path / name)
         assert (tmp_path / name / "precious").read_text() == "data"
 
-    def test_unknown_suffix_is_an_error(self, acquisition, tmp_path):
+    def test_unknown_suffix_for_references_is_an_error(self, acquisition, tmp_path):
         with pytest.raises(ArgumentError, match="destination=") as raised:
             write_references(acquisition.movie, tmp_path / "a.zarr")
         assert raised.value.code == "destination-invalid"
 
-    def test_version_is_written_without_secrets(self, stack, tmp_path):
+    def test_references_contain_the_version_of_the_file_but_no_secrets(self, stack, tmp_path):
         write_references(stack.url, tmp_path / "a.json", storage_options=stack.options)
         text = (tmp_path / "a.json").read_text()
         assert stack.options["secret"] not in text
@@ -189,8 +189,10 @@ class TestDestination:
             "value": version.value,
         }
 
-    def test_positions_are_written_as_coordinates(self, acquisition, tmp_path):
-        refs = written(plan_mrc(acquisition.movie), tmp_path)
+    def test_references_contain_the_positions_along_the_axes_as_coordinates(
+        self, acquisition, tmp_path
+    ):
+        refs = write_json(plan_mrc(acquisition.movie), tmp_path)
         raw = base64.b64decode(refs["x/0"].removeprefix("base64:"))
         np.testing.assert_allclose(np.frombuffer(raw, "<f8"), 0.4 * np.arange(8))
 
@@ -201,21 +203,21 @@ class TestReaders:
         plan = plan_mrc(acquisition.movie, chunks=(2, -1, -1, -1))
         write_references(plan, tmp_path / name)
         ds = xr.open_dataset(str(tmp_path / name), engine="kerchunk", chunks={})
-        [known] = read_mrc(acquisition.movie, lazy=False)
-        assert ds["data"].dtype == known["data"].dtype
-        np.testing.assert_array_equal(ds["data"].values, known["data"])
+        [expected] = read_mrc(acquisition.movie, lazy=False)
+        assert ds["data"].dtype == expected["data"].dtype
+        np.testing.assert_array_equal(ds["data"].values, expected["data"])
         assert ds.chunks["y"] == (2, 2)
         assert ds["x"].attrs == {"units": "nm"}
 
     def test_references_to_s3_can_be_written_to_a_disk_or_to_s3(self, stack, tmp_path):
-        here, there = tmp_path / "a.json", f"{stack.url}.json"
-        for destination in (here, there):
+        on_disk, on_s3 = tmp_path / "a.json", f"{stack.url}.json"
+        for destination in (on_disk, on_s3):
             write_references(stack.url, destination, storage_options=stack.options)
-        with fsspec.open(there, **stack.options) as file:
-            assert file.read() == here.read_bytes()
+        with fsspec.open(on_s3, **stack.options) as file:
+            assert file.read() == on_disk.read_bytes()
         # A copy, because kerchunk modifies it.
         options = {"remote_protocol": "s3", "remote_options": dict(stack.options)}
-        ds = xr.open_dataset(str(here), engine="kerchunk", storage_options=options)
+        ds = xr.open_dataset(str(on_disk), engine="kerchunk", storage_options=options)
         np.testing.assert_array_equal(ds["data"][7].values, FRAMES[7])
 
     def test_virtualizarr_and_icechunk_read_a_parsed_file(self, acquisition, tmp_path):
@@ -224,7 +226,7 @@ class TestReaders:
         from obspec_utils.registry import ObjectStoreRegistry
         from obstore.store import LocalStore
 
-        [known] = read_mrc(acquisition.movie, lazy=False)
+        [expected] = read_mrc(acquisition.movie, lazy=False)
         registry = ObjectStoreRegistry({"file://": LocalStore()})
         ds = virtualizarr.open_virtual_dataset(
             f"file://{acquisition.movie}",
@@ -237,8 +239,8 @@ class TestReaders:
         config.set_virtual_chunk_container(icechunk.VirtualChunkContainer(folder, store))
         now = datetime.datetime.now(datetime.UTC)
 
-        def through_icechunk(seconds):
-            """Commit the references with a time; return the array read through them."""
+        def read_with_icechunk(seconds):
+            """Commit the references, `seconds` newer than the file; read the array with them."""
             repository = icechunk.Repository.create(
                 icechunk.in_memory_storage(), config, authorize_virtual_chunk_access={folder: None}
             )
@@ -247,6 +249,6 @@ class TestReaders:
             ds.vz.to_icechunk(session.store, last_updated_at=date)
             return xr.open_zarr(session.store, consolidated=False)["data"].values
 
-        np.testing.assert_array_equal(through_icechunk(1), known["data"])
+        np.testing.assert_array_equal(read_with_icechunk(1), expected["data"])
         with pytest.raises(icechunk.IcechunkError, match="checksum"):
-            through_icechunk(-(10**6))
+            read_with_icechunk(-(10**6))

@@ -10,7 +10,7 @@ from mrcdist import CenterOfMass, MeanPattern, reduce_frames
 from mrcdist.testing.acquisition import write_acquisition
 
 
-def test_results_become_data_arrays_with_calibrated_coordinates(tmp_path: Path) -> None:
+def test_results_are_converted_to_data_arrays_with_calibrated_coordinates(tmp_path: Path) -> None:
     movie = write_acquisition(tmp_path, scan_shape=(4, 8), frame_shape=(8, 16)).movie
     found = reduce_frames(movie, {"com": CenterOfMass(), "mean": MeanPattern()}, progress=False)
     centres, mean = found["com"].to_xarray(), found["mean"].to_xarray()

@@ -45,7 +45,7 @@ class TestAnyDataset:
 
     @given(number=st.integers(0, 2**32))
     @examples(150)
-    def test_any_selection_equals_numpy(self, folder, number):
+    def test_any_selection_with_xarray_equals_numpy(self, folder, number):
         url, options, truth, rng = sound_case(number, folder)
         data = open_dataset(url, cache=False, **options)["data"]
         assert (data.shape, data.dtype) == (truth.shape, truth.dtype)
@@ -61,7 +61,7 @@ class TestAnyDataset:
 
     @given(number=st.integers(0, 2**32))
     @examples(50)
-    def test_any_chunks_equal_numpy(self, folder, number):
+    def test_xarray_with_any_chunks_equals_numpy(self, folder, number):
         url, options, truth, rng = sound_case(number, folder)
         sizes = open_dataset(url, **options).sizes
         chunks = dict(zip(sizes, random_chunks(rng, truth.shape), strict=True))
@@ -74,12 +74,12 @@ class TestAnyDataset:
 class TestCoordinates:
     def test_coordinates_are_the_positions_along_the_axes(self, acquisition):
         ds = open_dataset(acquisition.movie)
-        [known] = read_mrc(acquisition.movie)
+        [expected] = read_mrc(acquisition.movie)
         assert ds["data"].dims == ("y", "x", "ky", "kx")
-        for axis in known["axes"]:
+        for axis in expected["axes"]:
             coordinate = ds[axis["name"]]
-            expected = axis["offset"] + axis["scale"] * np.arange(axis["size"])
-            np.testing.assert_allclose(coordinate.values, expected)
+            positions = axis["offset"] + axis["scale"] * np.arange(axis["size"])
+            np.testing.assert_allclose(coordinate.values, positions)
             assert coordinate.attrs == {"units": axis["units"]}
 
     def test_frame_is_selected_by_its_position(self, acquisition, numbers):
@@ -87,7 +87,7 @@ class TestCoordinates:
         found = ds["data"].sel(x=float(ds["x"][5]) + 1e-3, y=float(ds["y"][2]), method="nearest")
         np.testing.assert_array_equal(found.values, numbers[2, 5])
 
-    def test_axes_without_calibration_have_no_coordinate(self, tmp_path):
+    def test_axes_without_calibration_have_no_xarray_coordinate(self, tmp_path):
         path = write_mrc(tmp_path / "a.mrc", counting((3, 4, 5), "int16"))
         ds = open_dataset(path)
         assert list(ds.coords) == []
@@ -105,31 +105,33 @@ class TestCoordinates:
 
 
 class TestAttributes:
-    def test_attributes_are_json_serialisable(self, acquisition, numbers):
+    def test_xarray_attributes_are_json_serialisable(self, acquisition, numbers):
         attributes = open_dataset(acquisition.movie).attrs
         assert json.loads(json.dumps(attributes, allow_nan=False)) == attributes
-        [known] = read_mrc(acquisition.movie)
-        assert json.loads(attributes["original_metadata"]) == known["original_metadata"]
-        assert attributes["General.title"] == known["metadata"]["General"]["title"]
+        [expected] = read_mrc(acquisition.movie)
+        assert json.loads(attributes["original_metadata"]) == expected["original_metadata"]
+        assert attributes["General.title"] == expected["metadata"]["General"]["title"]
 
     @pytest.mark.filterwarnings("ignore:Consolidated metadata:UserWarning")
-    def test_dataset_is_saved_with_its_attributes(self, acquisition, tmp_path):
+    def test_xarray_dataset_is_saved_to_zarr_and_netcdf_with_its_attributes(
+        self, acquisition, tmp_path
+    ):
         ds = open_dataset(acquisition.movie, chunks={})
         mean = ds.mean(("y", "x"), keep_attrs=True)
         mean.to_zarr(tmp_path / "mean.zarr")
         mean.to_netcdf(tmp_path / "mean.nc", engine="scipy")
         for name, engine in (("mean.zarr", "zarr"), ("mean.nc", "scipy")):
-            with xr.open_dataset(tmp_path / name, engine=engine) as again:
-                np.testing.assert_array_equal(again["data"].values, mean["data"].values)
-                assert again.attrs["original_metadata"] == ds.attrs["original_metadata"]
+            with xr.open_dataset(tmp_path / name, engine=engine) as saved:
+                np.testing.assert_array_equal(saved["data"].values, mean["data"].values)
+                assert saved.attrs["original_metadata"] == ds.attrs["original_metadata"]
 
 
 class TestOpening:
-    def test_engine_is_selected_by_the_file_name(self, acquisition):
+    def test_xarray_engine_is_selected_by_the_file_name(self, acquisition):
         assert xr.open_dataset(acquisition.movie).sizes == {"y": 4, "x": 8, "ky": 6, "kx": 10}
 
     @pytest.mark.parametrize("name", ["a.txt", "mrc", "a.nc", None, 5])
-    def test_other_files_are_left_to_other_engines(self, name):
+    def test_engine_does_not_claim_files_of_other_types(self, name):
         backend = xr.backends.list_engines()["mrcdist"]
         assert not backend.guess_can_open(name)
 
@@ -148,13 +150,13 @@ class TestOpening:
         ds = open_dataset(acquisition.movie, drop_variables=["x", "ky"])
         assert list(ds.coords) == ["y", "kx"]
 
-    def test_default_chunks_are_those_of_the_plan(self, tmp_path):
+    def test_default_chunks_of_xarray_are_those_of_the_plan(self, tmp_path):
         path = tmp_path / "sparse.mrc"
         path.write_bytes(header_bytes(nx=1024, ny=1024, nz=256, mode=6))
         os.truncate(path, 1024 + 2**21 * 256)
         assert open_dataset(path, chunks={}).chunks["z"] == plan_mrc(path).chunks[0] == (64,) * 4
 
-    def test_a_million_frames_are_opened_without_reading_pixels(self, tmp_path):
+    def test_xarray_opens_a_million_frames_without_reading_pixels(self, tmp_path):
         path = tmp_path / "sparse.mrc"
         path.write_bytes(header_bytes(nx=2, ny=2, nz=10**6, mode=6))
         os.truncate(path, 1024 + 8 * 10**6)
@@ -167,32 +169,32 @@ class TestOpening:
 
 class TestRequests:
     @pytest.mark.parametrize("chunks", [None, {}])
-    def test_one_frame_takes_one_request_for_its_bytes(self, stack, chunks):
+    def test_one_frame_with_xarray_takes_one_request_for_its_bytes(self, stack, chunks):
         ds = open_dataset(stack.url, chunks=chunks, storage_options=stack.options)
         stack.proxy.clear()
         frame = ds["data"].sel(z=float(ds["z"][17]), method="nearest")
         np.testing.assert_array_equal(frame.values, FRAMES[17])
         assert stack.ranges == [FRAME_BYTES]
 
-    def test_two_distant_frames_take_two_requests(self, stack):
+    def test_two_distant_frames_with_xarray_take_two_requests(self, stack):
         ds = open_dataset(stack.url, storage_options=stack.options)
         stack.proxy.clear()
         np.testing.assert_array_equal(ds["data"][[3, 90]].values, FRAMES[[3, 90]])
         assert stack.ranges == [FRAME_BYTES, FRAME_BYTES]
 
     @pytest.mark.parametrize("rows", [[100, 3, 3], slice(3, None, 97), slice(100, 1, -97)])
-    def test_distant_rows_take_two_requests(self, stack, rows):
+    def test_two_distant_rows_with_xarray_take_two_requests(self, stack, rows):
         ds = open_dataset(stack.url, storage_options=stack.options)
         stack.proxy.clear()
         with dask.config.set({"mrcdist.max-gap": 0}):
-            found = ds["data"][7, rows].values
-        np.testing.assert_array_equal(found, FRAMES[7, rows])
+            values = ds["data"][7, rows].values
+        np.testing.assert_array_equal(values, FRAMES[7, rows])
         assert stack.ranges == [256, 256]
 
 
 class TestChangedFile:
     @pytest.mark.parametrize("chunks", [None, {}])
-    def test_reading_a_changed_file_is_an_error(self, tmp_path, chunks):
+    def test_reading_a_changed_file_with_xarray_is_an_error(self, tmp_path, chunks):
         path = write_mrc(tmp_path / "a.mrc", counting((5, 4, 7), "int16"))
         ds = open_dataset(path, chunks=chunks)
         write_mrc(path, counting((5, 4, 7), "int16") + 1)
@@ -213,7 +215,7 @@ class TestAnyProcess:
 
 
 class TestTree:
-    def test_tree_contains_the_movie_and_its_images(self, acquisition, numbers):
+    def test_data_tree_contains_the_movie_and_its_images(self, acquisition, numbers):
         tree = xr.open_datatree(acquisition.movie, engine="mrcdist")
         assert sorted(tree.children) == ["BF", "Survey", "movie"]
         np.testing.assert_array_equal(tree["movie/data"].values, numbers)
@@ -224,12 +226,12 @@ class TestTree:
         np.testing.assert_array_equal(tree["Survey/data"].values, np.arange(15).reshape(3, 5))
         assert tree["Survey"].ds.attrs["General.title"] == "Survey"
 
-    def test_tree_with_chunks_is_lazy(self, acquisition, numbers):
+    def test_data_tree_with_chunks_is_lazy(self, acquisition, numbers):
         tree = xr.open_datatree(acquisition.movie, engine="mrcdist", chunks={"ky": 2})
         assert tree["movie"].ds.chunks["ky"] == (2, 2, 2)
         np.testing.assert_array_equal(tree["movie/data"].values, numbers)
 
-    def test_damaged_image_is_left_out_with_a_warning(self, tmp_path):
+    def test_damaged_image_is_left_out_of_the_data_tree_with_a_warning(self, tmp_path):
         images = {"BF": np.ones((4, 8), "float32")}
         acquisition = write_acquisition(tmp_path, virtual_images=images)
         acquisition.companions[0].write_bytes(b"no image")

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::mrcdist.MrcdistWarning")
 
 
 def planned_case(number, folder):
-    """Return the plan of a random dataset in random chunks, its array, and the generator."""
+    """Return the plan of a random dataset with random chunks, its array, and the generator."""
     url, options, truth, rng = sound_case(number, folder)
     return plan_mrc(url, chunks=random_chunks(rng, truth.shape), **options), truth, rng
 
@@ -56,8 +56,8 @@ def names_in(store, folder):
 
 def get(store, key, byte_range=None):
     prototype = zarr.core.buffer.default_buffer_prototype()
-    found = asyncio.run(store.get(key, prototype, byte_range))
-    return None if found is None else found.to_bytes()
+    buffer = asyncio.run(store.get(key, prototype, byte_range))
+    return None if buffer is None else buffer.to_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ class TestAnyDataset:
 
     @given(number=st.integers(0, 2**32))
     @examples(200)
-    def test_any_selection_equals_numpy(self, folder, number):
+    def test_any_selection_with_zarr_equals_numpy(self, folder, number):
         plan, truth, rng = planned_case(number, folder)
         array = zarr.open_array(zarr_store(plan))
         assert (array.shape, array.dtype) == (truth.shape, truth.dtype)
@@ -124,7 +124,7 @@ class TestAnyDataset:
 
     @given(number=st.integers(0, 2**32))
     @examples(50)
-    def test_increasing_positions_are_read_as_given(self, folder, number):
+    def test_increasing_positions_with_zarr_equal_numpy(self, folder, number):
         plan, truth, rng = planned_case(number, folder)
         index = tuple(positions(rng, size, repeated=False) for size in truth.shape)
         found = zarr.open_array(zarr_store(plan)).oindex[index]
@@ -139,7 +139,7 @@ class TestChunks:
         expected[:1, :1, :3] = counting((5, 4, 7), "int16")[4:, 3:, 4:] + 1
         assert get(store, "c/2/1/1") == expected.tobytes()
 
-    def test_chunks_are_those_of_the_plan(self, movie):
+    def test_chunks_of_the_zarr_array_are_those_of_the_plan(self, movie):
         plan = plan_mrc(movie, chunks=(2, 3, -1, -1))
         assert zarr.open_array(zarr_store(plan)).chunks == (2, 3, 6, 10)
 
@@ -147,7 +147,7 @@ class TestChunks:
         "key",
         ["c/0/0/0", "c/2/0/0/0", "c/00/0/0/0", "c/-1/0/0/0", "c/²/0/0/0", "d/0/0/0/0", "c", ""],
     )
-    def test_other_keys_do_not_exist(self, movie, key):
+    def test_keys_that_are_not_of_the_array_do_not_exist(self, movie, key):
         store = zarr_store(movie, chunks=(2, -1, -1, -1))
         assert get(store, "c/1/0/0/0") is not None
         assert get(store, key) is None
@@ -187,7 +187,7 @@ class TestChunks:
 
 
 class TestRequests:
-    def test_one_frame_takes_one_request_with_any_chunks(self, stack):
+    def test_one_frame_with_zarr_takes_one_request_with_any_chunks(self, stack):
         for chunks in ("auto", (10, -1, -1), (1, -1, -1)):
             store = zarr_store(stack.url, chunks=chunks, storage_options=stack.options)
             array = zarr.open_array(store)
@@ -195,13 +195,13 @@ class TestRequests:
             np.testing.assert_array_equal(array[17], FRAMES[17])
             assert stack.ranges == [FRAME_BYTES]
 
-    def test_opening_an_array_makes_no_requests(self, stack):
+    def test_opening_a_zarr_array_makes_no_requests(self, stack):
         store = zarr_store(stack.url, storage_options=stack.options)
         stack.proxy.clear()
         zarr.open_array(store)
         assert stack.ranges == []
 
-    def test_two_distant_frames_take_two_requests(self, stack):
+    def test_two_distant_frames_with_zarr_take_two_requests(self, stack):
         array = zarr.open_array(zarr_store(stack.url, storage_options=stack.options))
         stack.proxy.clear()
         np.testing.assert_array_equal(array.oindex[[3, 90]], FRAMES[[3, 90]])
@@ -214,16 +214,16 @@ class TestRequests:
         assert get(store, "c/0/0/0", row) == FRAMES[5, 1].tobytes()
         assert stack.ranges == [256]
 
-    def test_number_of_concurrent_reads_is_that_of_zarr(self, movie, monkeypatch):
+    def test_number_of_concurrent_reads_follows_the_setting_of_zarr(self, movie, monkeypatch):
         together, read = threading.Barrier(10), MrcSource.__getitem__
 
-        def read_when_all_are_here(source, index):
+        def read_after_all_have_started(source, index):
             together.wait(timeout=10)
             return read(source, index)
 
         array = zarr.open_array(zarr_store(movie, chunks=(1, 1, -1, -1)))
         expected = array[...]
-        monkeypatch.setattr(MrcSource, "__getitem__", read_when_all_are_here)
+        monkeypatch.setattr(MrcSource, "__getitem__", read_after_all_have_started)
         with zarr.config.set({"async.concurrency": 10}):
             np.testing.assert_array_equal(array[:2, :5], expected[:2, :5])
         assert together.broken is False
@@ -239,7 +239,7 @@ class TestRequests:
         assert sum(stack.ranges) == 40 * FRAME_BYTES
         assert len(stack.ranges) < 40
 
-    def test_whole_array_is_read_once(self, stack):
+    def test_reading_a_whole_zarr_array_fetches_each_byte_once(self, stack):
         array = zarr.open_array(
             zarr_store(stack.url, chunks=(40, -1, -1), storage_options=stack.options)
         )
@@ -249,7 +249,7 @@ class TestRequests:
 
 
 class TestChangedFile:
-    def test_reading_a_changed_file_is_an_error(self, tmp_path):
+    def test_reading_a_changed_file_with_zarr_is_an_error(self, tmp_path):
         path = write_mrc(tmp_path / "a.mrc", counting((5, 4, 7), "int16"))
         array = zarr.open_array(zarr_store(path))
         write_mrc(path, counting((5, 4, 7), "int16") + 1)
@@ -261,7 +261,7 @@ class TestChangedFile:
         with pytest.raises(FileChangedError):
             get(array.store, "c/0/0/0")
 
-    def test_reading_a_changed_object_is_an_error(self, moto):
+    def test_reading_a_changed_object_with_zarr_is_an_error(self, moto):
         numbers = counting((5, 4, 7), "int16")
         with moto.bucket() as bucket:
             url = bucket.put("a.mrc", mrc_bytes(numbers))
@@ -275,7 +275,7 @@ class TestChangedFile:
 
 
 class TestAnyProcess:
-    def test_pickled_store_is_small(self, acquisition, moto):
+    def test_pickled_zarr_store_is_smaller_than_2_kib(self, acquisition, moto):
         with moto.bucket() as bucket:
             folder = "a-long-name-of-a-session/of-2026-01-01/at-the-microscope"
             for path in (acquisition.movie, acquisition.sidecar):
@@ -285,14 +285,14 @@ class TestAnyProcess:
             pickled = pickle.dumps(store)
         assert len(pickled) < 2048
 
-    def test_unpickled_store_is_equal_and_can_be_read(self, movie):
+    def test_unpickled_zarr_store_is_equal_and_can_be_read(self, movie):
         store = zarr_store(movie)
-        again = pickle.loads(pickle.dumps(store))
-        assert again == store != zarr_store(movie, chunks=(1, 1, -1, -1))
-        np.testing.assert_array_equal(zarr.open_array(again)[1], zarr.open_array(store)[1])
-        assert len(pickle.dumps(again)) < 2048  # without opened files
+        copy = pickle.loads(pickle.dumps(store))
+        assert copy == store != zarr_store(movie, chunks=(1, 1, -1, -1))
+        np.testing.assert_array_equal(zarr.open_array(copy)[1], zarr.open_array(store)[1])
+        assert len(pickle.dumps(copy)) < 2048  # without open files
 
-    def test_dask_reads_an_array_in_its_chunks(self, movie):
+    def test_dask_reads_a_zarr_array_in_its_chunks(self, movie):
         array = zarr.open_array(zarr_store(movie, chunks=(3, 3, -1, -1)))
         lazy = da.from_zarr(array)
         assert lazy.chunksize == (3, 3, 6, 10)
@@ -314,7 +314,7 @@ class TestSize:
         assert mrcdist.stats.snapshot() == before
         np.testing.assert_array_equal(array[999_999], np.zeros((2, 2)))
 
-    def test_metadata_of_terabytes_is_as_short_as_any(self, tmp_path):
+    def test_size_of_zarr_metadata_does_not_depend_on_the_size_of_the_file(self, tmp_path):
         lengths = []
         for nz in (10, 2**19):
             path = tmp_path / f"{nz}.mrc"
@@ -326,7 +326,7 @@ class TestSize:
 
 
 class TestMetadata:
-    def test_axes_are_those_of_read_mrc(self, movie):
+    def test_zarr_attributes_contain_the_axes_of_read_mrc(self, movie):
         array = zarr.open_array(zarr_store(movie))
         [ds] = read_mrc(movie)
         assert array.attrs["axes"] == ds["axes"]
@@ -361,22 +361,22 @@ class TestMetadata:
         expected["multiscales"][0]["datasets"][0]["path"] = "."
         assert zarr.open_array(zarr_store(path)).attrs["ome"] == expected
 
-    def test_angles_that_are_not_monotonic_are_kept(self, tmp_path):
+    def test_tilt_axis_with_angles_that_are_not_monotonic_is_kept(self, tmp_path):
         path = write_mrc(tmp_path / "tilts.mrc", counting((3, 4, 5), "int16"))
         (tmp_path / "tilts.rawtlt").write_text("0\n3\n-3\n")
         store = zarr_store(path)
         assert zarr.open_array(store).metadata.dimension_names == ("tilt", "y", "x")
 
-    def test_array_created_like_one_has_the_standard_codec(self, movie):
+    def test_copy_of_a_zarr_array_has_the_standard_codec(self, movie):
         array = zarr.open_array(zarr_store(movie))
-        made = zarr.from_array(zarr.storage.MemoryStore(), data=array)
-        [codec, *_] = made.metadata.to_dict()["codecs"]
+        copy = zarr.from_array(zarr.storage.MemoryStore(), data=array)
+        [codec, *_] = copy.metadata.to_dict()["codecs"]
         assert codec["name"] == "bytes"
-        np.testing.assert_array_equal(made[1, 2], array[1, 2])
+        np.testing.assert_array_equal(copy[1, 2], array[1, 2])
 
 
 class TestGroup:
-    def test_group_contains_the_movie_and_its_images(self, acquisition):
+    def test_zarr_group_contains_the_movie_and_its_images(self, acquisition):
         group = zarr.open_group(zarr_store(acquisition.movie, group=True), mode="r")
         assert sorted(group.array_keys()) == ["BF", "Survey", "movie"]
         [ds] = read_mrc(acquisition.movie, lazy=False)
@@ -395,7 +395,7 @@ class TestGroup:
         assert sorted(group.array_keys()) == ["movie", "movie (image)"]
         assert group["movie"].ndim == 4
 
-    def test_damaged_image_is_left_out_with_a_warning(self, tmp_path):
+    def test_damaged_image_is_left_out_of_the_zarr_group_with_a_warning(self, tmp_path):
         images = {"BF": np.ones((4, 8), "float32")}
         acquisition = write_acquisition(tmp_path, virtual_images=images)
         acquisition.companions[0].write_bytes(b"no image")
@@ -405,7 +405,7 @@ class TestGroup:
 
 
 class TestReadOnly:
-    def test_writing_is_refused(self, movie):
+    def test_writing_to_the_zarr_store_is_refused(self, movie):
         store = zarr_store(movie)
         array = zarr.open_array(store)
         with pytest.raises(ValueError, match="is read-only"):
@@ -417,6 +417,6 @@ class TestReadOnly:
         with pytest.raises(ValueError, match="is read-only"):
             store.with_read_only(False)
 
-    def test_repr_shows_no_secrets(self, stack):
+    def test_repr_of_a_zarr_store_shows_no_secrets(self, stack):
         store = zarr_store(stack.url, storage_options=stack.options)
         assert stack.options["secret"] not in f"{store!r} {store} {zarr.open_array(store)!r}"
