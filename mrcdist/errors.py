@@ -78,6 +78,10 @@ class MrcdistError(Exception):
     def __str__(self) -> str:
         return self.text(_in_python)
 
+    def __repr__(self) -> str:
+        """Return the full message, which the logs of workers show in this form."""
+        return f"{type(self).__name__}({str(self)!r})"
+
     @property
     def remedy(self) -> str:
         """Remedy for the caller, in terms of Python arguments."""

@@ -8,6 +8,7 @@ import itertools
 import json
 import logging
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,6 @@ from mrcdist.batch.lost_scheduler import logs_left_to_errors, scheduler_watched
 from mrcdist.config import parse_size, read_settings
 from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.progress import waiting
-from mrcdist.storage.redact import redact_text
 from mrcdist.system_calls import interrupts_blocked
 
 # Interval between checks of the workers while dask computes, in seconds.
@@ -239,6 +239,11 @@ def require_mrcdist(client: Client) -> None:
         )
 
 
+def _without_login(text: str) -> str:
+    """Remove user and password from addresses, which may lack protocol, port and user."""
+    return re.sub(r"[^/\s'\"]*@", "", text)
+
+
 class _Client(Client):  # type: ignore[misc]  # distributed has no types
     """Client that is closed if it cannot connect.
 
@@ -259,7 +264,7 @@ class _Client(Client):  # type: ignore[misc]  # distributed has no types
 @contextmanager
 def _client(scheduler: Any, log: Callable[[str], None]) -> Iterator[Client]:
     timeout = read_settings().scheduler_timeout
-    shown = redact_text(str(scheduler))
+    shown = _without_login(str(scheduler))
     message = f"waiting for the scheduler at {shown}, for up to {timeout:.0f} s"
     try:
         with waiting(lambda: message, log=log):
@@ -269,7 +274,7 @@ def _client(scheduler: Any, log: Callable[[str], None]) -> Iterator[Client]:
             f"no dask scheduler answers at {shown}",
             code="scheduler-unreachable",
             argument="scheduler",
-            cause=redact_text(str(error)),
+            cause=_without_login(str(error)),
             remedy="check the address, the network, and that `dask scheduler` is running there",
         ) from None
     with client:

@@ -232,11 +232,12 @@ def _run(ctx: click.Context, requests: Sequence[_Request], options: dict[str, An
         from mrcdist.batch.clusters import ClusterOptions
         from mrcdist.batch.run_job import run
 
+        cluster_options = ClusterOptions(**options)  # its errors come before any request
         summary = run(
             plan_from_options(**file),
             results,
             outputs,
-            ClusterOptions(**options),
+            cluster_options,
             sys.stderr,
             region=region and ArrayFile(region),
             resume_hint="go on with --resume",

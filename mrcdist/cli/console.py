@@ -11,7 +11,8 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, BinaryIO, TextIO
+from types import SimpleNamespace
+from typing import Any, TextIO
 
 import click
 import numpy as np
@@ -87,9 +88,13 @@ class Console(io.TextIOBase):
         return len(text)
 
     @property
-    def buffer(self) -> BinaryIO:
-        """The binary stream, to which click writes shell completions."""
-        return self._stream.buffer
+    def buffer(self) -> Any:
+        """The same stream for bytes in UTF-8: click writes shell completions to it."""
+
+        def write(data: bytes) -> int:
+            return self.write(data.decode("utf-8", "surrogateescape"))
+
+        return SimpleNamespace(write=write, flush=self.flush)
 
     def flush(self) -> None:
         """Flush the stream."""

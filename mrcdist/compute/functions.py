@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -162,7 +161,11 @@ class _Accumulated(Reduction):
         filled = [part[0] for part in parts if len(part)]
         if not filled:
             return parts[0]
-        return np.asarray(functools.reduce(self.merge, filled))[None]
+        merged, *others = filled
+        for other in others:
+            # `merge` receives arrays whatever it returns: numpy scalars if they have no axes.
+            merged = np.asarray(self.merge(merged, other))[()]
+        return np.asarray(merged)[None]
 
 
 def _call(function: Callable[[Array], Array], tile: Tile) -> Array:

@@ -59,7 +59,7 @@ def compute_parts(
     finished: SimpleQueue[Future] = SimpleQueue()
     ledger: Ledger = {}
     n_tasks = 0
-    max_gathered = 1  # until the size of a result is known
+    largest = 0  # bytes of a result
     try:
         while waiting or running:
             some: list[tuple[int, Part]] = []
@@ -70,12 +70,13 @@ def compute_parts(
             for (number, _), future in zip(some, futures, strict=True):
                 running[future.key] = (future, number)
                 future.add_done_callback(finished.put)
-            for key, piece in _gather(client, finished, min(len(running), max_gathered), check):
+            # One at a time until the size of a result is known.
+            count = min(len(running), max(_MAX_GATHERED // largest, 1)) if largest else 1
+            for key, piece in _gather(client, finished, count, check):
                 _, number = running.pop(key)
                 n_tasks -= len(parts[number])
                 ledger = merge_ledgers((ledger, piece.ledger))
-                size = sum(each.nbytes for each in piece.values)
-                max_gathered = max(_MAX_GATHERED // max(size, 1), 1)
+                largest = max(largest, sum(each.nbytes for each in piece.values))
                 save(number, piece.values)
     finally:
         # Tasks of a failed job must not continue on a shared cluster, although the exception still

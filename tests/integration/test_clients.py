@@ -27,6 +27,14 @@ def test_client_that_cannot_connect_is_closed(address):
         gc.enable()
 
 
+@pytest.mark.parametrize("address", ["user:secret@127.0.0.1", "tls://:secret@127.0.0.1:9"])
+def test_errors_of_the_connection_contain_no_password(address):
+    with pytest.raises(MrcdistError) as error, connect(ClusterOptions(address), log=print):
+        pass
+    assert error.value.code == "scheduler-unreachable"
+    assert "secret" not in str(error.value)
+
+
 def clients() -> list[Client]:
     # isinstance would fail on weak references to objects that no longer exist.
     return [each for each in gc.get_objects() if issubclass(type(each), Client)]

@@ -64,6 +64,11 @@ class TestText:
         error = errors.ReadError("a = 3", cause="b", remedy="c", where="d")
         assert str(error) == "a = 3\n  cause: b\n  remedy: c\n  where: d"
 
+    def test_repr_of_an_error_has_its_text(self):
+        """Workers log the `repr` of exceptions of tasks."""
+        error = errors.ReadError("a = 3", cause="b", remedy="c", where="d")
+        assert repr(error) == f"ReadError({str(error)!r})"
+
     def test_error_text_omits_empty_parts(self):
         assert str(errors.ReadError("a = 3", remedy="c")) == "a = 3\n  remedy: c"
 

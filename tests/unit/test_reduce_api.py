@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dask
@@ -173,6 +174,19 @@ def test_function_results_are_merged_over_blocks(chunks: Any) -> None:
     np.testing.assert_array_equal(found["least"], NUMBERS.min(axis=0))
     assert found["least"].axes == plan.axes[2:]
     np.testing.assert_array_equal(found["histogram"], np.bincount(NUMBERS.ravel() >> 12))
+
+
+def test_merge_receives_arrays_whatever_it_returns(plan: mrcdist.Plan) -> None:
+    def merge(one: Any, other: Any) -> list[Any]:
+        assert one.shape == other.shape == (2,)
+        return [min(one[0], other[0]), max(one[1], other[1])]
+
+    extremes = FrameReduction(lambda frames: [frames.min(), frames.max()], merge)
+    found = reduce_quietly(plan, {"extremes": extremes}, region=np.ones(plan.shape[:2], bool))
+    np.testing.assert_array_equal(found["extremes"], [SCAN.min(), SCAN.max()])
+    parts = [np.asarray([part]) for part in ([1, 5], [0, 3], [2, 9])]
+    [reduction] = extremes.reductions(SimpleNamespace(layout=plan.layout))
+    np.testing.assert_array_equal(reduction.join(parts), [[0, 9]])
 
 
 def test_merged_function_results_leave_out_missing_frames(tmp_path: Path) -> None:

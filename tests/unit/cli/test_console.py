@@ -209,6 +209,17 @@ class TestExitStatus:
             assert program(*arguments, file, stdout=closed, stderr=stderr) == 141
         assert written(stderr) == ""
 
+    def test_closed_pipe_ends_shell_completion_with_141(self, program, monkeypatch):
+        monkeypatch.setenv("_MRCDIST_COMPLETE", "bash_complete")
+        monkeypatch.setenv("COMP_WORDS", "mrcdist in")
+        monkeypatch.setenv("COMP_CWORD", "1")
+        stderr = stream()
+        with closed_pipe() as closed:
+            assert program(stdout=closed, stderr=stderr) == 141
+        assert written(stderr) == ""
+        assert program(stdout=None, stderr=stderr) == 1
+        assert "cannot be written" in written(stderr)
+
     def test_closed_standard_error_does_not_change_the_exit_status(self, program, file, tmp_path):
         short = tmp_path / "short.mrc"
         short.write_bytes(file.read_bytes()[:-100])
