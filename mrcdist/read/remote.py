@@ -173,6 +173,8 @@ class RemoteReader:
         """Fetch one sub-range, with retries."""
 
         async def fetch(attempts: Attempts) -> None:
+            async with asyncio.timeout(max(self._settings.stall, self._settings.deadline)):
+                await self._transport.connect()
             async with asyncio.timeout(None) as clock:
                 if self._transport.pinned:
                     attempts.begin(clock)

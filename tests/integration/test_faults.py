@@ -6,6 +6,7 @@ A proxy in front of a real S3 server causes the faults, and counts the requests.
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import random
 import re
@@ -264,6 +265,33 @@ class TestRequestLimits:
         }  # fmt: skip
         source = plan_mrc(movie, storage_options=options).source
         np.testing.assert_array_equal(source[...], NUMBERS)
+
+    def test_creation_of_a_client_is_no_stall(
+        self,
+        movie: str,
+        proxy: CountingProxy,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Credentials of a process that takes longer than a stall; a new timeout, a new client."""
+        server, delay, stall = proxy.server, tmp_path / "delay", 1.5
+        credentials = {
+            "Version": 1, "AccessKeyId": server.key, "SecretAccessKey": server.secret
+        }  # fmt: skip
+        (tmp_path / "credentials.json").write_text(json.dumps(credentials))
+        (tmp_path / "process.sh").write_text(f"cd {tmp_path}; . ./delay; cat credentials.json")
+        (tmp_path / "config").write_text(
+            f"[profile slow]\ncredential_process = sh {tmp_path / 'process.sh'}\n"
+        )
+        delay.write_text("true")
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+        options = {"profile": "slow", "client_kwargs": server.storage_options()["client_kwargs"]}
+        source = plan_mrc(movie, storage_options=options).source
+        delay.write_text(f"sleep {stall + 0.3}")
+        before = stats.snapshot()
+        with dask.config.set({"mrcdist.stall": stall}):
+            np.testing.assert_array_equal(source[...], NUMBERS)
+        assert stats.snapshot().retries == before.retries
 
     def test_first_attempt_is_not_limited_by_the_deadline(self) -> None:
         with file_server(mrc_bytes(NUMBERS), pause=0.1) as url:

@@ -91,6 +91,9 @@ class Transport(ABC):
         Waits for the response; used for the client's small reads.
         """
 
+    async def connect(self) -> None:  # noqa: B027 most clients are created at once
+        """Create the client of the store, the time of which does not count as a stall of `get`."""
+
     @abstractmethod
     async def get(self, start: int, into: ScatterBuffer, alive: Callable[[], None]) -> None:
         """Fill `into` with bytes of the planned version from byte `start` on.

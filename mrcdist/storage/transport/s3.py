@@ -57,6 +57,10 @@ class S3Transport(PinnedTransport):
         version = UNKNOWN if total is None else remote_version({**response, "size": total})
         return Response(bytes(raw), version)
 
+    async def connect(self) -> None:
+        """Create the client, if necessary: it parses large files, and may fetch credentials."""
+        await self.filesystem.set_session()
+
     async def get(self, start: int, into: ScatterBuffer, alive: Callable[[], None]) -> None:
         """Fill `into` with bytes of the planned version from byte `start` on."""
         try:
