@@ -216,7 +216,7 @@ class TestBadArguments:
             ({"tilt_file": 5}, "tilt_file is a int"),
             ({"virtual_images": "one.mrc"}, "virtual_images='one.mrc'"),
             ({"external_images": 5}, "external_images is a int"),
-            ({"external_images": [5]}, "filename is a int"),
+            ({"external_images": [5]}, "external_images is a int"),
             ({"storage_options": "anon"}, "storage_options is a str"),
         ],
         ids=str,
