@@ -161,7 +161,6 @@ class TestMovieInParts:
         data, _ = read(written.movie, allow_truncated=True)
         np.testing.assert_array_equal(data, frames_of(numbers, written))
 
-
     def test_frames_after_nz_keep_their_points_if_the_last_part_is_truncated(self, written):
         set_nz(written.movies[0], 3)
         last = written.movies[2]
