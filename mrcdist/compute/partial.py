@@ -25,6 +25,12 @@ _PICTURE = "so-far.png"
 # Left behind by a run killed while writing.
 _TEMPORARY = tuple(f".{name}.*" for name in (_PARTS, _DESCRIPTION, _PICTURE))
 
+# Raised by `zipfile` and numpy for files that are missing, or not as they were written.
+_DAMAGED = (
+    *(OSError, EOFError, LookupError, RuntimeError, ValueError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
 
 def partial_folder(output: Path) -> Path:
     """Return the folder for the unfinished job that will write `output`."""
@@ -233,7 +239,7 @@ class PartialStore:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 values: npt.NDArray[Any] = arrays[f"arr_{index}"]
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except _DAMAGED as error:
             raise ReadError(
                 f"{path} cannot be read",
                 code="partial-result-damaged",
@@ -274,7 +280,7 @@ class PartialStore:
         """Return whether a part exists and was not cut short, as by a power failure."""
         try:
             zipfile.ZipFile(self._path(number)).close()
-        except (OSError, zipfile.BadZipFile):
+        except _DAMAGED:
             return False
         return True
 

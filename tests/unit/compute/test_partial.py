@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,20 @@ class TestPartialStore:
             with pytest.raises(ReadError, match="cannot be read"):
                 store.load(0)
             raw[position] ^= 1
+
+    @pytest.mark.parametrize("change", [1, 32, 255])
+    def test_changed_byte_anywhere_in_a_part_is_an_error_or_harmless(self, tmp_path, change):
+        store = self.store_with_a_part(tmp_path)
+        expected = store.load(0)
+        [part] = store.folder.glob("part-00000*.npz")
+        raw = bytearray(part.read_bytes())
+        for position in range(len(raw)):
+            raw[position] ^= change
+            part.write_bytes(raw)
+            make_store(store.folder, JOB, 3).open(resume=True)
+            with suppress(ReadError):
+                np.testing.assert_array_equal(store.load(0), expected)
+            raw[position] ^= change
 
     def test_parts_of_an_earlier_version_are_computed_again(self, tmp_path):
         store = self.store_with_a_part(tmp_path)
