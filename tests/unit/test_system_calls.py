@@ -21,10 +21,10 @@ MISSING_ON_WINDOWS = {
 }
 
 
-@pytest.fixture(params=["as it is", "like Windows"])
+@pytest.fixture(params=["native", "like Windows"])
 def _system(request, monkeypatch):
     """Run with the calls of this operating system, and without those that Windows lacks."""
-    if request.param == "as it is":
+    if request.param == "native":
         return
     for module, names in MISSING_ON_WINDOWS.items():
         for name in names:
