@@ -47,8 +47,9 @@ class Axis:
     @property
     def monotonic(self) -> bool:
         """Whether positions increase or decrease along the whole axis."""
-        steps = np.diff(self.values or ())
-        return bool((steps > 0).all() or (steps < 0).all())
+        positions = np.array(self.values or ())
+        earlier, later = positions[:-1], positions[1:]
+        return bool((later > earlier).all() or (later < earlier).all())
 
     @property
     def positions(self) -> npt.NDArray[np.float64]:

@@ -1,0 +1,26 @@
+"""Properties of one axis of the array."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from mrcdist.format.axis import Axis
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("positions", "monotonic"),
+    [
+        ((0.0, 1.0, math.inf), True),
+        ((1e308, -1e308), True),
+        ((math.inf, math.inf), False),
+        ((0.0, math.nan, 1.0), False),
+        ((3.0,), True),
+        ((), True),
+    ],
+)
+def test_extreme_positions_are_compared_without_a_warning(positions, monotonic):
+    axis = Axis("tilt", len(positions), navigate=True, values=positions)
+    assert axis.monotonic is monotonic
