@@ -190,7 +190,7 @@ def _split(main: str) -> tuple[str, str, str]:
         name = Path(main).name
         return main.removesuffix(name), name, ""
     query = ""
-    if scheme in _WEB:
+    if is_web(main):
         path, _, _ = path.partition("#")
         path, question, query = path.partition("?")
         query = question + query

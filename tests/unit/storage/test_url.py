@@ -55,6 +55,11 @@ def test_sibling_of_a_path_is_in_the_same_folder(text):
     assert PureWindowsPath(sibling) == PureWindowsPath(text).with_name("a_info.txt")
 
 
+@pytest.mark.parametrize("scheme", ["https", "HTTPS"])
+def test_name_in_a_web_url_is_unquoted_and_without_query(scheme):
+    assert url.name_of(f"{scheme}://x.example/a%20movie.mrc?sig=1") == "a movie.mrc"
+
+
 @pytest.mark.parametrize("text", ["s3://bucket/a.mrc", "https://x.example/a.mrc", "memory://a.mrc"])
 def test_urls_are_not_windows_paths(text):
     assert not url.is_path(text)
