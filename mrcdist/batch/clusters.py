@@ -77,8 +77,8 @@ class ClusterOptions:
 class Cluster:
     """A connected cluster.
 
-    `failures` holds the reasons why no worker can start; it may grow at any time. A message is
-    passed to `log` if there are no workers, at most once per `interval` in seconds.
+    `failures` holds the reasons why no worker can start; it may grow at any time. As long as
+    there are no workers, a message is passed to `log` every `interval` seconds.
     """
 
     client: Client

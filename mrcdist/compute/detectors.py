@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -260,9 +260,10 @@ def resolve_detector(detector: Any, shape: FrameShape) -> Detector | AutoDisk:
     if isinstance(detector, AutoDisk):
         return detector
     try:
-        if isinstance(detector, WholeFrame | Ring | Mask):
+        # Not of a subclass, whose weights may depend on more than its fields.
+        if type(detector) in (WholeFrame, Ring, Mask):
             detector.window(shape)
-            return detector
+            return cast("Detector", detector)
         if isinstance(detector, ArrayFile):
             detector = detector.load("detector")
         elif hasattr(detector, "window"):

@@ -163,7 +163,7 @@ class _Accumulated(Reduction):
             return parts[0]
         merged, *others = filled
         for other in others:
-            # `merge` receives arrays whatever it returns: numpy scalars if they have no axes.
+            # `merge` receives arrays even if it returns lists; numpy scalars if they have no axes.
             merged = np.asarray(self.merge(merged, other))[()]
         return np.asarray(merged)[None]
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from mrcdist.compute.detectors import Ring
 from mrcdist.reduce_api import VirtualImage, reduce_frames
 from tests.support.mrc_files import mrc_bytes
 from tests.support.users_code import SIDE, Plain, described, rows_from
@@ -20,6 +21,18 @@ class Described(Plain):
     """A detector whose repr contains its fields."""
 
     mask: npt.NDArray[Any]
+
+
+class Masked(Ring):
+    """A circle with a mask, which is not in the `repr` that it inherits."""
+
+    def __init__(self, mask: npt.NDArray[Any]) -> None:
+        super().__init__(SIDE / 2, SIDE / 2, 0.0, float(SIDE))
+        object.__setattr__(self, "mask", mask)
+
+    def weights(self, rows: range, columns: range) -> npt.NDArray[np.float64]:
+        mask = self.__dict__["mask"][rows.start : rows.stop, columns.start : columns.stop]
+        return np.asarray(super().weights(rows, columns) * mask)
 
 
 def test_custom_detector_needs_only_a_window_and_weights() -> None:
@@ -33,7 +46,7 @@ def test_custom_detector_needs_only_a_window_and_weights() -> None:
     np.testing.assert_array_equal(found["v"].values, expected, strict=True)
 
 
-@pytest.mark.parametrize("kind", [Plain, Described])
+@pytest.mark.parametrize("kind", [Plain, Described, Masked])
 def test_description_of_a_custom_detector_depends_on_its_weights(kind: Any) -> None:
     first = described(kind(rows_from(20)))
     assert first == described(kind(rows_from(20)))
