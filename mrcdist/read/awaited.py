@@ -19,8 +19,8 @@ from mrcdist.read.source import MrcSource
 
 _Result = TypeVar("_Result")
 
-# Thread pools by event loop. asyncio's default pool has four threads more than the machine has
-# processors: fewer than the chunks that Zarr requests at a time, which mostly wait for a store.
+# Thread pools by event loop. asyncio's default pool has only four threads more than the machine has
+# processors. Zarr requests more chunks than that at a time, and most of them wait for a store.
 _THREADS = 32
 _pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor]
 _pools = weakref.WeakKeyDictionary()
@@ -46,7 +46,7 @@ class AwaitedSource:
         # Readers of the files, or none if they are read in threads. They depend on the settings and
         # the process, since a forked process lacks the event loop of the filesystems.
         self._opened: tuple[ReadSettings, int, list[RemoteReader]] | None = None
-        # By process: a lock held by another thread during a fork is never free in the child.
+        # By process: a lock that another thread holds during a fork is never released in the child.
         self._opening: dict[int, threading.Lock] = {}
 
     async def read(self, index: Any) -> npt.NDArray[Any]:

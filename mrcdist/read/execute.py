@@ -101,7 +101,7 @@ class _DirectRead:
             return cls(plan, memory, [(0, [(start, ScatterBuffer([(memory.size, memory)]))])])
         if plan.access is not Access.SCATTER:
             return None
-        # Of each frame, the bytes from the first to the last one requested.
+        # In each frame, read everything from the first to the last requested byte.
         low, high = request.window.byte_span(request.layout)
         memory = _memory(plan, (request.frames.size * (high - low),), np.dtype(np.uint8))
         frame_bytes = request.layout.frame_bytes

@@ -92,7 +92,7 @@ class LocalReader:
     def _ended(self, at: int, start: int, stop: int) -> FileChangedError:
         location = self._file.location
         return FileChangedError(
-            f"{location.shown} ends at byte {at}, before the bytes that were planned for",
+            f"{location.shown} ends at byte {at}, before the end of the planned byte range",
             cause="the file was truncated after reading was planned",
             where=here(location, start, stop),
         )

@@ -113,7 +113,7 @@ class MapPool:
 
 POOL = MapPool()
 
-run_after_fork(POOL.release_shared)  # the thread that would do so is not forked
+run_after_fork(POOL.release_shared)  # the thread that does this is lost in a fork
 
 
 def _process_memory() -> int:

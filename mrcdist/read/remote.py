@@ -217,9 +217,10 @@ def _adjacent(pending: list[_Pending], longest: int) -> Iterator[list[_Pending]]
 
 
 def _pass_on(fetch: asyncio.Task[None], group: list[_Pending]) -> None:
-    """Pass the outcome of a request on to all who await a part of it; cancel it if nobody does.
+    """Pass the outcome of a request on to all coroutines that await a part of its range.
 
-    Each gets its own copy of an error, because handlers modify it.
+    The request is cancelled if none of them waits any longer. Each gets its own copy of an error,
+    because handlers modify it.
     """
 
     def finished(_: asyncio.Task[None]) -> None:

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 _T = TypeVar("_T")
 
-# Longest wait in seconds: on Windows, Ctrl-C does not interrupt a wait, and the end of the program
-# interrupts no thread anywhere.
+# Longest single wait in seconds. Waits are short because on Windows Ctrl-C does not interrupt them,
+# and because on no system does the end of the program interrupt a waiting thread.
 POLL_SECONDS = 0.5
 _ended = False
 
@@ -58,7 +58,7 @@ def result_of(
 class ReadingThreads(ThreadPoolExecutor):
     """Thread pool for a ``with`` block, at the end of which threads are joined unless interrupted.
 
-    Once the block has failed, threads begin nothing more.
+    After the block has failed, threads start no further work.
     """
 
     _failed = False
@@ -91,19 +91,19 @@ def has_ended() -> bool:
 def _at_exit() -> None:
     """End all waits if Ctrl-C is ending the program; otherwise results are still needed.
 
-    That is so if `KeyboardInterrupt` propagated out of the program, not out of a line at a prompt
-    or a callback.
+    Ctrl-C ends the program if `KeyboardInterrupt` has propagated out of its main module. At a
+    prompt or in a callback, the exception does not end the program.
     """
     interrupted = issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt)
-    prompted = sys.flags.inspect or hasattr(sys, "ps1")  # there was a prompt after it
+    prompted = sys.flags.inspect or hasattr(sys, "ps1")  # followed by a prompt
     traceback = getattr(sys, "last_traceback", None)
     outermost = traceback is None or traceback.tb_frame.f_back is None
     if interrupted and outermost and not prompted:
         end_waiting()
 
 
-# Python calls these functions in reverse order: ours before that of its pools, which joins threads.
-# A thread that imports this module after the main thread has ended is too late to register it.
+# Python calls registered functions in reverse order: this one before the one that joins the threads
+# of pools. RuntimeError: this module is being imported by a thread after the main thread has ended.
 if hasattr(threading, "_register_atexit"):
     with suppress(RuntimeError):
         threading._register_atexit(_at_exit)

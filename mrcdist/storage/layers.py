@@ -3,9 +3,9 @@
 fsspec opens an archive once and keeps its table of contents forever, even if the archive changes.
 It verifies the checksum of a member only if the member is read from start to end.
 
-Of ``simplecache::`` and ``filecache::``, too, fsspec keeps the first copy forever, and another
-thread can read it while it is incomplete. Here a copy belongs to one version, and gets its name,
-which is derived from the version, once it is complete.
+For ``simplecache::`` and ``filecache::``, fsspec also keeps the first copy forever, and another
+thread can read a copy that is still incomplete. Here, a copy belongs to one version: its name is
+derived from the version, and given to it once it is complete.
 """
 
 from __future__ import annotations

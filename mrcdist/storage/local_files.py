@@ -70,9 +70,9 @@ def rename_file(complete: Path, path: Path, *, overwrite: bool) -> None:
 
 
 def replace_path(complete: Path, path: Path, aside: Path) -> None:
-    """Give a complete file or folder its final name; what had this name keeps it if that fails.
+    """Give a complete file or folder its final name; on failure, an existing one keeps the name.
 
-    A folder that is replaced is moved `aside`, because a rename replaces only files.
+    An existing folder is first moved `aside`, because a rename replaces only files.
     """
     if path.is_dir():
         path.rename(aside)
@@ -83,7 +83,7 @@ def replace_path(complete: Path, path: Path, aside: Path) -> None:
 
 
 def restore_path(aside: Path, path: Path) -> None:
-    """Move a folder back that `replace_path` moved aside, unless its replacement is in place."""
+    """Move back a folder that `replace_path` moved aside, unless its replacement is in place."""
     if aside.exists() and not os.path.lexists(path):
         aside.rename(path)
 

@@ -136,7 +136,8 @@ class Location:
                 f"{self.shown}: the archive has no version",
                 code="archive-unversioned",
                 cause="the store reports only a size (no ETag, version ID or modification time): "
-                "replacement by another archive could not be detected, and frames of both be mixed",
+                "if another archive replaced it, this could not be detected, and frames of both "
+                "could be mixed",
                 remedy="copy the archive to a disk, or unpack it; to read it nevertheless, set "
                 'mrcdist.consistency to "size"',
                 where=here(self),
@@ -243,7 +244,7 @@ class Location:
     def list_siblings(self) -> tuple[str, ...] | None:
         """Return the names in the folder of the file, or None if the store cannot list it.
 
-        Transient failures are errors: a listing that is merely late must not hide a sidecar.
+        Transient failures are raised: a store that is briefly unavailable must not hide a sidecar.
         """
 
         def list_if_possible() -> tuple[str, ...] | None:
@@ -300,7 +301,7 @@ class Location:
             )
         config.setdefault("retries", {"total_max_attempts": 1, "mode": "standard"})
         config.setdefault("read_timeout", settings.stall)
-        # botocore would compose one per request, which takes a tenth of the time of a request.
+        # By default, botocore composes one for each request, which takes a tenth of its time.
         config.setdefault("user_agent", "mrcdist")
         return {**options, "config_kwargs": config}
 
@@ -337,7 +338,11 @@ class StoreCalls:
         return bytes(self._location.retried(lambda: self._fs.cat_file(self._at(name))))
 
     def put(self, name: str, content: bytes, *, new: bool = False) -> None:
-        """Write a file; raise if a `new` one exists, even if the response to a write got lost."""
+        """Write a file.
+
+        A `new` file must not exist yet. If the response to a successful attempt was lost, the retry
+        finds the file and raises, too.
+        """
         mode = {"mode": "create"} if new else {}
         self._location.retried(lambda: self._fs.pipe_file(self._at(name), content, **mode))
 

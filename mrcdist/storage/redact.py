@@ -21,7 +21,7 @@ _SECRET_KEY = re.compile(
     r"|sas|auth|cookie|signature|bearer|^(pwd|pw|pat)$",
     re.I,
 )
-# In a query, a bare "key" names an object as often as it unlocks it.
+# In a query, a parameter called just "key" may be the name of an object rather than a secret.
 _SECRET_IN_QUERY = re.compile(
     r"(api|access|secret|account|subscription)[-_]?key|secret|token|password|passwd|passphrase"
     r"|passcode|credential|signature|bearer|^(pwd|pw|pat|sig|auth|expires)$|^x-(amz|goog)-",

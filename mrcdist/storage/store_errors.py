@@ -67,12 +67,12 @@ def response_error(
         return kind(response)
     if status == 412:
         return FileChangedError(
-            f"{shown} is no longer the version that was planned for",
+            f"{shown} is no longer the planned version",
             cause=f"the object was overwritten ({response})",
         )
     if status == 416:
         return FileChangedError(
-            f"{shown} ends before the bytes that were planned for",
+            f"{shown} ends before the planned byte range",
             cause=f"the object was replaced by a shorter one ({response})",
         )
     if status in (401, 403) or code in DENIED_CODES:

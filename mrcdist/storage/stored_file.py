@@ -19,14 +19,15 @@ from mrcdist.storage.retry import Transient
 from mrcdist.storage.transport import Response, open_transport
 from mrcdist.storage.version import UNKNOWN, Version, local_version
 
-# Bytes that opening a file requests, a header: the response for a small file may depend on it.
+# Bytes requested to find the current version: the size of a header, as when a file is opened,
+# because for a small file the version in the response may depend on the size of the request.
 _FIRST_BYTES = 1024
 
 # Attempts, one per second, to get a version with a date older than the response. One is enough, two
 # if the clock that dates the file is slightly fast.
 _SETTLING = 2
 
-# Hosts with a file whose date was always that of the response, so that waiting is useless.
+# Hosts on which the date of some file was always that of the response, so that waiting is useless.
 _unsettled: Remembered[tuple[str | None, int | None], bool] = Remembered(1000)
 
 Reader = Callable[[int, int], bytes]
@@ -47,9 +48,9 @@ class StoredFile:
     def open(cls, location: Location, size: int) -> tuple[StoredFile, bytes, bool]:
         """Return the current version of a file, its first `size` bytes, and whether it is settled.
 
-        It is settled if any later change will result in another version; a date in whole seconds
-        that is not older than the response is not. In that case, if versions are compared, the
-        request is repeated a second later.
+        A version is settled if any later change of the file will result in a different one. A date
+        in whole seconds that is not older than the response is not settled; the request is then
+        repeated a second later, provided that versions are compared.
 
         One request, or two if the response does not contain the version. This is the first request
         to the store: a host that cannot be reached raises an error after a few seconds.
@@ -227,5 +228,5 @@ def _read_start(location: Location, size: int, *, first_contact: bool) -> Respon
         return location.retried(read, first_contact=first_contact)
     except MissingFileError as error:
         if transport.has_folders:
-            return None  # `find_version` distinguishes a folder from nothing
+            return None  # `find_version` distinguishes a folder from a missing file
         raise error from None

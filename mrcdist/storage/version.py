@@ -44,7 +44,7 @@ class Version:
 
     @property
     def exact(self) -> bool:
-        """Whether any other file written in its place has another version.
+        """Whether any other file written in its place would have a different version.
 
         False if the store reports only a size, a date in whole seconds (possibly in the form of an
         ETag), or a weak ETag.
@@ -74,7 +74,7 @@ class Version:
         return {argument: self.value} if argument else {}
 
     def is_settled(self, date: str | None, age: str | None = None) -> bool:
-        """Whether any later change of the file will have another version.
+        """Whether any later change of the file will result in a different version.
 
         A date in whole seconds distinguishes changes once its second is over (RFC 9110, 8.8.2.2).
         `date` is the time of the response, as in HTTP, and `age` the seconds that an intermediate

@@ -25,7 +25,7 @@ class Response:
 
     `version` is that of the whole file, or unknown if the response does not contain its size.
     `pinned`: the bytes are known to be of the requested version. `settled`: any later change of the
-    file will result in another version.
+    file will result in a different version.
     """
 
     raw: bytes
@@ -35,7 +35,7 @@ class Response:
 
 
 class Throughput:
-    """Latency and bandwidth of one connection to a store, while others are in use, too."""
+    """Latency and bandwidth of one connection to a store while others are also in use."""
 
     def __init__(self, limits: ReadLimits = DEFAULT_LIMITS) -> None:
         self._limits = limits
