@@ -37,9 +37,10 @@ def choose_order(
 ) -> tuple[ByteOrder, list[str]]:
     """Choose the byte order in which the header is more plausible.
 
-    If both are equally plausible, the machine stamp decides, then `endianness`, and then the number
-    of bytes announced: small numbers are large with their bytes reversed. Also returns notes about
-    contradictions. `file_size` is None if unknown, as for compressed files.
+    If both are equally plausible, the machine stamp decides; without one, `endianness`; without
+    either, the order in which the header announces fewer pixels, since a small number becomes large
+    if its bytes are reversed. Also returns notes about contradictions. `file_size` is None if
+    unknown, as for compressed files.
     """
     little, big = (_score(raw, order, file_size) for order in ("<", ">"))
     # Headers from before 2000, without the word MAP, have a part of the origin there.

@@ -90,11 +90,12 @@ def follow_sections(
 ) -> SectionTable:
     """Follow the chunk headers from the first section, at `start`, to the last complete one.
 
-    `read` returns a byte range: windows of this size, or of one chunk header, that begin with a
-    header. Chunks that extend beyond their window are skipped. `advance` is called with the number
-    of sections in each window. After NZ `sections`, up to `at_most` are followed if they are valid.
-    There are fewer if the file ends early. `FormatError` is raised for an invalid header, and for a
-    chunk with another size than a section.
+    `read` returns a byte range. It is called for windows of `window` bytes, or of one chunk header
+    if that is longer, each of which begins with a chunk header; the rest of a chunk that extends
+    beyond its window is not read. `advance` is called with the number of sections in each window.
+    After NZ `sections`, further valid ones are followed, up to a total of `at_most`. There are
+    fewer if the file ends early. `FormatError` is raised for an invalid header, and for a chunk
+    whose size is not that of a section.
     """
     offsets, limit = [start], max(sections, at_most)
     content, content_start, counted = b"", start, 0

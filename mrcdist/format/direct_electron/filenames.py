@@ -8,8 +8,8 @@ DE Server names the files of an acquisition after its stem, ``YYYYMMDD_number[_s
     stem_0_name_calculation.mrc           a virtual image, also stem_virt0_name_calculation.mrc
     stem_ext1_name.mrc                    an external detector's image, also stem_ext1.mrc
 
-A suffix may be any text, so names of different acquisitions can look alike: a suffix of digits like
-the number of a part, a suffix and a name like a longer name. Each function therefore takes a
+A suffix may be any text, so names are ambiguous: a suffix of digits looks like the number of a
+part, and a suffix followed by a name looks like a longer name. Each function therefore takes a
 listing of the directory, and a file belongs to the longest stem that has a movie or a sidecar.
 
 In all functions, `movie_name` is the base name of a movie, and `listing` contains the base names of
@@ -32,7 +32,7 @@ MOVIE_ENDING = "_movie.mrc"
 SIDECAR_ENDING = "_info.txt"
 SCAN_POINTS_ENDING = "_scan_coordinates.csv"
 
-# A stem followed by a number that is not the acquisition's own.
+# A stem followed by the number of a part; the number in ``YYYYMMDD_number`` does not count as one.
 _NUMBERED_STEM = re.compile(r"(\d{8}_\d+(?:_.+)?)_(\d+)", re.ASCII | re.DOTALL)
 # The same for files chosen by the user, which may have any names.
 _ANY_NUMBERED_STEM = re.compile(r"(?!\d{8}_\d+\Z)(.+)_(\d+)", re.ASCII | re.DOTALL)
@@ -53,8 +53,8 @@ _NOT_IMAGES = (MOVIE_ENDING, "_final.mrc")
 class Companion:
     """An image that was saved with a movie."""
 
-    # Its name in the name of the file; the whole end of the file name after the stem if that is
-    # empty or not unique in the acquisition.
+    # The name part of the file name; if that is empty or not unique in the acquisition, everything
+    # after the stem.
     name: str
     file: str  # base name
     kind: Literal["virtual", "external"]  # computed from the frames, or from an external detector

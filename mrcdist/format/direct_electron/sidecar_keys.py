@@ -55,7 +55,7 @@ REMAINING_ACQUISITIONS = _varying("Remaining Number of Acquisitions", "acquisiti
 SYSTEM_STATUS = _varying("System Status", "what the server was doing")
 SERVER_PORT = Key("Server Port Number", "TCP port of the server")
 COMPUTER_NAME = Key("Computer Name", "computer of the server")
-AUTOSAVE_STATUS = _varying("Autosave Status", "state of saving, up to server 2.7.2")
+AUTOSAVE_STATUS = _varying("Autosave Status", "status of saving, up to server 2.7.2")
 ACQUISITION_STATUS = _varying("Acquisition Status", "state of the acquisition, since server 2.7.5")
 
 # Saved files
@@ -106,7 +106,7 @@ IMAGE_SIZE_Y = Key("Image Size Y (pixels)", "rows of a frame", "px")
 FRAMES_REQUESTED = Key("Number of Frames Requested", "frames requested")
 PRESET_PROPERTIES = Key("Preset - Properties", "properties that a preset sets")
 COVER_STATUS = Key("Protection Cover Status", "Open or Closed")
-PIXEL_PITCH = Key("Sensor Pixel Pitch (micrometers)", "distance of the sensor's pixels", "µm")
+PIXEL_PITCH = Key("Sensor Pixel Pitch (micrometers)", "distance between pixels of the sensor", "µm")
 SENSOR_SIZE_X = Key("Sensor Size X (pixels)", "columns of the sensor", "px")
 SENSOR_SIZE_Y = Key("Sensor Size Y (pixels)", "rows of the sensor", "px")
 TEMPERATURE = _varying("Temperature - Detector (Celsius)", "temperature of the sensor", "°C")
@@ -119,10 +119,10 @@ GAIN = Key(
 DIFFRACTION_PIXEL_X = _scale("Diffraction Pixel Size X", "width of a pixel of a pattern", "nm^-1")
 DIFFRACTION_PIXEL_Y = _scale("Diffraction Pixel Size Y", "height of a pixel of a pattern", "nm^-1")
 SPECIMEN_PIXEL_X = _scale(
-    "Specimen Pixel Size X (nanometers)", "distance of scan points or of an image's pixels", "nm"
+    "Specimen Pixel Size X (nanometers)", "distance between scan points or image columns", "nm"
 )
 SPECIMEN_PIXEL_Y = _scale(
-    "Specimen Pixel Size Y (nanometers)", "distance of scan lines or of an image's rows", "nm"
+    "Specimen Pixel Size Y (nanometers)", "distance between scan lines or image rows", "nm"
 )
 VOLTAGE = Key("Instrument Accelerating Voltage (V)", "accelerating voltage", "V")
 CAMERA_LENGTH = Key("Instrument Project Camera Length (centimeters)", "camera length", "cm")

@@ -39,7 +39,7 @@ class PhysicalQuantity(NamedTuple):
     name: str  # "TEM." and a path in HyperSpy's metadata, or a name of this package
     column: str
     factor: float = 1.0  # from the stored to the wanted unit
-    above: float = -np.inf  # smaller values and this one mean nothing; 0 if a stored 0 is "unknown"
+    above: float = -np.inf  # valid values are greater; 0 if a stored 0 means "unknown"
     limit: float = np.inf  # largest plausible magnitude
     unit: str = ""  # of the stored values, of `above` and of `limit`
 

@@ -26,7 +26,7 @@ _TEXT = bytes(range(32, 127)) + b"\0\t\n\r"
 _MAX_JSON = 16 * 2**20
 _MAX_DEPTH = 50
 _BRANCHES = ("General", "Signal", "Sample", "Acquisition_instrument")
-# These describe the file that was saved, not its contents.
+# Entries about files that HyperSpy read or saved, not about the data.
 _FILE_ENTRIES = {"General": ("original_filename", "FileIO")}
 _TEXT_ENTRIES = {"General": ("title",), "Signal": ("signal_type",)}
 
@@ -94,7 +94,7 @@ class MrczJson(Decoder):
         return not_decoded(f"the extended header ({size} bytes, json) is not decoded: {cause}")
 
     def metadata(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the branches of HyperSpy's metadata, without what describes another file."""
+        """Return the branches of HyperSpy's metadata, without entries about another file."""
         return {
             branch: {
                 key: value

@@ -58,11 +58,11 @@ class ExtendedHeader:
 def possible_decoders(header: Header) -> tuple[Decoder, ...]:
     """Return decoders of the kinds that an extended header may be of, the likeliest first.
 
-    EXTTYP decides. Without one, the sizes identify SerialEM's, whose items in NREAL add up to NINT,
-    and FEI's old one, a block of 1024 records, or of 8192 for more sections. Otherwise the kind is
-    unknown. The content decides between it and the others whose sizes fit: FEI's old one with
-    exactly one record per section or records described by NINT and NREAL, Agard's and CCP4's. Empty
-    if there is no extended header.
+    EXTTYP decides. Without one, the sizes identify SerialEM's kind, in which the items in NREAL add
+    up to NINT, and FEI's old one, a block of 1024 records, or of 8192 for more sections; any other
+    extended header is of unknown kind. The result continues with the other kinds whose sizes fit,
+    among which the content decides: FEI's old one with exactly one record per section or with
+    records described by NINT and NREAL, Agard's and CCP4's. Empty if there is no extended header.
     """
     if header.nsymbt <= 0:
         return ()
@@ -70,7 +70,7 @@ def possible_decoders(header: Header) -> tuple[Decoder, ...]:
     by_fei = any(f"{label} ".startswith("Fei ") for label in header.labels)
     nint = header.nint
     if (by_fei or header.nsymbt == 131072) and (nint, header.nreal) == (128, 32):
-        nint = 0  # those programs write the bytes of a record where its integers are counted
+        nint = 0  # not a number of integers: these programs store the bytes per record
     header = replace(header, exttyp=exttyp, nint=nint)
     if exttyp:
         return (_BY_EXTTYP.get(exttyp, Decoder)(header),)
@@ -213,7 +213,7 @@ def scan_of_sections(
 
 
 def scan_step(extended: ExtendedHeader) -> tuple[float, float] | None:
-    """Return the distance of scan points along y and x in nm, if known.
+    """Return the distance between scan points along y and x in nm, if known.
 
     It is FEI's full scan field of view divided by the number of points.
     """
