@@ -224,9 +224,9 @@ def find_sidecars(
 ) -> tuple[list[Sidecar], list[Sidecar | None]]:
     """Read the sidecar of each file; one that the caller passes applies to all files.
 
-    `files` are in the order of their frames, `directory` is that of the first. Returns the distinct
-    sidecars that describe the dataset: none if some files have no sidecar, several only if they
-    differ. And the sidecar of each file.
+    `files` are in the order of their frames, `directory` is that of the first. Returns two lists:
+    the distinct sidecars that describe the dataset (none if some files have no sidecar, several
+    only if they differ), and the sidecar of each file.
     """
     if choose(option) != "auto" or len(files) == 1:
         by_file = [AuxiliaryFile(SIDECAR, option, directory).read(notes)] * len(files)
@@ -265,7 +265,7 @@ def _search_sidecars(
             acquisition = (folder, filenames.acquisitions([movie.name])[0], name)
             by_url[movie.url] = acquisition
             if acquisition not in auxiliary:
-                # The other names of a long listing are irrelevant for this movie.
+                # Keep only the names that matter for this movie: the listing may be long.
                 relevant = None if listing is None else (movie.name, name)
                 listed = Directory.with_listing(movie, relevant)
                 auxiliary[acquisition] = AuxiliaryFile(SIDECAR, "auto", listed)

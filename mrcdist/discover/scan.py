@@ -122,11 +122,11 @@ class ScanSources:
         n_scans = [sidecar.flag(SCAN_ENABLE) for sidecar in self.sidecars].count(True)
         if n_scans and len(self.sidecars) > 1:
             raise SidecarError(
-                f"the files have {len(self.sidecars)} sidecars that differ, {n_scans} of them of a "
-                "scan",
+                f"the files have {len(self.sidecars)} sidecars that differ, {n_scans} of which "
+                "describe a scan",
                 code="sidecars-differ",
                 argument="metadata_file",
-                cause="the files are of several scans, or of scans and movies, and their frames "
+                cause="the files belong to several scans, or to scans and movies, and their frames "
                 "have no common order",
                 remedy="open them one by one, or pass {navigation_shape}, or {metadata_file=None} "
                 "to read the frames as a plain stack; {metadata_file=...} uses one sidecar for "

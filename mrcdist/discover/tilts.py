@@ -17,7 +17,7 @@ from mrcdist.warning_notes import Notes
 # Minimum range of a tilt series in degrees; a stationary stage drifts by less.
 _MIN_TILT_RANGE = 1.0
 
-# A montage of 5 x 5 pieces at 200 tilts has as many sections.
+# Maximum number of sections of a tilt series: a montage of 5 x 5 pieces at 200 tilts.
 _MAX_SECTIONS = 5000
 
 

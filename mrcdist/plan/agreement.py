@@ -113,8 +113,9 @@ def common_scan(scans: Sequence[Scan]) -> Scan:
 def common_sidecar(sidecars: Sequence[Sidecar], notes: Notes) -> Sidecar | None:
     """Return one sidecar with the values that the sidecars of several acquisitions share.
 
-    For metadata only: a key that was left out because it differs would be taken for a missing one.
-    Scan and axes are therefore read from each sidecar, and compared by `common_scan`.
+    For metadata only: a key that is left out because its values differ would be mistaken for one
+    that no sidecar has. Scan and axes are therefore read from each sidecar, and compared by
+    `common_scan`.
     """
     if len(sidecars) < 2:
         return sidecars[0] if sidecars else None

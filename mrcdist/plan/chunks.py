@@ -23,8 +23,8 @@ WARN_CHUNKS = 50_000
 # can announce 2**31 of them. Their total number only causes a warning: slices of such arrays work.
 MAX_CHUNKS = 2**22
 
-# Larger frames, such as stitched montages, are split into rows if chunks should be smaller than a
-# frame; smaller ones only on request. A task holds its chunk and temporaries of it.
+# Frames of more bytes, such as stitched montages, are split into rows if the chunk size is smaller
+# than a frame. Smaller frames are split only on request. A task holds its chunk and temporaries.
 SPLIT_FRAMES_ABOVE = 2**29
 
 # Smaller chunks take longer to schedule than to compute, so they are not chosen automatically,

@@ -6,7 +6,8 @@ requests, and for ``latency + (2 × part + gap) / bandwidth`` as one. One reques
 ``gap < latency × bandwidth``; this product is ``max_gap``, for object stores about
 15 ms × 70 MB/s = 1 MiB. If the client is the bottleneck, the same rule holds with the latency and
 bandwidth that it observes: a client that handles 4 requests or 1.2 MB per millisecond with eight
-connections sees 2 ms × 150 MB/s = 300 kB, the bytes it could have received instead of one request.
+connections sees 2 ms × 150 MB/s = 300 kB, the bytes that it could have received in the time that
+one request takes.
 
 Splitting: several requests run concurrently, so a long read is split into pieces. The pieces must
 be long enough that latency does not dominate: slow gateways have latencies of 50 ms, in which a

@@ -356,7 +356,7 @@ class TestSidecars:
         """Together they have as many frames as one of them has points."""
         sizes = ({**SCAN, "Scan - Size Y": rows} for rows in "21")
         paths = self.movies(tmp_path, *sizes)[::order]
-        with pytest.raises(SidecarError, match="2 sidecars that differ, 2 of them of a scan"):
+        with pytest.raises(SidecarError, match="2 sidecars that differ, 2 of which describe"):
             read_mrc(paths)
 
     @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ class TestSidecars:
         with pytest.raises(SidecarError) as caught:
             read_mrc(paths)
         assert caught.value.code == "sidecars-differ"
-        assert "several scans, or of scans and movies" in caught.value.cause
+        assert "several scans, or to scans and movies" in caught.value.cause
         stack = read_mrc(paths, metadata_file=None)[0]["data"]
         assert stack.shape == (4, 3, 4)
 
