@@ -91,10 +91,10 @@ def write_mrc(
     byteorder : {"<", ">"}, optional
         Default: that of the extended header's records, if they are kept; otherwise "<".
     overwrite : bool, default False
-        Replace an existing file, and its sidecar or tilt angles if the new file has some. If other
-        data replace a scan, its sidecar is replaced with one that says so, unless other movies,
-        parts or images in the folder use it: then it is kept, with a warning. Replacing a sidecar
-        that other movies use with the one of another scan is an error.
+        Replace an existing file, and its sidecar or tilt angles if the new file has some. If data
+        that are not a scan replace a scan, its sidecar is replaced by one without the scan, unless
+        other movies, parts or images in the folder use it: then it is kept, with a warning.
+        Replacing a sidecar that other movies use by that of another scan is an error.
     resume : bool, default False
         Keep finished blocks if this call is interrupted, and continue with those kept by an
         earlier call. The data must be the same.

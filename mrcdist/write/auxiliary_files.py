@@ -90,7 +90,7 @@ def check_existing_auxiliary(
 ) -> None:
     """Check which auxiliary files exist: raise if one may not be replaced, note those that stay.
 
-    If the new file replaces a scan with other data, a sidecar that says so is added to `auxiliary`.
+    If data that are not a scan replace a scan, a sidecar that says so is added to `auxiliary`.
     """
     for name in {*auxiliary, *auxiliary_names(location.name)}:
         existing, is_sidecar = location.sibling(name), name.endswith(SIDECAR_ENDING)
@@ -104,7 +104,7 @@ def check_existing_auxiliary(
             if movies and previous.values != parse_sidecar(auxiliary[name]).values:
                 raise _shared_sidecar(existing, movies)
         elif previous.flag(keys.SCAN_ENABLE) and not (movies or images) and file_exists(location):
-            # Readers would otherwise still see the scan that is replaced.
+            # Otherwise, readers would apply the shape of the replaced scan to the new file.
             auxiliary[name] = _stack_sidecar(contents, previous.values)
         else:
             sentence = (
@@ -120,14 +120,14 @@ _NO_USERS = Sidecar({}), (), ()
 def _sidecar_users(
     location: Location, sidecar_file: Location
 ) -> tuple[Sidecar, Sequence[str], Sequence[Companion]]:
-    """Return a sidecar, and the other movies or parts, and the images, to which it belongs.
+    """Return a sidecar, and the other movies or parts and the images to which it belongs.
 
     The sidecar is empty if any of this is unknown.
     """
     with suppress(MrcdistError):  # unreadable, not a sidecar, or the folder cannot be listed
         sidecar = parse_sidecar(StoreCalls(sidecar_file).read())
         names = location.list_files()
-        # Without the new file: next to an unnumbered movie, numbered ones are not parts.
+        # Leave out the new file: next to a movie without a number, numbered ones are not parts.
         others = [name for name in names if name != location.name]
         sidecars = find_sidecars(others, others)
         movies = [
@@ -144,7 +144,7 @@ def _shared_sidecar(sidecar_file: Location, movies: Sequence[str]) -> ArgumentEr
         argument="url",
         cause=f"it also belongs to {', '.join(movies[:3])}{' …' * (len(movies) > 3)}, and "
         "describes another scan",
-        remedy="choose a name with another beginning, or another folder",
+        remedy="choose a name that begins differently, or another folder",
     )
 
 
@@ -188,8 +188,9 @@ def _scan_sidecar(contents: Contents, scan: tuple[Axis, Axis, Axis, Axis]) -> by
         keys.TIME_PER_SCAN: None,
     }
     if _has_repeat_time(repeat):
-        # All of the time belongs to the scan, none to the delay. RosettaSciIO concatenates the two
-        # texts and converts them to a number, which works with a delay of "0".
+        # All of the repeat time is assigned to the scan, none to the delay. RosettaSciIO
+        # concatenates the texts of both and converts the result to a number, which is correct if
+        # the delay is "0".
         values |= {keys.SCAN_TIME: f"{repeat.scale:.9f}", keys.REPEAT_DELAY: "0"}
     return _sidecar(contents, values, {})
 

@@ -92,7 +92,7 @@ def _as_dask(data: Any) -> da.Array:
 
 
 def refuse_mask(array: Any) -> None:
-    """Raise `ArgumentError` for a masked array; with dask, a mask may only appear in a task."""
+    """Raise `ArgumentError` for a masked array; a dask array may turn out to be one in a task."""
     if np.ma.isMaskedArray(array):
         raise _unwritable(
             "data is a masked array",

@@ -94,7 +94,7 @@ def is_input(shown: str, argument: str, cause: str) -> ArgumentError:
 
 
 def incomplete(location: Location, count: int, expected: int, items: str) -> WriteError:
-    """Build the error for parts or bytes that are missing or that nobody wrote."""
+    """Build the error for parts or bytes that are missing, or that this call has not written."""
     return WriteError(
         f"{location.shown}: {count} of {expected} {items} have arrived",
         cause="the store lost some, or another process has removed or changed them",

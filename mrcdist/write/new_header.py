@@ -49,8 +49,8 @@ def choose_kind(contents: Contents, kind: ImageKind | None, codec: int) -> Image
 def _detect_kind(contents: Contents) -> ImageKind:
     """Return the kind that the axes or the source file's header indicate, by default images.
 
-    Sections of a volume are a length apart, along "z" or along the one of x, y and z that is not an
-    axis of the frames.
+    The spacing of the sections of a volume is a length, and their axis is "z", or the one of x, y
+    and z that is not an axis of the frames.
     """
     source = SourceHeader.of(contents.original_metadata)
     ispg = source.ispg if source else 0

@@ -298,7 +298,7 @@ class WritePlan:
             self.array.npartitions,
             dask_key_name=f"write-mrc-end-{token}",
         )
-        # Culled, because dask would also compute the finished blocks.
+        # Cull the graph: otherwise, dask would also compute the finished blocks.
         return Delayed(last.key, last.dask.cull({last.key}).to_dict()) if finished else last
 
     def _merged_record(self, job: Delayed, finished: frozenset[int], token: str) -> Delayed:

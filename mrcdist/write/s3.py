@@ -264,7 +264,7 @@ class S3Destination:
             except MrcdistError:
                 if not self._main.is_complete():  # by a task whose worker was lost
                     raise
-        # After the file: if it is refused, existing auxiliary files belong to another one.
+        # Auxiliary files last: if the store refuses the file, existing ones belong to another file.
         for name, content in auxiliary.items():
             call(self.location.sibling(name), "put_object", Body=content)
         try:

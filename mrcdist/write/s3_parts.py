@@ -64,7 +64,7 @@ def s3_grid(offset: int, size: int, block: int, limits: S3Limits) -> Grid:
 def _short_first(offset: int, step: int, size: int, least: int) -> Grid:
     """Make the first part, which a task keeps for the header, as short as allowed.
 
-    The second part has the rest of these bytes, if they are enough for a part.
+    The second part gets the remaining bytes of the first step, if they are enough for a part.
     """
     first = max(offset, least)
     if offset + step - first < least:

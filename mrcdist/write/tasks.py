@@ -60,8 +60,8 @@ class Job:
 class BlockRecord:
     """Record of one or more neighbouring blocks, kept until the file is complete.
 
-    It has the size of their pixels, statistics, None if not requested or undefined, and parts of
-    cells that have not been written yet.
+    `nbytes` is the size of their pixels, `statistics` is None if not requested or undefined, and
+    `carried` are parts of cells that have not been written yet.
     """
 
     nbytes: int

@@ -28,9 +28,10 @@ _Answer = TypeVar("_Answer")
 class WorkFolder:
     """Folder of an unfinished file, hidden on a disk; in a store, a prefix of object names.
 
-    Its plan describes what is being written, and by which call: only one call at a time can create
-    it. The call's `mark`, which is empty if unknown, is also part of the names of its records, so
-    that calls that continue after another one has taken over do not disturb it.
+    The plan in it describes what is being written, and by which call: only one call at a time can
+    create it. The call's `mark`, which is empty if unknown, is also part of the names of its
+    records, so that a call which has been taken over by another one, but is still running, does
+    not disturb that one.
     """
 
     target: Location
@@ -244,7 +245,7 @@ class WorkFolder:
         self.remove_files(name for name in names or self.sizes() if self.mark in name)
 
     def clear(self) -> None:
-        """Remove everything, whichever call wrote it, except for one that begins meanwhile."""
+        """Remove the files of all calls, except those of a call that begins in the meantime."""
         if self.target.is_local:
             remove_folder(self.path)
             return
