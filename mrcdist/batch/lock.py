@@ -17,7 +17,7 @@ from typing import Any, Self
 from mrcdist.errors import ArgumentError
 from mrcdist.system_calls import lock_file, write_at
 
-# Windows translates line ends without O_BINARY, and has no O_NOFOLLOW.
+# Without O_BINARY, Windows translates line endings. It has no O_NOFOLLOW.
 _RAW = os.O_RDWR | getattr(os, "O_BINARY", 0)
 _NEW = _RAW | os.O_CREAT | os.O_EXCL
 _EXISTING = _RAW | getattr(os, "O_NOFOLLOW", 0)

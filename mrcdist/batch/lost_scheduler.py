@@ -62,13 +62,13 @@ def _responds(client: Client) -> bool:
 def logs_left_to_errors() -> Iterator[None]:
     """Suppress log records about closed connections and cancelled waits.
 
-    Logging that the block disables is enabled again at its end, except after Ctrl-C, which may
-    interrupt the closing of a connection, so that this fails while the program exits.
+    If the block disables logging, it is enabled again at the end, except after Ctrl-C: the closing
+    of a connection may then have been interrupted, and fails while the program exits.
     """
     disabled = logging.root.manager.disable
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     for logger in loggers:
-        # Before filters that redact a record, which drop its exception.
+        # As the first filter, since those that redact a record drop its exception.
         logger.filters.insert(0, _is_unexpected)
     try:
         yield

@@ -199,7 +199,7 @@ def write_result(
 
 
 def _remove_temporary(folder: Path, path: Path) -> None:
-    """Remove a temporary folder, but move an earlier result back that has no other copy."""
+    """Remove a temporary folder; if it has the only copy of an earlier result, move that back."""
     restore_path(folder / _PREVIOUS, path)
     shutil.rmtree(folder, ignore_errors=True)
 

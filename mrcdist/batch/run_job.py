@@ -147,14 +147,14 @@ def run(
     overwrite: bool = False,
     region: Any = None,
     frames: Any = None,
-    resume_hint: str = "go on with resume=True",
+    resume_hint: str = "continue with resume=True",
 ) -> Summary:
     """Compute results by name, and write each to its outputs, at least one file.
 
     Finished parts are kept in a folder next to the first output; with `resume`, those of an earlier
-    run are used. Existing files are replaced with `overwrite` only. A region or a range of frames
-    is as for `Plan.frames`; a region may also be an `ArrayFile`. Progress goes to `stream`;
-    `resume_hint` tells the user how to use finished parts.
+    run are used. Existing files are only replaced with `overwrite`. `region` and `frames` are as
+    for `Plan.frames`; a region may also be an `ArrayFile`. Progress goes to `stream`; `resume_hint`
+    tells the user how to continue with finished parts.
 
     Raises
     ------

@@ -240,7 +240,7 @@ def _run(ctx: click.Context, requests: Sequence[_Request], options: dict[str, An
             cluster_options,
             sys.stderr,
             region=region and ArrayFile(region),
-            resume_hint="go on with --resume",
+            resume_hint="continue with --resume",
             **job,
         )
     print_notes(summary.notes)

@@ -29,7 +29,7 @@ LONGEST_RUN = 256
 # Pixels per step of a dot product: two vectors of 256 bits, or more of fewer bits.
 _LANES = 32
 
-# Frames that go through all sums before the next ones do.
+# Number of frames for which all sums are computed before the next frames.
 _FRAMES_AT_A_TIME = 4
 
 # Weights for the sum of a run, and for its first moment.
@@ -153,7 +153,7 @@ def _load(builder: Any, data: Any, dtype: Any, first: Any, n: int) -> Any:
 
 
 def _subtracted(frames: Any) -> int | None:
-    """Return what dot products subtract from each pixel; None for floats, which have none."""
+    """Return what dot products subtract from each pixel; None for floats, which do not use them."""
     return None if frames.dtype.kind == "f" else 2**15 * (frames.dtype == np.uint16)
 
 
@@ -296,7 +296,7 @@ def _flat(frames: Any) -> Any:
 
 @_compiled
 def sum_bins(frames: Any, bins: Any, out: Any) -> None:
-    """Add the pixels of each frame to their bins; those with a negative bin to none."""
+    """Add the pixels of each frame to their bins; pixels with a negative bin are left out."""
     for i in range(frames.shape[0]):
         sums = out[i]
         for y in range(frames.shape[1]):

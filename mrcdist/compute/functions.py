@@ -65,7 +65,7 @@ class FrameReduction:
         example = np.zeros(1)
         if self.shape is None or self.dtype is None:
             zeros = np.zeros((1, *frame_shape), data.layout.dtype)
-            # If it fails for all frames, the error will name them.
+            # Ignore failures: if the function also fails in a task, the error names the frames.
             with suppress(Exception), np.errstate(all="ignore"):
                 example = np.asarray(self.function(zeros))
         shape = example.shape[1:] if self.shape is None else tuple(self.shape)

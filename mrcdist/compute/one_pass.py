@@ -37,7 +37,8 @@ from mrcdist.errors import ArgumentError
 from mrcdist.progress import Progress
 
 Compute = Callable[[Work, Mapping[int, Part], Callable[[int, Sequence[Array]], None]], Ledger]
-"""Computes parts, and passes the number and the values of each part, an array per reduction."""
+"""Computes parts; calls a function with the number and the values (one array per reduction) of
+each part, and returns what the processes have read."""
 
 # Bytes per pixel of a sum.
 _SUM_ITEMSIZE = 8
@@ -79,7 +80,7 @@ class Finished:
 
 
 class OnePass:
-    """Several results, computed while each byte of the data is read once.
+    """Several results, computed in one pass that reads each byte of the data once.
 
     `threads` is the number of threads that will compute, 0 if it is unknown or the pass may be
     resumed on another cluster. There are at most `max_sum_parts` parts if results are as large as a
@@ -168,7 +169,7 @@ class OnePass:
         return PartialStore(folder, self.description(), len(self.parts), **options)
 
     def resume_obstacle(self) -> str:
-        """Explain why another run could not detect that a file has changed; empty if it could."""
+        """Explain why a later run could not detect that a file has changed; empty if it could."""
         for part in self.data.source.parts:
             if not part.file.version.exact:
                 return (

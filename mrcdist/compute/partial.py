@@ -19,7 +19,7 @@ from mrcdist.errors import ArgumentError, MrcdistError, ReadError
 from mrcdist.plan.chunks import Chunks
 from mrcdist.storage.local_files import atomic_write, explain_os_errors
 
-_PARTS = "part-*.np[yz]"  # .npy: of an earlier version
+_PARTS = "part-*.np[yz]"  # .npy: written by earlier versions
 _DESCRIPTION = "job.json"
 _PICTURE = "so-far.png"
 # Left behind by a run killed while writing.
@@ -41,8 +41,8 @@ def partial_folder(output: Path) -> Path:
 class PartialStore:
     """A folder with a description of the job and an ``.npz`` file for each finished part.
 
-    A job has an ID, which is part of its file names and which is kept when the job is resumed:
-    files of another job that left them, or is writing at the same time, are never used.
+    A job has an ID, which is part of its file names and stays the same when the job is resumed.
+    Files left by another job, or written by one that runs at the same time, are never used.
     """
 
     folder: Path  # created, or taken over from an earlier run
@@ -98,7 +98,7 @@ class PartialStore:
         if parts and self.resumable:
             self._state = previous
             return [number for number in range(self.n_parts) if self._is_complete(number)]
-        if previous["job"] == self._state["job"]:  # it may have been killed after it was done
+        if previous["job"] == self._state["job"]:  # may have been killed just after finishing
             self._state["outputs"] = previous.get("outputs", {})
         self._remove_parts()
         with explain_os_errors(self.folder):
@@ -164,7 +164,8 @@ class PartialStore:
             yield
         except BaseException as error:
             note = self._clean_up()
-            # That nothing is kept is news to the user who stopped the job, not after an error.
+            # A user who stopped the job is also told if nothing is kept; after an error, this would
+            # only distract.
             if self.resume_hint in note or not isinstance(error, Exception):
                 error.add_note(note)
             raise

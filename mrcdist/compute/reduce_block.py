@@ -1,8 +1,8 @@
-"""One pass over a block of frames, in tiles that stay in a core's cache meanwhile.
+"""One pass over a block of frames, in tiles small enough to stay in a core's cache.
 
-So each byte comes from memory once, however many results are computed. Sums of integer pixels with
-integer weights share one compiled loop: calling numpy for each few frames would take longer than
-the sums.
+Each byte is therefore read from memory only once, however many results are computed. Sums of
+integer pixels with integer weights share one compiled loop, since the overhead of calling numpy for
+every few frames would exceed the time of the sums.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from mrcdist.compute.reductions import (
 Array = npt.NDArray[Any]
 _Index = slice | npt.NDArray[np.intp]
 
-# Tiles for CuPy are so large that starting a kernel, some 10 µs, does not matter; as float64, one
-# takes four times as much of the GPU's memory, for each thread.
+# Tiles for CuPy are so large that the time to start a kernel, some 10 µs, does not matter. As
+# float64, a tile takes four times this much of the GPU's memory, and each thread has its own.
 _DEVICE_TILE_BYTES = 2**26
 
 # A core's share of the level 3 cache of common processors. Calls from Python take some 10 µs per
-# tile and result, in which a core adds 0.2 MiB.
+# tile and result, in which a core could add up 0.2 MiB.
 _TILE_BYTES = 2**21
 
 _COMPILED_DTYPES = frozenset("BbHhfd")
 
-# Tiles that are copied stay in a core's level 2 cache.
+# Tiles that are copied should stay in a core's level 2 cache.
 _COPIED_TILE_BYTES = 2**18
 
 # Factor by which tiles are larger if one compiled loop computes all results: it reads its tile only
 # once, a few frames at a time.
 _LARGER_TILES = 8
 
-# Weights of all fused sums, which have to stay in a core's cache; in larger frames, runs are as
-# fast.
+# Maximum size of the weights of all fused sums, which have to stay in a core's cache. For larger
+# frames, loops over runs of pixels are as fast.
 _WEIGHT_BYTES = 2**19
 
-# Number of pixels whose products are added up in 32 bits: as many as their weights allow.
+# Numbers of pixels whose products are added up in 32 bits: the largest that the weights allow.
 _PIXELS_PER_SUM = (1024, 512, 256, 128)
 
 
@@ -116,7 +116,7 @@ def _add_tiles(
     tile_bytes: int | None,
     module: Any,
 ) -> None:
-    """Do the same as `reduce_block` with results of the block alone, where they are computed."""
+    """Add tiles as `reduce_block` does, to results of this block alone, in memory of the device."""
     rows, columns = window
     all_rows = any(each.whole_frames for each in reductions)
     is_compiled = module is np and compile_loops and compiled is not None
@@ -132,8 +132,9 @@ def _add_tiles(
     scratch = None
     if not frames.flags.c_contiguous:
         n_frames = max(min(tile_bytes, _COPIED_TILE_BYTES) // frame_bytes, 1)
-        # Workers of dask return freed memory at once (`MALLOC_TRIM_THRESHOLD_`), so that the kernel
-        # would have to clear new memory for each copy. But functions of the user may keep theirs.
+        # Copies share one buffer: dask workers return freed memory at once
+        # (`MALLOC_TRIM_THRESHOLD_`), so that the kernel would have to clear new memory for each.
+        # Not for functions of the user, which may keep the array that they are passed.
         if module is np and not all_rows:
             scratch = np.empty((n_frames, min(height, len(rows)), len(columns)), frames.dtype)
     elif is_compiled and (not others or [*map(type, reductions)] == [FrameSum]):

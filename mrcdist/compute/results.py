@@ -105,7 +105,7 @@ class Dataset:
         return (f"positions without a frame, which are 0: {missing:,}",) if missing else ()
 
     def missing_note(self, title: str) -> tuple[str, ...]:
-        """Return a note if a result of all frames lacks some."""
+        """Return a note if frames are missing from a result that combines all frames."""
         n_present = len(self.present)
         missing = self.layout.n_frames - n_present
         if not missing:

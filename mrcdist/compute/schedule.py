@@ -20,11 +20,11 @@ Block = tuple[tuple[int, int], ...]
 Task = tuple[Block, ...]
 Part = tuple[Task, ...]
 
-# A short job has this many tasks per thread, so that threads end at about the same time, or this
-# many in all if the number of threads is unknown; the scheduler takes about 1 ms for each ...
+# A short job has this many tasks per thread, so that threads finish at about the same time. If the
+# number of threads is unknown, it has `MAX_TASKS`: the scheduler takes about 1 ms per task.
 _TASKS_PER_THREAD = 4
 MAX_TASKS = 1024
-# ... and the tasks of a long job read this many bytes, which takes a second or two from memory.
+# The tasks of a long job read this many bytes each, which takes a second or two from memory.
 _TASK_BYTES = 4 * 2**30
 
 # Parts are files in one folder: enough of them that little is lost, few enough to list.

@@ -50,9 +50,9 @@ def compute_parts(
     job = uuid.uuid4().hex[:8]
     shared: bytes | Future = pickle.dumps(work)
     if len(shared) * sum(map(len, parts.values())) > _MAX_SENT:
-        # As a task, not scattered: it is repeated if the worker that holds it is lost. Only large
-        # work: the scheduler prefers workers that have what a task depends on, and would give all
-        # tasks of a short job to one worker.
+        # As a task, not scattered: it is repeated if the worker that holds it is lost. Not for
+        # small work: the scheduler prefers workers that already hold the dependencies of a task,
+        # and would send all tasks of a short job to one worker.
         shared = client.submit(pickle.loads, shared, key=(f"work-{job}", 0), pure=False)
     waiting = deque(parts.items())
     running: dict[Any, tuple[Future, int]] = {}
@@ -118,8 +118,8 @@ def _submit(
     bound: dict[str, Any] = {}
     arguments: dict[str, Any] = {"work": shared}
     if isinstance(shared, bytes):
-        # Bound to the function: distributed would make a task of a large argument, whose key is the
-        # name of the argument, and therefore the same in all jobs.
+        # Bound to the function: distributed turns a large keyword argument into a task whose key is
+        # the argument's name, and therefore the same in all jobs.
         bound, arguments = arguments, bound
     # All tasks in one message, as each costs client and scheduler some milliseconds.
     tasks = iter(

@@ -62,9 +62,9 @@ class Work:
 
     @functools.cached_property
     def viewed(self) -> MrcSource:
-        """The source, changed to return views of memory maps however narrow they are.
+        """The source, changed to return views of memory maps even for narrow crops.
 
-        Tiles are copied while they are in the cache, unlike copies of whole blocks.
+        Copying is left to the tiles, which fit into the cache; a copy of a whole block does not.
         """
         return replace(self.source, limits=replace(self.source.limits, narrow=0.0))
 

@@ -280,7 +280,7 @@ class TestResume:
             assert ended()[0] == status
             assert not out.exists()
             if number == signal.SIGTERM:
-                assert "go on with --resume" in ended()[1]
+                assert "continue with --resume" in ended()[1]
             assert children
             assert not psutil.wait_procs(children, timeout=60)[1]
 
@@ -310,7 +310,7 @@ class TestResume:
 
         with monkeypatch.context() as patched:
             patched.setattr(PartialStore, "save", interrupting)
-            assert "go on with --resume" in mrcdist_fails(*job, status=130)
+            assert "continue with --resume" in mrcdist_fails(*job, status=130)
         assert len(parts_in(out)) == 3
         return job
 
@@ -604,7 +604,7 @@ class TestSeveralResults:
 
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(PartialStore, "save", interrupting)
-            assert "go on with --resume" in mrcdist_fails(*job, status=130)
+            assert "continue with --resume" in mrcdist_fails(*job, status=130)
         output = mrcdist_fails(*job, "--resume", "--sum")
         assert "results: bf VirtualImage, " in output
         summary = mrcdist_json(*job, "--resume")

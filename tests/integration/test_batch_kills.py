@@ -143,7 +143,7 @@ class TestKilled:
             if status == 0 or (status == 1 and "exists" in output):
                 break  # the job had finished
             assert status in (-number, 128 + number), (number, status, output)
-            kept = re.search(r"(\d+) of 24 parts are finished and kept in .*; go on with", output)
+            kept = re.search(r"(\d+) of 24 parts are finished and kept in .*; continue", output)
             if kept or (number != signal.SIGKILL and parts > before):
                 assert int(kept[1] if kept else 0) == len(parts), output
         status = commands.wait(commands.start([*job, out, "--resume"], log))
@@ -286,7 +286,7 @@ class TestInterruptFromTheTerminal:
         assert kept > 0
         assert last == (
             f"interrupted; {kept} of 24 parts are finished and kept in {out}.partial; "
-            "go on with --resume"
+            "continue with --resume"
         )
 
     def test_workers_that_are_starting_end_with_the_interrupted_program(
@@ -339,5 +339,5 @@ def test_error_of_a_failed_job_is_followed_by_the_number_of_kept_parts(
         output = mrcdist_fails("mean", movie, *SHAPE, "--out", out, "--scheduler", address(cluster))
     assert output.endswith(
         "error: something is wrong\n"
-        f"2 of 24 parts are finished and kept in {out}.partial; go on with --resume\n"
+        f"2 of 24 parts are finished and kept in {out}.partial; continue with --resume\n"
     )

@@ -17,7 +17,7 @@ JOB = {"software": "mrcdist 1", "version": "10 bytes", "detector": "bf"}
 
 
 def make_store(*args, **options):
-    return PartialStore(*args, resume_hint="go on with --resume", **options)
+    return PartialStore(*args, resume_hint="continue with --resume", **options)
 
 
 class TestPartialStore:
@@ -165,7 +165,7 @@ class TestPartialStore:
         with pytest.raises(KeyboardInterrupt) as stopped, store.kept_if_any():
             raise KeyboardInterrupt
         assert stopped.value.__notes__ == [
-            f"1 of 3 parts are finished and kept in {store.folder}; go on with --resume"
+            f"1 of 3 parts are finished and kept in {store.folder}; continue with --resume"
         ]
 
     def test_note_on_an_interrupt_before_the_first_part_says_that_nothing_is_kept(self, tmp_path):
