@@ -43,8 +43,8 @@ class ReadSettings:
     deadline: float = _setting(120.0, least=0)
     # Seconds without data after which an attempt fails.
     stall: float = _setting(15.0, least=0.001)
-    # "strict": any other version of the file is an error. "size": only another size is.
-    # "off": only missing bytes are.
+    # What counts as a changed file, which is an error. "strict": any difference of the version;
+    # "size": a different size; "off": nothing, so that only missing bytes are an error.
     consistency: str = _setting("strict", choices=("strict", "size", "off"))
     # "auto": map files on local disks, read files on network filesystems.
     io: str = _setting("auto", choices=("auto", "map", "read"))
@@ -89,7 +89,7 @@ def _parse(values: dict[str, Any]) -> ReadSettings:
 def _number(
     key: str, value: Any, *, least: float, whole: bool = False, size: bool = False
 ) -> float:
-    """Return a setting as a number; a whole one may be a float, such as YAML's 16e6."""
+    """Return a setting as a number; a whole number may be given as a float, such as YAML's 16e6."""
     number: Any = parse_size(value) if size and isinstance(value, str) else value
     if number == "inf" and not whole:  # from an environment variable
         number = math.inf

@@ -49,8 +49,8 @@ class ReadOptions:
     )
     skip_frames: int | Sequence[int] = _argument(
         0,
-        "Frames before the scan to skip (negative: points without a frame), or a pair: also those "
-        "after each line, such as 0,1.",
+        "Number of frames to skip before the scan (negative: number of points without a frame), or "
+        "a pair: also the number to skip after each line, such as 0,1.",
     )
 
     def __post_init__(self) -> None:

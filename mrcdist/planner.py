@@ -233,7 +233,7 @@ def _require_same_kind(
 def _pixel_size(
     extended: ExtendedHeader, n_frames: int, frame_shape: tuple[int, int]
 ) -> tuple[float, float] | None:
-    """Return the pixel size of the sections, unless it is the step of a scan seen by a camera."""
+    """Return the pixel size of the sections; None if it may be the step of a scan."""
     size, step = section_pixel_size(extended), scan_step(extended)
     scan = recorded_scan(extended)
     by_camera = n_frames > 1 and scan is not None and scan.shape != frame_shape

@@ -34,7 +34,7 @@ _BEAM_CONTRAST = 20.0
 _NEGATIVE_NOISE = 0.01
 
 # Blocks of pixels whose means are compared: their maximum number along an axis, their minimum side
-# in pixels, and the minimum number of counts that a block is taken to have.
+# in pixels, and the number of counts per block that is added to the median of their means.
 _MAX_BLOCKS = 32
 _MIN_SIDE = 3
 _MIN_COUNTS = 3
@@ -281,7 +281,7 @@ def log_limits(*patterns: Array) -> tuple[float, float] | None:
     high = float(np.percentile(positive, _HIGH_PERCENTILE))
     if not np.isfinite(high):
         return None
-    # Half of the faintest value: a counting detector's single electrons differ from none.
+    # Half of the faintest value, so that single electrons of a counting detector differ from 0.
     low = max(float(np.percentile(positive, 1)) / 2, high / _DYNAMIC_RANGE)
     return (low, high) if 0 < low < high else None
 

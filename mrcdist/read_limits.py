@@ -31,7 +31,8 @@ class ReadLimits:
     # Maximum length of a map that is copied from: a chunk of the default size.
     map_piece: int = 2**27
 
-    # Gap up to which read() continues: what a network filesystem transfers in about 1 ms.
+    # Largest gap that is read rather than skipped: what a network filesystem transfers in about
+    # 1 ms.
     read_gap: int = 2**20
 
     # Length up to which a range is read rather than mapped: mapping and unmapping it take longer

@@ -59,7 +59,7 @@ def select_frames(
 def plan_to_resume(make: Callable[[Any], Plan], chunks: Any, previous: Chunks | None) -> Plan:
     """Return a plan with the chunks of an unfinished job, if `chunks` are automatic.
 
-    Automatic chunks depend on the connected workers, which may have been others before.
+    Automatic chunks depend on the workers that are connected, which may have changed since.
     """
     if previous is not None and is_auto(chunks):
         with suppress(ArgumentError):  # chunks of another file: reported by the job

@@ -101,7 +101,7 @@ def _resend_signals(
             return
 
         def send() -> None:
-            if sys.unraisablehook is resend:  # the job has not ended meanwhile
+            if sys.unraisablehook is resend:  # the job has not ended in the meantime
                 send_to_main_thread(number, main_thread)
 
         # Later and from another thread: within the hook, the exception would be ignored again.

@@ -245,7 +245,7 @@ def _steps(axis: Axis) -> str:
         return "uncalibrated"
     if axis.values is not None:
         lowest, highest = axis.extremes
-        order = "uneven steps" if axis.monotonic else "up and down"
+        order = "uneven steps" if axis.monotonic else "not monotonic,"
         return f"{order} from {lowest:.6g} to {highest:.6g} {axis.units}"
     start = f", from {axis.offset:.6g} {axis.units}" if axis.offset else ""
     return f"{axis.scale:.6g} {axis.units} per step{start}"

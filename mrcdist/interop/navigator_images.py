@@ -23,7 +23,8 @@ from mrcdist.warning_notes import Notes, warn
 
 # Name of the main array of a group; the others have the names of their images.
 _MOVIE = "movie"
-# Larger images of a lazy dataset are lazy. The float32 image of a 1024 × 1024 scan has 4 MiB.
+# In a lazy dataset, images of more bytes are lazy, too. The float32 image of a 1024 × 1024 scan has
+# 4 MiB.
 _EAGER_BYTES = 16 * 2**20
 
 _Result = TypeVar("_Result")

@@ -1,4 +1,4 @@
-"""OME-Zarr: a volume, tilt series or image in several resolutions, each made from the previous."""
+"""OME-Zarr: a volume, tilt series or image in several resolutions, each made from a finer one."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ _SPACE = {"x", "y", "z"}
 class Coarsened:
     """Means of boxes of `factors` pixels of another array of the hierarchy, at `path`.
 
-    Remaining pixels at the end of an axis are not used. Means are computed for a few whole `chunks`
-    at a time, so that the pixels read for them take less memory than a block, and none is read
-    twice.
+    Pixels at the end of an axis that do not fill a box are not used. Means are computed for a few
+    whole `chunks` at a time, so that the pixels read for them take less memory than a block, and no
+    pixel is read twice.
     """
 
     path: str
@@ -85,7 +85,7 @@ def ome_zarr_layout(plan: Plan, source: Selected, axes: tuple[Axis, ...]) -> Hie
     dimensions, dtype = tuple(axis.name for axis in axes), source.dtype
     itemsize, nbytes = np.dtype(dtype).itemsize, block_bytes(plan)
     chunk = small_chunk(axes, itemsize)
-    # Sections without a distance may show different objects, and are not averaged.
+    # Sections without a known spacing may show different objects, so they are not averaged.
     averaged = [
         axis.name in ("x", "y") or (axis.name == "z" and axis.units is not None) for axis in axes
     ]
@@ -163,7 +163,7 @@ def multiscale(axes: tuple[Axis, ...], datasets: Mapping[str, tuple[int, ...]]) 
     for path, total in datasets.items():
         pairs = list(zip(axes, total, strict=True))
         scale = [float(axis.scale * t) for axis, t in pairs]
-        # Centre of the pixels that were averaged to the first one.
+        # Centre of the pixels whose mean is the first pixel.
         centre = [float(axis.offset + axis.scale * (t - 1) / 2) for axis, t in pairs]
         steps = [
             {"type": "scale", "scale": scale},

@@ -125,9 +125,9 @@ def _obstacle(plan: Plan, frames: Frames) -> str | None:
             return "its files store their pixels in different ways"
         location = part.file.location
         if "::" in location.url:
-            return "references cannot lead into archives or through caches"
+            return "references cannot point into archives or caches"
         if not location.is_local and location.shown != location.url:
-            return "its URL contains a user, a password or a query, which references would show"
+            return "its URL contains a user, a password or a query, which references would expose"
     if pixels.packed:
         return "two pixels share a byte"
     if not pixels.plain:

@@ -96,14 +96,15 @@ class ZarrDestination:
                 mark, replaced = plan.get("mark", ""), plan.get("replaces", False)
                 previous = replace(new, mark=mark, replaces=replaced)
                 is_open = previous._is_open()
-                if replaces and not is_open:  # killed when it had only to clean up
+                if replaces and not is_open:  # killed during the final cleanup
                     self.work.clear()
                 elif self.work.resumes(plan, about, resume=resume, overwrite=overwrite) and is_open:
                     previous._upload(metadata)
                     return previous
                 else:
                     previous._discard()
-                    replaces = self.check(overwrite=overwrite)  # the old one may be restored
+                    # Again, since `_discard` may have restored the old hierarchy.
+                    replaces = self.check(overwrite=overwrite)
             new = replace(new, mark=uuid.uuid4().hex[:8], replaces=replaces)
             new.work.claim(about, replaces=replaces)
             try:
@@ -193,7 +194,7 @@ class ZarrDestination:
             tree, path = StoreCalls(self.tree), Path(self.location.url)
             sizes = tree.sizes()
             if self.location.is_local:
-                if not self.replaces and os.path.lexists(path):  # created meanwhile
+                if not self.replaces and os.path.lexists(path):  # created in the meantime
                     raise exists(self.location.shown)
                 tree.put(self.root, self.document.encode())
                 replace_path(Path(self.tree.url), path, self._aside)

@@ -36,7 +36,7 @@ Array = npt.NDArray[Any]
 _FIGURE_SIZE = (10.0, 4.8)  # inches
 _POINT_COLOUR, _OUTER_COLOUR, _INNER_COLOUR = "#ff3864", "#4cc9f0", "#ffb703"
 
-# A press this close to a circle drags it, as a fraction of the pattern's longer side.
+# Maximum distance from a circle at which a press drags it: a fraction of the pattern's longer side.
 _GRAB_DISTANCE = 0.02
 _MIN_WIDTH = 0.5  # of the detector, in pixels
 _ZOOM = 1.1  # per step of the scroll wheel
@@ -279,7 +279,7 @@ class Browser:
         for rim, radius in (("outer", ring.outer), ("inner", ring.inner)):
             if radius and abs(distance - radius) <= close:
                 return partial(self._resize, rim)
-        # From outside, the centre jumps to the pointer; from inside, it keeps its distance to it.
+        # From outside, the centre jumps to the pointer; from inside, it keeps its offset from it.
         dy, dx = (y - ring.cy, x - ring.cx) if distance < ring.outer else (0.0, 0.0)
         return lambda y, x: self.place_detector(
             y - dy, x - dx, self.detector.outer, self.detector.inner

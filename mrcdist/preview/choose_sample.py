@@ -21,10 +21,10 @@ from mrcdist.preview.sample import (
     VolumeSample,
 )
 
-# Numbers of images that fill a montage; fewer if the budget is too small for more.
+# Numbers of images that fill a montage: the largest one that the budget allows is used.
 _MONTAGES = (12, 9, 6, 4, 3, 2, 1)
 
-# If fewer whole sections fit the budget, the plane across rows is sampled line by line instead.
+# If fewer whole sections fit into the budget, the plane across rows is sampled line by line.
 _MIN_SECTIONS = 8
 
 # An image with fewer lines looks striped; more lines than a screen has are invisible.
@@ -110,8 +110,8 @@ def _sample_volume(layout: Layout, limits: SampleLimits) -> VolumeSample:
     """Choose three planes of the first volume of a file.
 
     A section is contiguous, and the plane along the rows needs one row of each section. The plane
-    across the rows needs a pixel of every row of every section; it is the expensive one, and
-    sections are skipped there. The last navigation axis counts the sections of a volume.
+    across the rows is the expensive one: it needs a pixel of every row of every section, so some
+    sections are skipped in it. The last navigation axis counts the sections of a volume.
     """
     rows, columns = layout.frame_shape
     n_sections = min(layout.navigation_shape[-1], layout.present)

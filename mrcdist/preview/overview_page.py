@@ -163,7 +163,7 @@ def _aspect(panel: Panel) -> float:
 
 
 def _cross_size(panels: Sequence[Panel]) -> tuple[float, float]:
-    """Return width and height of a section with the other planes at its right and below it."""
+    """Return width and height of a section with the other planes to its right and below it."""
     section, _, along_column = panels
     down, across = extents(section.down, section.across)
     _, depth = extents(along_column.down, along_column.across)

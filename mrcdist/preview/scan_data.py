@@ -130,10 +130,10 @@ def open_scan(data: str | os.PathLike[str] | Plan | Mapping[str, Any], budget: i
     source = source_of(array) if isinstance(array, da.Array) else None
     if source is None:
         raise ArgumentError(
-            "the data are not as they were read",
+            "the data were modified after they were read",
             code="data-not-browsable",
             argument="data",
-            cause="they have since been sliced, rechunked or computed with",
+            cause="they have been sliced, rechunked or used in a computation",
             remedy="pass plan_mrc(url), or a computed (numpy) array in the dict",
         )
     options: Sequence[str] = origin[1] if origin else ()

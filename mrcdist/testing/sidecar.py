@@ -193,7 +193,7 @@ def image_values(virtual: Mapping[str, str], external: Mapping[str, str]) -> Val
 
 
 def _detectors(images: Mapping[str, str], numbers: range) -> Iterator[tuple[int, str, str]]:
-    """Yield number, name of the image and its path for each detector; both empty without image."""
+    """Yield the number of each detector with name and path of its image, or two empty texts."""
     saved = chain(((name, _FOLDER + file) for name, file in images.items()), repeat(("", "")))
     for number, (name, path) in zip(numbers, saved, strict=False):
         yield number, name, path

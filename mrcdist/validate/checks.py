@@ -44,8 +44,8 @@ def check_file(
     """Check everything that does not require the pixels; whatever the bytes, nothing is raised.
 
     `raw` are the first 1024 bytes of the file, or fewer if it is shorter; the size is None if
-    unknown, as for compressed files. `read` is asked for the first bytes of the extended header if
-    they say how large its records are, or show whether it is present. The byte order is used if the
+    unknown, as for compressed files. `read` is called for the first bytes of the extended header if
+    they determine the size of its records, or whether it is present. The byte order is used if the
     file is ambiguous.
 
     Returns the header, if it can be parsed, and at least one finding per check, in the order of the

@@ -98,7 +98,7 @@ class TestInfo:
     @pytest.mark.parametrize(
         ("angles", "steps"),
         [
-            ((0, 3, -3, 6, -6), "up and down from -6 to 6 deg"),
+            ((0, 3, -3, 6, -6), "not monotonic, from -6 to 6 deg"),
             ((6, 2, 0, -1, -6), "uneven steps from -6 to 6 deg"),
         ],
     )

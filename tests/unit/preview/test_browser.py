@@ -350,7 +350,7 @@ def test_command_of_a_dataset_in_memory_reads_its_file_unless_copied(movie):
 )
 def test_modified_data_are_refused(change, movie):
     [ds] = read_mrc(movie)
-    with pytest.raises(ArgumentError, match="not as they were read") as raised:
+    with pytest.raises(ArgumentError, match="modified after they were read") as raised:
         browse({**ds, "data": change(ds["data"])}, figure=new_figure())
     assert raised.value.argument == "data"
 
