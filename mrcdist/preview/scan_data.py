@@ -163,7 +163,9 @@ def _from_source(
     with Progress("reading", len(sample.pieces)) as progress:
         pixels = read_pieces(source, sample.pieces, progress)
     grid = frames_of_grid(sample, pixels, range(source.layout.frame_shape[0]))
-    start = (sample.ys[sample.single[0]], sample.xs[sample.single[1]])
+    y, x = len(sample.ys) // 2, len(sample.xs) // 2
+    i, j = min(grid, key=lambda point: abs(point[0] - y) + abs(point[1] - x))
+    start = sample.ys[i], sample.xs[j]
     arguments = _arguments(source, options)
     return ScanData(arguments, axes, source, plane, sample.ys, sample.xs, grid, start)
 

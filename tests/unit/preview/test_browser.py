@@ -392,3 +392,14 @@ def test_error_without_ipympl_says_what_to_install(movie, monkeypatch):
     monkeypatch.setitem(sys.modules, "ipympl.backend_nbagg", None)
     with pytest.raises(MissingExtraError, match=r"\.\[notebook\]"):
         browse(plan_mrc(movie))
+
+
+@pytest.mark.parametrize("scan_shape", [(4, 6), (5, 7)])
+def test_browser_starts_at_the_same_point_for_a_file_and_for_its_data(
+    tmp_path: Path, scan_shape: tuple[int, int]
+) -> None:
+    movie = write_acquisition(tmp_path, scan_shape=scan_shape, frame_shape=(8, 8)).movie
+    [data] = read_mrc(movie, lazy=False)
+    ny, nx = scan_shape
+    for source in (movie, data):
+        assert browse(source, figure=new_figure()).position == (ny // 2, nx // 2)
