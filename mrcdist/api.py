@@ -84,8 +84,8 @@ def read_mrc(
         Sort the sections of a tilt series from the lowest angle to the highest. Default: file
         order.
     endianness : {"<", ">"}, optional
-        Byte order to use if the file is ambiguous. If the file contradicts it, it is ignored with
-        a warning.
+        Byte order to use if the file is ambiguous. Ignored, with a warning, if the file contradicts
+        it.
     mode0 : {"int8", "uint8", "uint4"}, optional
         Content of bytes in mode 0: signed or unsigned pixels, or two 4-bit pixels per byte.
         Default: detected from the file.

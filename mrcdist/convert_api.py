@@ -152,8 +152,8 @@ def plan_source(
     """
     work = WorkFolder(Location.of(destination, storage_options, "destination"))
     unfinished = (work.plan() if resume else None) or {"about": {}}
-    begun = tuple(map(tuple, unfinished["about"].get("read_chunks", ()))) or None
-    return plan_to_resume(lambda chunks: make_plan(chunks=chunks), chunks, begun)
+    previous = tuple(map(tuple, unfinished["about"].get("read_chunks", ()))) or None
+    return plan_to_resume(lambda chunks: make_plan(chunks=chunks), chunks, previous)
 
 
 @dataclass(frozen=True)
@@ -222,11 +222,11 @@ def _check_zarr(
     suffix: str, dtype: str | None, compressor: str | None, byteorder: ByteOrder | None
 ) -> None:
     """Raise if the format does not support an option, or the installed zarr the format."""
-    for name, value, unsuited, cause in (
+    for name, value, is_unsupported, cause in (
         ("dtype", dtype, dtype == "uint4", "Zarr has no 4-bit integers"),
         ("byteorder", byteorder, byteorder is not None, "Zarr's chunks are little-endian"),
     ):
-        if unsuited:
+        if is_unsupported:
             raise ArgumentError(
                 f"{name}={value}",
                 code="destination-unsuited",

@@ -255,7 +255,7 @@ def to_dask(source: MrcSource, chunks: Chunks) -> da.Array:
         meta=np.empty((0,) * source.ndim, source.dtype),
         asarray=False,
         # A source with a table of frames or many files is sent once per worker, not per task.
-        inline_array=source.travels_light,
+        inline_array=source.fits_in_tasks,
     )
     return array
 

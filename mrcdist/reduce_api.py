@@ -91,10 +91,10 @@ def reduce_frames(
         Default: the current client if there is one, otherwise threads of this process.
     resume : str or PathLike, optional
         Folder for finished parts. It is created, kept if the computation is interrupted, and
-        deleted at the end. Repeating the call, on this or another cluster, then reads only the
-        rest. If `data` is a file and `chunks` is omitted, the chunks are those of the first call;
-        other data must have the same chunks. Your own functions must be unchanged; changes in other
-        modules that they call are not detected.
+        deleted at the end. Repeating the call, on this or another cluster, then reads only what is
+        missing. If `data` is a file and `chunks` is omitted, the chunks are those of the first
+        call; other data must have the same chunks. Your own functions must be unchanged; changes in
+        other modules that they call are not detected.
     progress : bool, default True
         Show a progress bar after two seconds.
     device : {"cpu", "cupy"}, default "cpu"

@@ -47,7 +47,7 @@ def allocate(descriptor: int, size: int) -> None:
 
 
 def write_at(descriptor: int, raw: Any, start: int) -> None:
-    """Write all bytes at offset `start`; no other thread may use the descriptor meanwhile."""
+    """Write all bytes at offset `start`; no other thread may use it at the same time."""
     view = memoryview(raw).cast("B")
     while view.nbytes:
         if hasattr(os, "pwrite"):

@@ -13,7 +13,7 @@ from mrcdist.printable import printable
 
 
 class Note(str):
-    """A sentence about a file, with a code for its subject, whatever the numbers in it."""
+    """A sentence about a file; its `code` names the subject, and does not depend on the numbers."""
 
     code: str
 

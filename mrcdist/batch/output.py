@@ -327,8 +327,8 @@ def picture_so_far(
 
     def draw(results: Callable[[], Mapping[str, Result]]) -> None:
         nonlocal next_time
-        begun = time.monotonic()
-        if begun < next_time or find_spec("matplotlib") is None:
+        started = time.monotonic()
+        if started < next_time or find_spec("matplotlib") is None:
             return
         try:
             images = {
@@ -343,7 +343,7 @@ def picture_so_far(
             next_time = math.inf
         else:
             now = time.monotonic()
-            next_time = now + max(interval, 20 * (now - begun))
+            next_time = now + max(interval, 20 * (now - started))
 
     return draw
 

@@ -69,7 +69,7 @@ class Console(io.TextIOBase):
     without it.
     """
 
-    # Of the text passed to `write`: click would wrap an ASCII stream in another one.
+    # For click, which would wrap a stream with the encoding ASCII in another one.
     encoding = "utf-8"
     errors = "strict"
 

@@ -43,7 +43,7 @@ _T = TypeVar("_T")
 
 
 def most_tasks(nbytes: int, threads: int = 0) -> int:
-    """Return the maximum number of tasks for so many bytes; `threads` is 0 if unknown."""
+    """Return the maximum number of tasks for `nbytes` of data; `threads` is 0 if unknown."""
     return max(_TASKS_PER_THREAD * threads or MAX_TASKS, math.ceil(nbytes / _TASK_BYTES))
 
 

@@ -182,9 +182,9 @@ def scan_of_records(
 ) -> tuple[Scan | None, str | None]:
     """Return the scan that an extended header describes, if its points are the sections.
 
-    Otherwise None, and the reason if there is such a scan. Navigation axes are calibrated with the
-    step of the scan; signal axes are not calibrated, because the pixel size in the main header is
-    that of the scan, too.
+    Otherwise None, with the reason if a scan is described. Navigation axes are calibrated with the
+    step of the scan. Signal axes are not calibrated, because the pixel size in the main header is
+    also the step of the scan.
     """
     shape, reason = scan_of_sections(extended, n_sections=n_frames)
     if shape is None:

@@ -55,7 +55,7 @@ class Storage:
         return not self.packed and dtype == np.dtype(self.dtype).newbyteorder(byteorder)
 
 
-def choose_storage(dtype: np.dtype[Any], wanted: str | None) -> Storage:
+def choose_storage(dtype: np.dtype[Any], requested: str | None) -> Storage:
     """Choose the mode for an array's dtype, or for the requested dtype.
 
     The latter is one for which MRC has a mode, "uint8" (mode 0 with IMOD's stamp) or "uint4" (mode
@@ -67,10 +67,10 @@ def choose_storage(dtype: np.dtype[Any], wanted: str | None) -> Storage:
     >>> choose_storage(np.dtype("uint8"), None)
     Storage(mode=6, dtype='uint16', packed=False, imod_flags=None)
     """
-    if wanted == "uint4":
+    if requested == "uint4":
         return Storage(101, "uint8", packed=True)
-    name = dtype.name if wanted is None else dtype_name(wanted)
-    if wanted is not None and name == "uint8":
+    name = dtype.name if requested is None else dtype_name(requested)
+    if requested is not None and name == "uint8":
         # Flag 1 (signed bytes) is not set; flag 4: the origin has MRC2014's sign.
         return Storage(0, "uint8", imod_flags=4)
     name = _WIDENED.get(name, name)

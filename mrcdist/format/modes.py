@@ -5,9 +5,9 @@ package (7, 8 and the numbers of compressed files).
 
 SerialEM's plugin for Gatan cameras and IMOD store two 4-bit pixels per byte in mode 0; NX is then
 half the number of columns. IMOD marks its files with flag 16. Frames from the camera have only a
-label, which programs may copy to a file of whole bytes, so the size must also be that of a
-super-resolution frame, halved. Sources: IMOD's description of its MRC files; EMAN2, which accepts
-the label if NY is about 2 NX.
+label, which programs may copy to a file of whole bytes. So the size is checked, too: with NX
+doubled, it must be that of a super-resolution frame. Sources: IMOD's description of its MRC files;
+EMAN2, which accepts the label if NY is about 2 NX.
 """
 
 from __future__ import annotations

@@ -48,9 +48,10 @@ class TiltSeries:
         return None if (np.diff(sections) == 1).all() else sections
 
     def axis(self) -> Axis:
-        """Return a uniform axis if the angles are even to a hundredth of a step, or else positions.
+        """Return the tilt axis: uniform if all angles are even to within a hundredth of a step.
 
-        Positions of a dose-symmetric or bidirectional series, or of a montage, are not monotonic.
+        Otherwise, its `values` are the angles; those of a dose-symmetric or bidirectional series,
+        or of a montage, are not monotonic.
         """
         angles = self.angles
         step = (angles[-1] - angles[0]) / max(len(angles) - 1, 1)

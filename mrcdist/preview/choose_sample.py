@@ -190,9 +190,9 @@ def _sample_scan(
             break
     coarse = frames.size < min(_MIN_POINTS, math.prod(sizes))
     if coarse and virtual_image and not limits.whole_frames and not limits.stream:
-        banded = _sample_bands(layout, plane, limits, table)
-        if banded is not None and banded.frames.size > frames.size:
-            return banded
+        band_sample = _sample_bands(layout, plane, limits, table)
+        if band_sample is not None and band_sample.frames.size > frames.size:
+            return band_sample
     return ScanSample(pieces, ys, xs, frames, rows, tuple(present), _near_centre(frames))
 
 

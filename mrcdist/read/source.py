@@ -95,7 +95,7 @@ class MrcSource:
         return self.layout.dtype
 
     @property
-    def travels_light(self) -> bool:
+    def fits_in_tasks(self) -> bool:
         """Whether the source is small enough to be sent with every task."""
         return self.table is None and len(self.parts) == 1 and self.parts[0].sections is None
 
@@ -252,7 +252,7 @@ class MrcSource:
         None if the source is sent once per worker, or if `pickle` fails, for instance for a class
         from a notebook among the storage options; distributed can pickle those.
         """
-        if not self.travels_light:
+        if not self.fits_in_tasks:
             return None
         self.__dict__["_packed"] = None  # for `__reduce__`, which `dumps` calls
         try:

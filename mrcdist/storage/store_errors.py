@@ -77,7 +77,9 @@ def response_error(
         )
     if status in (401, 403) or code in DENIED_CODES:
         cause = f"the store refused ({response})"
-        return AccessDeniedError(f"{shown} may not be read", cause=cause, remedy=_DENIED_REMEDY)
+        return AccessDeniedError(
+            f"no permission to read {shown}", cause=cause, remedy=_DENIED_REMEDY
+        )
     if status == 404:
         cause = f"reported by the store ({response})"
         return MissingFileError(f"{shown} does not exist", cause=cause, remedy=_MISSING_REMEDY)
@@ -116,13 +118,15 @@ def explain_failure(error: BaseException, shown: str, scrub: Callable[[str], str
     text = scrub(describe(error))
     if isinstance(error, _NO_CREDENTIALS):
         return AccessDeniedError(
-            f"{shown} may not be read",
+            f"no permission to read {shown}",
             code="credentials-missing",
             cause=f"no credentials found ({text})",
             remedy=_PUBLIC_REMEDY,
         )
     if isinstance(error, PermissionError):
-        return AccessDeniedError(f"{shown} may not be read", cause=text, remedy=_DENIED_REMEDY)
+        return AccessDeniedError(
+            f"no permission to read {shown}", cause=text, remedy=_DENIED_REMEDY
+        )
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         problem = f"{shown} was not found by this process"
         cause = f"it does not exist, or is not mounted on this host ({text})"

@@ -194,7 +194,10 @@ def read_whole(location: Location, limit: int) -> bytes:
 def _wait_until_settled(
     location: Location, size: int, response: Response | None
 ) -> Response | None:
-    """Repeat the request until the version is settled, if that is possible and matters."""
+    """Repeat the request until the version is settled, if versions are compared.
+
+    The last response may be unsettled: requests are limited, and useless for some hosts.
+    """
     if read_settings().consistency != "strict":
         return response
     address = urlsplit(location.url)

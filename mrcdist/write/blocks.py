@@ -31,10 +31,10 @@ def in_blocks(
 ) -> tuple[da.Array, Chunks | None]:
     """Rechunk the array to blocks that its destination can store.
 
-    If a single task has to write the file, the array is returned as it is, together with the runs
-    of whole chunks to write in turn; if that is impossible, a note is added to `notes`. Blocks must
-    not split packed rows or compressed frames, and must be contiguous in the file, except on a disk
-    that no hosts share.
+    If a single task has to write the file, the array is returned as it is, together with runs of
+    whole chunks that are contiguous in the file; a note is added to `notes` if there are none that
+    fit into memory. Blocks must not split packed rows or compressed frames, and must be contiguous
+    in the file, except on a disk that no hosts share.
     """
     row_bytes, in_s3 = storage.row_bytes, is_s3(location)
     if not location.is_local and not in_s3:

@@ -34,7 +34,7 @@ def _of_writing(error: MrcdistError, location: Location) -> MrcdistError:
     where = error.where or here(location)
     if isinstance(error, AccessDeniedError):
         return AccessDeniedError(
-            f"{location.shown} may not be written",
+            f"no permission to write {location.shown}",
             code=error.code,
             cause=error.cause,
             remedy="write to a folder in which every worker may create files"

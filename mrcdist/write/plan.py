@@ -261,9 +261,9 @@ class WritePlan:
             "statistics": self.statistics,
             "overwrite": self.overwrite,
         }
-        begun = destination.begin(about, overwrite=self.overwrite, resume=self.resume)
-        warn(self.location.shown, begun.notes)
-        return begun
+        started = destination.begin(about, overwrite=self.overwrite, resume=self.resume)
+        warn(self.location.shown, started.notes)
+        return started
 
     def _graph(self, destination: Destination | None, *, abandons: bool = False) -> Delayed:
         token = uuid.uuid4().hex[:16]

@@ -70,7 +70,7 @@ class S3Destination:
         if plan is not None:
             uploads = self._uploads(plan.get("mark", ""), plan.get("uploads", ()))
             previous = replace(new, uploads=uploads)
-            # An upload that was aborted meanwhile cannot be continued.
+            # An upload that was aborted in the meantime cannot be continued.
             if (
                 self.work.resumes(plan, about, resume=resume, overwrite=overwrite)
                 and previous._main.is_open()
@@ -290,7 +290,7 @@ class S3Destination:
     def _last_parts(
         self, pieces: list[Piece], blocks: int, packed: int | None
     ) -> tuple[list[Part], list[int]]:
-        """Send the last parts; return all that have arrived, and the sizes expected."""
+        """Send the last parts; return all parts that have arrived, and their expected sizes."""
         if packed is not None:
             [(_, header)] = pieces
             with write_errors(self.location):
@@ -318,7 +318,10 @@ class S3Destination:
     def _joined(
         self, header: bytes, names: list[str], sizes: list[int]
     ) -> tuple[list[Part], list[int]]:
-        """Make parts of the header, if any, and of objects in the work folder; return as above."""
+        """Make parts of the header, if any, and of objects in the work folder.
+
+        Returns the same as `_last_parts`.
+        """
         parts, copies = joined_parts(len(header), sizes, self.limits), []
         for part, pieces in enumerate(parts, 1):
             [(block, low, high), *more] = pieces

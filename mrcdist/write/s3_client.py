@@ -133,11 +133,11 @@ def run_together(
 
 
 class Body(io.RawIOBase):
-    """Body of a request whose pieces are created when they are read, to be hashed and to be sent.
+    """Body of a request whose pieces are created whenever they are read: to be hashed, and sent.
 
     `between` returns a byte range. If fewer than `window` bytes are read at a time, as when the
-    body is sent, it is called for that many at once, and the rest is kept. Its error, if it raises
-    one, is kept as `failure`.
+    body is sent, it is called for `window` bytes, and those not read yet are kept. An error that it
+    raises is kept as `failure`.
     """
 
     def __init__(

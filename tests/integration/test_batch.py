@@ -538,7 +538,7 @@ class TestCheckWorkers:
         workers = {worker["name"]: worker for worker in found["workers"]}
         assert workers["worker-0"]["ok"]
         assert workers["worker-0"]["bytes_read"] == DATA.nbytes
-        assert "may not be read" in workers["wrong"]["problem"]
+        assert "no permission to read" in workers["wrong"]["problem"]
         assert "credentials" in workers["wrong"]["remedy"]
         assert WRONG_SECRET not in json.dumps(found)
 

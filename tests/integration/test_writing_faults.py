@@ -387,7 +387,7 @@ class TestFailingRequests:
                 bucket.url("a.mrc"), ONCE, storage_options=proxy.server.storage_options()
             )
         [note] = error.value.__notes__
-        assert "may not be written" in note
+        assert "no permission to write" in note
         assert contents_of(bucket) == ["a.mrc"]  # the upload; its temporary objects are removed
 
 
@@ -425,5 +425,5 @@ def test_error_for_a_wrong_secret_does_not_show_it(radosgw: S3Server) -> None:
             ONCE,
             storage_options=radosgw.with_secret(WRONG_SECRET).storage_options(),
         )
-    assert "may not be" in error.value.problem
+    assert "no permission to" in error.value.problem
     assert WRONG_SECRET not in str(error.value) + repr(error.value)

@@ -105,7 +105,7 @@ class Decoder:
         return [note for note in notes if note]
 
     def texts(self, columns: Columns) -> Mapping[str, str]:
-        """Return the metadata that are texts, by names like those of the quantities."""
+        """Return the metadata that are texts, under names as in `PhysicalQuantity`."""
         return {}
 
     def metadata(self, document: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class FsspecTransport(Transport):
         self._nbytes = 0
 
     def check(self) -> None:
-        """Raise `FileChangedError` if the file has another version now.
+        """Raise `FileChangedError` if the file now has a different version.
 
         Also raises if bytes were read from a damaged archive.
         """

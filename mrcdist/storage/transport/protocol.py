@@ -102,11 +102,11 @@ class Transport(ABC):
         """
 
     def check(self) -> None:  # noqa: B027 pinned responses need no check
-        """Raise `FileChangedError` if the file has another version now."""
+        """Raise `FileChangedError` if the file now has a different version."""
 
 
 class PinnedTransport(Transport):
-    """Transport whose responses are all of the planned version, or of any if that is unknown."""
+    """Transport whose responses are all of the planned version; of any version if it is unknown."""
 
     def read(self, start: int, size: int) -> Response:
         """Read `size` bytes from byte `start` on, or up to the end of the file."""
