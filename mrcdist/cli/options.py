@@ -61,7 +61,9 @@ def _pairs(_ctx: click.Context, _param: click.Parameter, texts: Sequence[str]) -
             variable = os.environ.get(name)
             # Do not repeat the text, which may be a secret without its key.
             if variable is None and is_secret_key(path):
-                print_notes(["a storage option without a value is not in the environment either"])
+                print_notes(
+                    ["the value of a storage option given as KEY alone is not in the environment"]
+                )
                 continue
             if variable is None:
                 raise click.BadParameter(

@@ -173,7 +173,7 @@ class AuxiliaryFile(Generic[_T]):
             return self._parse(location.name, content)
 
     def _parse(self, name: str, content: bytes) -> _T:
-        """Parse a file, of which at most one byte more than allowed has been read."""
+        """Parse the content of a file, or its first ``max_bytes + 1`` bytes if it is longer."""
         kind = self.kind
         if len(content) > kind.max_bytes:
             raise SidecarError(

@@ -40,7 +40,8 @@ from mrcdist.warning_notes import Note, Notes
 _Key = TypeVar("_Key")
 _Result = TypeVar("_Result")
 
-# Records of tens of thousands of sections; more would make opening a file as slow as reading it.
+# Maximum bytes of records that are read, enough for tens of thousands of sections: with more,
+# opening a file would take as long as reading it.
 _MAX_RECORD_BYTES = 64 * 2**20
 
 # Maximum compression ratio of gzip's deflate; bzip2 exceeds it only if nearly all data are zeros.

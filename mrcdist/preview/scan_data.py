@@ -69,7 +69,7 @@ class ScanData:
         return xs[0] - half, xs[-1] + half, ys[-1] + half, ys[0] - half
 
     def describe_frame(self, y: int, x: int) -> str:
-        """Return a title for a pattern, which says so if its frame is missing."""
+        """Return a title for a pattern, which also says whether its frame is missing."""
         missing = False
         if isinstance(self.data, MrcSource):
             point = tuple(range(i, i + 1) for i in self._index(y, x))

@@ -66,7 +66,7 @@ def execute(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
 async def execute_awaited(plan: BlockPlan, readers: Sequence[RemoteReader]) -> Array | None:
     """Return the block as `execute` does, or None if that needs a thread.
 
-    A thread is needed if bytes are copied out of buffers, of which only a few are held at a time.
+    A thread is needed to copy bytes out of buffers, since only a few buffers are held at a time.
     """
     direct = _DirectRead.of(plan)
     if direct is None:

@@ -72,7 +72,7 @@ class Transient(Exception):  # noqa: N818 a signal to the retry loop, never seen
 
 
 class Refused(Transient):
-    """A rejection without a reason: a broken proxy's, which passes, or a deliberate one."""
+    """A rejection without a reason, from a broken proxy (transient) or deliberate (permanent)."""
 
 
 class Unreachable(Transient):

@@ -218,7 +218,7 @@ def _stack_sidecar(contents: Contents, replaced: Mapping[str, str]) -> bytes:
 
 
 def _sidecar(contents: Contents, values: Mapping[Key, object], default: Mapping[str, str]) -> bytes:
-    """Return a sidecar with the keys of these images, and `values`, in which None removes a key.
+    """Return a sidecar with the keys of these images, updated with `values`; None removes a key.
 
     Other keys are those of the sidecar of the source file, or else `default`, and HyperSpy's
     metadata of the microscope. Keys that describe the array are always its own, because it may have

@@ -224,7 +224,7 @@ class LocalDestination:
             raise incomplete(self.location, copied, nbytes, "compressed bytes")
 
     def _is_finished(self) -> bool:
-        """Return whether the file has its name: a task of a lost worker is being repeated.
+        """Return whether the file has its name already, since a lost worker's task is repeated.
 
         `finish` then compares the header, which contains the time when writing began.
         """

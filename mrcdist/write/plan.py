@@ -104,7 +104,7 @@ class WriteEstimate:
             self.url,
             f"  file     {format_bytes(self.nbytes)}",
             f"  tasks    {self.tasks:,}",
-            f"  a task   {format_bytes(self.task_bytes)}{requests}",
+            f"  per task {format_bytes(self.task_bytes)}{requests}",
             f"  memory   {format_bytes(self.task_memory)} per task",
         ]
         return "\n".join(lines + [f"  note     {remark}" for remark in self.remarks])

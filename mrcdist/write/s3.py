@@ -186,8 +186,9 @@ class S3Destination:
         """Return whether a part is refused because the file, or its segment, is complete.
 
         It was completed by a task whose worker was lost before it could report this. The requests
-        are sent only once, because the part is sent again if the store does not respond; with
-        retries only if they indicate that another call has taken over, which is a `WriteError`.
+        are not retried, because the part is sent again if the store does not respond. Only if they
+        indicate that another call has taken over, which is a `WriteError`, are they repeated with
+        retries.
         """
         objects = [self._main] if upload == self._main else [self._main, upload]
         for retry in (False, True):
