@@ -22,7 +22,12 @@ from tests.support.serving import serving
 __all__ = ["KINDS", "Store", "exchange_before", "store_of"]
 
 # Kinds of stores, by what distinguishes versions of the file.
-KINDS = ("etag", "version id", "web etag", "web date", "web none", "other", "local")
+KINDS = (
+    *("etag", "version id", "gateway etag", "gateway date"),
+    *("web etag", "web date", "web none", "other", "local"),
+)
+
+_EMPTY_LISTING = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
 
 
 @dataclass
@@ -56,8 +61,11 @@ def s3_store(server: S3Server, *, versioned: bool) -> Iterator[Store]:
 
 
 @contextmanager
-def web_store(validator: Callable[[int], dict[str, str]]) -> Iterator[Store]:
-    """Serve one file over HTTP; `validator` returns the headers for its n-th version."""
+def web_store(validator: Callable[[int], dict[str, str]], *, s3: bool = False) -> Iterator[Store]:
+    """Serve one file over HTTP; `validator` returns the headers for its n-th version.
+
+    It ignores conditions. With `s3`, it is read as a gateway for S3 that does.
+    """
     content, version = b"", 0
 
     def put(new: bytes) -> None:
@@ -67,6 +75,8 @@ def web_store(validator: Callable[[int], dict[str, str]]) -> Iterator[Store]:
     def do_get(request: BaseHTTPRequestHandler) -> None:
         store.hook()
         body, headers, status = content, validator(version), 200
+        if "list-type" in request.path:
+            body, headers = _EMPTY_LISTING, {}
         start, stop = 0, len(body)
         if byte_range := request.headers.get("Range"):
             first, _, last = byte_range.removeprefix("bytes=").partition("-")
@@ -84,7 +94,11 @@ def web_store(validator: Callable[[int], dict[str, str]]) -> Iterator[Store]:
             request.wfile.write(body[start:stop])
 
     with serving(do_get) as endpoint:
-        store = Store(f"{endpoint}/a_movie.mrc", put)
+        if s3:
+            options = {"key": "fake", "secret": "fake", "endpoint_url": endpoint}
+            store = Store("s3://bucket/a_movie.mrc", put, options)
+        else:
+            store = Store(f"{endpoint}/a_movie.mrc", put)
         yield store
 
 
@@ -154,13 +168,13 @@ def store_of(kind: str, request: pytest.FixtureRequest) -> AbstractContextManage
         return local_store(
             request.getfixturevalue("tmp_path"), request.getfixturevalue("monkeypatch")
         )
-    return web_store(
-        {
-            "web etag": lambda number: {"ETag": f'"{number}"'},
-            "web date": lambda number: {"Last-Modified": date.format(number % 10)},
-            "web none": lambda _: {},
-        }[kind]
-    )
+    gateway, _, validator = kind.partition(" ")
+    headers: dict[str, Callable[[int], dict[str, str]]] = {
+        "etag": lambda number: {"ETag": f'"{number}"'},
+        "date": lambda number: {"Last-Modified": date.format(number % 9 + 1)},
+        "none": lambda _: {},
+    }
+    return web_store(headers[validator], s3=gateway == "gateway")
 
 
 def exchange_before(store: Store, number: int, new: bytes) -> list[int]:

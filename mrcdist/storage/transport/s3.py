@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from aiobotocore.response import StreamingBody
@@ -13,11 +14,14 @@ from s3fs import S3FileSystem
 
 from mrcdist.errors import AccessDeniedError
 from mrcdist.read_limits import DEFAULT_LIMITS
-from mrcdist.storage.location import Location
+from mrcdist.storage.location import Location, require_version
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.store_errors import is_past_end, response_error
 from mrcdist.storage.transport.protocol import PinnedTransport, Response, check_range
 from mrcdist.storage.version import UNKNOWN, Version, remote_version
+
+# Entries of a response that contain the planned version, by its kind.
+_VALIDATORS = {"version_id": "VersionId", "etag": "ETag", "modified": "LastModified"}
 
 
 def connection_limit(fs: S3FileSystem) -> float:
@@ -27,7 +31,7 @@ def connection_limit(fs: S3FileSystem) -> float:
 
 
 class S3Transport(PinnedTransport):
-    """Transport for S3, pinned by VersionId or If-Match."""
+    """Transport for S3, pinned by VersionId or If-Match, and by the version in each response."""
 
     def __init__(self, fs: S3FileSystem, path: str, location: Location, version: Version) -> None:
         super().__init__(fs, location, version)
@@ -88,9 +92,16 @@ class S3Transport(PinnedTransport):
         )
         response = await client.get_object(**arguments)
         try:
+            self._require_version(response)
             yield response
         finally:
             response["Body"].close()
+
+    def _require_version(self, response: Mapping[str, Any]) -> None:
+        """Raise `FileChangedError` if a store that ignores conditions sends another version."""
+        value = response.get(_VALIDATORS.get(self._version.kind, ""))
+        if value is not None:
+            require_version(self._location, self._version, replace(self._version, value=str(value)))
 
     def _explained(self, error: ClientError) -> BaseException:
         response: dict[str, Any] = error.response
