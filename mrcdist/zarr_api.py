@@ -20,7 +20,8 @@ from mrcdist.interop.navigator_images import plan_group
 from mrcdist.interop.references import find_references
 from mrcdist.interop.zarr_destination import zarr_major
 from mrcdist.read_plan import Plan
-from mrcdist.storage.location import Location, StoreCalls
+from mrcdist.storage.location import Location
+from mrcdist.storage.store_calls import StoreCalls
 from mrcdist.write.errors import exists
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from mrcdist.errors import ArgumentError
 from mrcdist.interop.zarr_layouts import Hierarchy, NewArray
 from mrcdist.plan.selection import Box
 from mrcdist.storage.local_files import replace_path, restore_path
-from mrcdist.storage.location import Location, StoreCalls
+from mrcdist.storage.location import Location
+from mrcdist.storage.store_calls import StoreCalls
 from mrcdist.write.checks import check_parent
 from mrcdist.write.errors import exists, write_errors
 from mrcdist.write.work_folder import WorkFolder

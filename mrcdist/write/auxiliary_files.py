@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
+from mrcdist.discover.auxiliary_files import SIDECAR
 from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron import sidecar_keys as keys
@@ -22,7 +23,8 @@ from mrcdist.format.direct_electron.filenames import (
 )
 from mrcdist.format.direct_electron.sidecar import Sidecar, parse_sidecar, sidecar_text
 from mrcdist.format.direct_electron.sidecar_keys import IN_HYPERSPY, Key
-from mrcdist.storage.location import Location, StoreCalls
+from mrcdist.storage.location import Location
+from mrcdist.storage.stored_file import read_whole
 from mrcdist.warning_notes import Note
 from mrcdist.write.checks import file_exists
 from mrcdist.write.contents import Contents, angstrom_per, in_angstrom, metadata_items
@@ -125,7 +127,7 @@ def _sidecar_users(
     The sidecar is empty if any of this is unknown.
     """
     with suppress(MrcdistError):  # unreadable, not a sidecar, or the folder cannot be listed
-        sidecar = parse_sidecar(StoreCalls(sidecar_file).read())
+        sidecar = parse_sidecar(read_whole(sidecar_file, SIDECAR.max_bytes))
         names = location.list_files()
         # Leave out the new file: next to a movie without a number, numbered ones are not parts.
         others = [name for name in names if name != location.name]

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from mrcdist.format.encode import NewHeader, encode_header
 from mrcdist.plan.chunks import Chunks, block_boxes
-from mrcdist.storage.location import Location, StoreCalls
+from mrcdist.storage.location import Location
+from mrcdist.storage.store_calls import StoreCalls
 from mrcdist.write.checks import check_destination
 from mrcdist.write.contents import refuse_mask
 from mrcdist.write.encoded_block import EncodedBlock, window, windows

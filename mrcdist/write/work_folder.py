@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 from mrcdist.errors import ArgumentError, FileChangedError, MissingFileError, MrcdistError
 from mrcdist.storage.local_files import atomic_write, remove_folder, rename_file
-from mrcdist.storage.location import Location, StoreCalls
+from mrcdist.storage.location import Location
 from mrcdist.storage.retry import Refused, is_stopped
+from mrcdist.storage.store_calls import StoreCalls
 from mrcdist.write.errors import busy, write_errors
 from mrcdist.write.s3_client import call, is_s3
 

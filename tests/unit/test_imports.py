@@ -123,3 +123,8 @@ class TestImportsRunOneWay:
     )
     def test_cycle_in_a_graph_is_found(self, graph, cycle):
         assert find_cycle(graph) == cycle
+
+
+def test_no_module_has_more_than_400_lines():
+    lines = {path: path.read_text("utf-8").count("\n") for path in PACKAGE.rglob("*.py")}
+    assert [path.name for path, count in lines.items() if count > 400] == []
