@@ -151,9 +151,10 @@ def every(step: int, noun: str) -> str:
     """Describe the positions of a range: "every point", "every 7th point"."""
     if step == 1:
         return f"every {noun}"
-    teen = 10 < step % 100 < 20
-    suffix = "th" if teen else {1: "st", 2: "nd", 3: "rd"}.get(step % 10, "th")
-    return f"every {step}{suffix} {noun}"
+    tens, ones = divmod(step, 10)
+    if ones in (1, 2, 3) and tens % 10 != 1:
+        return f"every {tens or ''}{('1st', '2nd', '3rd')[ones - 1]} {noun}"
+    return f"every {step}th {noun}"
 
 
 def require_budget(budget: int) -> None:

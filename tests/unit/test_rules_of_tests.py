@@ -36,18 +36,23 @@ def misnamed(tree):
 
 
 def patched_in_private(tree):
-    """Return private names patched with `monkeypatch.setattr` or `unittest.mock.patch.object`."""
+    """Return private names patched by methods of `monkeypatch` or `unittest.mock.patch`."""
     return [
-        argument.value
+        name
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
-        and node.func.attr in ("setattr", "object")
+        and node.func.attr in ("setattr", "setitem", "delattr", "delitem", "object", "patch")
         for argument in node.args[:2]
-        if isinstance(argument, ast.Constant)
-        and isinstance(argument.value, str)
-        and is_private(argument.value.rpartition(".")[2])
+        if (name := patched_name(argument)) and is_private(name.rpartition(".")[2])
     ]
+
+
+def patched_name(argument):
+    """Return the name in an argument: a string, a variable or an attribute; None for others."""
+    if isinstance(argument, ast.Constant):
+        return argument.value if isinstance(argument.value, str) else None
+    return getattr(argument, "attr", getattr(argument, "id", None))
 
 
 def time_dependent_constants(tree):

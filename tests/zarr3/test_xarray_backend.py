@@ -179,7 +179,8 @@ class TestRequests:
     def test_two_distant_frames_with_xarray_take_two_requests(self, stack):
         ds = open_dataset(stack.url, storage_options=stack.options)
         stack.proxy.clear()
-        np.testing.assert_array_equal(ds["data"][[3, 90]].values, FRAMES[[3, 90]])
+        with dask.config.set({"mrcdist.max-gap": "1 MiB"}):  # not as measured
+            np.testing.assert_array_equal(ds["data"][[3, 90]].values, FRAMES[[3, 90]])
         assert stack.ranges == [FRAME_BYTES, FRAME_BYTES]
 
     @pytest.mark.parametrize("rows", [[100, 3, 3], slice(3, None, 97), slice(100, 1, -97)])

@@ -12,9 +12,9 @@ import zlib
 import mrcfile
 import numpy as np
 import pytest
+import zarr
 
 from mrcdist.batch.output import (
-    _WRITERS,
     check_outputs,
     clean_up,
     require_absent,
@@ -189,7 +189,7 @@ class TestOutput:
         if job == "another job":
             clean_up(path)
         else:
-            monkeypatch.setitem(_WRITERS, ".zarr", full_disk)
+            monkeypatch.setattr(zarr, "open_array", full_disk)
             with pytest.raises(MrcdistError):
                 write_result(path, image(np.ones((4, 6))), origin="s3://b/k", job=job)
         assert {file.name for file in path.iterdir()} == before
@@ -320,7 +320,7 @@ class TestInputs:
         check_outputs([out], 2, panels=False, inputs=[opened(movie)])
 
 
-def full_disk(*_):
+def full_disk(*_, **__):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
