@@ -139,7 +139,7 @@ class Plan:
     @property
     def stored_records(self) -> StoredRecords | None:
         """Bytes of the extended header in array order; None if a frame of the array has none."""
-        stored = None if self.extended is None else self.extended.stored
+        stored = None if self.extended is None else StoredRecords.of(self.extended)
         if stored is None or not stored.per_section:
             return stored
         table = self.source.table

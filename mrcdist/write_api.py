@@ -12,7 +12,7 @@ from dask.delayed import Delayed
 from mrcdist.errors import ArgumentError
 from mrcdist.format.byte_order import ByteOrder, check_byte_order
 from mrcdist.format.encode import choose_storage
-from mrcdist.format.extended.stored_records import PER_SECTION
+from mrcdist.format.header import MRCZ_EXTTYP
 from mrcdist.storage.location import Location
 from mrcdist.storage.url import text_of
 from mrcdist.warning_notes import Note, warn
@@ -202,14 +202,13 @@ def plan_write(
     kind = choose_kind(contents, kind, codec)
     if codec and extended_header is None:
         extended_header = json_header(contents.metadata)
-        exttyp = "json" if extended_header else None
+        exttyp = MRCZ_EXTTYP if extended_header else None
     extended = choose_extended_header(contents, extended_header, exttyp, records, byteorder, notes)
     header = new_header(contents, storage, kind, extended, labels, codec, notes)
     auxiliary = (
         choose_auxiliary(location.name, contents, sidecar, notes) if kind == "images" else {}
     )
-    # These extended headers contain the metadata of the instrument.
-    if extended.exttyp not in (*PER_SECTION, "json"):
+    if not extended.has_metadata:
         notes += unstored_metadata(contents, auxiliary)
     check_existing_auxiliary(location, contents, auxiliary, sidecar, notes, overwrite=overwrite)
     if sequential := not (location.is_local or is_s3(location)):

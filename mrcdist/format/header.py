@@ -25,6 +25,7 @@ IMOD_STAMP = 1146047817
 VOLUME_STACKS = range(401, 631)
 MRC2014_VERSIONS = (20140, 20141)
 MRC2014_EXTENDED = (b"CCP4", b"MRCO", b"SERI", b"AGAR", b"FEI1", b"FEI2", b"HDF5")
+MRCZ_EXTTYP = "json"  # of the mrcz package
 # Fields with the names and values of the words in the file.
 _TRIPLES = ("start", "intervals", "cell", "axis_order", "stored_origin")
 _INTEGERS = ("nx", "ny", "nz", "mode", "ispg", "nsymbt", "nversion", "nint", "nreal")
@@ -101,7 +102,7 @@ class Header:
     def by_mrcz(self) -> bool:
         """Whether the file was written by the mrcz package, compressed or not."""
         labelled = any(label.startswith("MRCZ") for label in self.labels[:1])
-        return labelled or self.codec is not None or self.exttyp == "json"
+        return labelled or self.codec is not None or self.exttyp == MRCZ_EXTTYP
 
     @property
     def has_map(self) -> bool:

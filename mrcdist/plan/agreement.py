@@ -188,9 +188,6 @@ def joined_extended(
             else np.concatenate([np.asarray(each.columns[name]) for each in headers])
             for name, values in first.columns.items()
         }
-    stored = None
-    if first.stored is not None and (all(complete) or not first.stored.per_section):
-        stored = first.stored.joined([each.stored for each in headers[1:]])
     document = first.document
     if document is not None:
         document = {
@@ -203,11 +200,22 @@ def joined_extended(
         columns=columns,
         text=first.text if all(each.text == first.text for each in headers) else (),
         document=document,
-        stored=stored,
+        records=_joined_records(headers, complete=all(complete)),
     )
     if note := pixel_size_note(joined):
         notes.add(note)
     return joined
+
+
+def _joined_records(headers: Sequence[ExtendedHeader], *, complete: bool) -> tuple[bytes, ...]:
+    """Concatenate the records of several files; empty unless all can be written to one file."""
+    first, files = headers[0], [each.decoder.header for each in headers]
+    if len({(file.byteorder, file.nint, file.nreal) for file in files}) > 1:
+        return ()
+    if first.decoder.per_section:
+        joined = tuple(record for each in headers for record in each.records)
+        return joined if complete and all(each.records for each in headers) else ()
+    return first.records if all(each.records == first.records for each in headers) else ()
 
 
 def _common_axis(axes: Sequence[Axis]) -> Axis:

@@ -92,8 +92,7 @@ def write_tilt_series(
         An image has another shape, or values that the pixel type cannot represent.
     """
     microscope = microscope or Microscope()
-    dtype = "uint16" if kind == "FEI2" else "int16"
-    record = _fei_record if kind == "FEI2" else _serialem_record
+    dtype, record, words = _KINDS[kind]
     extended = b"".join(record(float(angle), microscope) for angle in angles)
     ny, nx = shape
     # The header of a movie, changed to a stack of images with square pixels.
@@ -103,8 +102,7 @@ def write_tilt_series(
     struct.pack_into("<3f", header, 76, 0, -1, -2)  # maximum below minimum: undetermined
     struct.pack_into("<2i", header, 88, 0, len(extended))
     struct.pack_into("<4s", header, 104, kind.encode())
-    if kind == "SERI":
-        struct.pack_into("<2h", header, 128, _SERIALEM_BYTES, _SERIALEM_ITEMS)
+    struct.pack_into("<2h", header, 128, *words)  # NINT and NREAL
     write_movie(
         path,
         map(image, range(len(angles))),
@@ -170,3 +168,10 @@ def _serialem_float(value: float) -> tuple[int, int]:
     mantissa = min(round(math.ldexp(value, -exponent)), 2**23 - 1)
     second = 256 * abs(exponent) + mantissa % 256
     return mantissa // 256, -second if exponent < 0 else second
+
+
+# Pixel type, function that packs a record, and the words NINT and NREAL.
+_KINDS = {
+    "FEI2": ("uint16", _fei_record, (0, 0)),
+    "SERI": ("int16", _serialem_record, (_SERIALEM_BYTES, _SERIALEM_ITEMS)),
+}

@@ -61,8 +61,7 @@ def check_file(
     corrected, doubt, extended = header, None, b""
     if header is not None:
         decoders, presence = possible_decoders(header), presence_bytes(header)
-        # FEI's extended headers begin with the size of their records.
-        record_size = 4 if decoders and decoders[0].kind in ("FEI1", "FEI2") else 0
+        record_size = max((decoder.size_bytes for decoder in decoders), default=0)
         if length := max(record_size, presence):
             extended = read(HEADER_BYTES, HEADER_BYTES + length)
         if presence:

@@ -60,6 +60,12 @@ class Decoder:
     # Up to this whole number of Å, the main header's pixel size may be a placeholder, and that of
     # the records is used instead.
     largest_placeholder: ClassVar[int] = 1
+    size_bytes: ClassVar[int] = 0
+    """Bytes at the start of a record that state its size."""
+    per_section: ClassVar[bool] = False
+    """Whether each section has a record that can be written to a new file."""
+    has_metadata: ClassVar[bool] = False
+    """Whether the content includes metadata of the microscope, also in a new file."""
 
     @property
     def can_be_certain(self) -> bool:
@@ -87,6 +93,17 @@ class Decoder:
     def bytes_needed(self, raw: bytes) -> int:
         """Count the bytes, from the start, that the records of all sections take."""
         return self.record_bytes(raw) * self.header.nz
+
+    def rewritable(self, raw: bytes, n_records: int) -> tuple[bytes, ...]:
+        """Return what a new file can contain: a record per section, or one entry for all of them.
+
+        `n_records` is the number of decoded records. Empty if bytes are missing, and for kinds that
+        cannot be written.
+        """
+        size = self.record_bytes(raw) if self.per_section else 0
+        if n_records * size > len(raw):
+            return ()
+        return tuple(raw[at : at + size] for at in range(0, n_records * size, size or 1))
 
     def decode(self, raw: bytes) -> Decoded:
         """Decode the content; never raises."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mrcdist.format.extended.decoder import Decoded, Decoder, not_decoded
-from mrcdist.format.header import decode_text
+from mrcdist.format.header import MRCZ_EXTTYP, decode_text
 from mrcdist.warning_notes import Note
 
 LINE_BYTES = 80
@@ -35,6 +35,10 @@ class Ccp4(Decoder):
     """Decoder of CCP4's symmetry operators."""
 
     kind = "CCP4"
+
+    def rewritable(self, raw: bytes, n_records: int) -> tuple[bytes, ...]:
+        """Return the whole text, or nothing if bytes are missing."""
+        return (raw,) if len(raw) == self.header.nsymbt else ()
 
     def bytes_needed(self, raw: bytes) -> int:
         """Return the number of bytes that can be symmetry operators."""
@@ -72,7 +76,8 @@ class Ccp4(Decoder):
 class MrczJson(Decoder):
     """Decoder of a JSON object."""
 
-    kind = "json"
+    kind = MRCZ_EXTTYP
+    has_metadata = True
 
     def bytes_needed(self, raw: bytes) -> int:
         """Return the size of the document, or 0 if it is too large."""

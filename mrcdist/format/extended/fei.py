@@ -105,6 +105,8 @@ class _Fei(Decoder):
     """Decoder of records that begin with their size."""
 
     table = _QUANTITIES
+    size_bytes = 4
+    per_section = has_metadata = True
     standard_bytes: ClassVar[int]
 
     def _stated_size(self, raw: bytes) -> tuple[int, ByteOrder | None]:

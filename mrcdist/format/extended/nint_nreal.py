@@ -71,6 +71,7 @@ class SerialEM(Decoder):
     """Decoder of records with an item for each bit of NREAL."""
 
     kind = "SERI"
+    per_section = has_metadata = True
     table = (
         PhysicalQuantity("TEM.magnification", "magnification", above=0),
         PhysicalQuantity("TEM.dose", "exposure_dose", above=0),
@@ -128,6 +129,7 @@ class Agard(Decoder):
     """Decoder of NINT integers and NREAL floats per section."""
 
     kind = "AGAR"
+    per_section = has_metadata = True
     table = (
         PhysicalQuantity("TEM.Stage.tilt_alpha", _TILT, limit=_MAX_AGARD_TILT),
         PhysicalQuantity("pixel_size_x", _PIXEL_SIZE, 1e9, above=0, limit=1, unit="m"),

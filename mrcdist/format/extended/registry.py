@@ -18,11 +18,10 @@ from mrcdist.format.extended.decoder import Columns, Decoder, RecordedScan, comm
 from mrcdist.format.extended.documents import LINE_BYTES, Ccp4, Hdf5, Mrco, MrczJson
 from mrcdist.format.extended.fei import OLD_BYTES, Fei1, Fei2, OldFei
 from mrcdist.format.extended.nint_nreal import Agard, SerialEM
-from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import Header
 from mrcdist.warning_notes import Note
 
-_BY_EXTTYP = {each.kind: each for each in (Fei1, Fei2, SerialEM, Agard, Ccp4, MrczJson, Mrco, Hdf5)}
+EXTTYPS = {each.kind: each for each in (Fei1, Fei2, SerialEM, Agard, Ccp4, MrczJson, Mrco, Hdf5)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +34,8 @@ class ExtendedHeader:
     text: tuple[str, ...] = ()  # lines (CCP4's symmetry operators)
     notes: tuple[str, ...] = ()
     document: Mapping[str, Any] | None = None  # named values (the mrcz package's JSON)
-    stored: StoredRecords | None = field(default=None, repr=False)  # None if it cannot be rewritten
+    # What a new file can contain, see `Decoder.rewritable`.
+    records: tuple[bytes, ...] = field(default=(), repr=False)
 
     @property
     def kind(self) -> str:
@@ -53,6 +53,11 @@ class ExtendedHeader:
         if (quantity := next(quantities, None)) is None:
             return np.empty(0)
         return convert(quantity, *self.decoder.stored(self.columns, quantity.column))
+
+
+def decoder_of(exttyp: str) -> type[Decoder]:
+    """Return the decoder of a kind, or the base class for unknown kinds."""
+    return EXTTYPS.get(exttyp, Decoder)
 
 
 def possible_decoders(header: Header) -> tuple[Decoder, ...]:
@@ -73,7 +78,7 @@ def possible_decoders(header: Header) -> tuple[Decoder, ...]:
         nint = 0  # not a number of integers: these programs store the bytes per record
     header = replace(header, exttyp=exttyp, nint=nint)
     if exttyp:
-        return (_BY_EXTTYP.get(exttyp, Decoder)(header),)
+        return (decoder_of(exttyp)(header),)
     serialem, old_fei, agard = SerialEM(header), OldFei(header), Agard(header)
     identified = Decoder(header)
     if serialem.records_fit:
@@ -122,8 +127,7 @@ def decode_extended(decoders: Sequence[Decoder], raw: bytes) -> ExtendedHeader:
         notes.append(Note("records-missing", problem))
     if note := pixel_size_note(extended):
         notes.append(note)
-    stored = StoredRecords.cut(decoder, raw, n_records)
-    return replace(extended, notes=tuple(notes), stored=stored)
+    return replace(extended, notes=tuple(notes), records=decoder.rewritable(raw, n_records))
 
 
 def extended_metadata(extended: ExtendedHeader) -> dict[str, dict[str, Any]]:

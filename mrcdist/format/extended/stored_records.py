@@ -8,10 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from mrcdist.format.byte_order import ByteOrder
-from mrcdist.format.extended.decoder import Decoder
-
-PER_SECTION = ("FEI1", "FEI2", "SERI", "AGAR")
-"""Kinds with one record per section."""
+from mrcdist.format.extended.registry import ExtendedHeader, decoder_of
 
 
 @dataclass(frozen=True)
@@ -25,20 +22,15 @@ class StoredRecords:
     nreal: int = 0
 
     @classmethod
-    def cut(cls, decoder: Decoder, raw: bytes, n_records: int) -> StoredRecords | None:
-        """Cut the start of an extended header into `n_records` records.
+    def of(cls, extended: ExtendedHeader) -> StoredRecords | None:
+        """Return the records of an extended header; None if they cannot be written again.
 
-        The type is that of the decoder, also for files without EXTTYP. None for kinds that cannot
-        be written again, and if bytes are missing.
+        The type is that of the decoder, also for files without EXTTYP.
         """
-        header, size = decoder.header, decoder.record_bytes(raw)
-        if decoder.kind == "CCP4" and len(raw) == header.nsymbt:
-            records = [raw]
-        elif decoder.kind in PER_SECTION and 0 < n_records * size <= len(raw):
-            records = [raw[at : at + size] for at in range(0, n_records * size, size)]
-        else:
+        if not (records := extended.records):
             return None
-        return cls(decoder.kind, tuple(records), header.byteorder, header.nint, header.nreal)
+        header = extended.decoder.header
+        return cls(extended.kind, records, header.byteorder, header.nint, header.nreal)
 
     @classmethod
     def from_dict(cls, stored: Any) -> StoredRecords | None:
@@ -67,20 +59,15 @@ class StoredRecords:
     @property
     def per_section(self) -> bool:
         """Whether each section has its own record."""
-        return self.exttyp in PER_SECTION
+        return decoder_of(self.exttyp).per_section
+
+    @property
+    def has_metadata(self) -> bool:
+        """Whether the records include metadata of the microscope."""
+        return decoder_of(self.exttyp).has_metadata
 
     def of_sections(self, sections: Sequence[int]) -> StoredRecords:
         """Return the records of some sections in this order, or IndexError; text is unchanged."""
         if not self.per_section:
             return self
         return replace(self, records=tuple(self.records[number] for number in sections))
-
-    def joined(self, others: Sequence[StoredRecords | None]) -> StoredRecords | None:
-        """Return the concatenated records of several files; None if their kinds differ."""
-        stored = [self, *(each for each in others if each is not None)]
-        kinds = {replace(each, records=()) for each in stored}
-        if len(kinds) > 1 or len(stored) <= len(others):
-            return None
-        if not self.per_section:
-            return self if len(set(stored)) == 1 else None
-        return replace(self, records=tuple(record for each in stored for record in each.records))

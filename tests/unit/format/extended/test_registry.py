@@ -1,5 +1,6 @@
 """Decoding extended headers, which never fails, warns or takes much memory."""
 
+import ast
 import json
 import pickle
 import random
@@ -8,12 +9,14 @@ import sys
 import tracemalloc
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import mrcdist
 from mrcdist.format.extended.decoder import (
     Decoder,
     PhysicalQuantity,
@@ -25,6 +28,7 @@ from mrcdist.format.extended.documents import Ccp4, Hdf5, Mrco
 from mrcdist.format.extended.fei import Fei1, Fei2, OldFei
 from mrcdist.format.extended.nint_nreal import Agard, SerialEM
 from mrcdist.format.extended.registry import (
+    EXTTYPS,
     bytes_needed,
     decode_extended,
     extended_metadata,
@@ -34,7 +38,7 @@ from mrcdist.format.extended.registry import (
     section_pixel_size,
     tilt_angles,
 )
-from mrcdist.format.header import parse_header
+from mrcdist.format.header import MRC2014_EXTENDED, MRCZ_EXTTYP, parse_header
 from tests.support.examples import examples
 from tests.support.extended_headers import HEADER, identify
 
@@ -271,3 +275,54 @@ class TestQuantities:
         assert "column is 3 in" in unit_note(self.LENGTH, stored, np.array([True] * 3))
         assert "column is 7 in" in unit_note(self.LENGTH, stored, np.array([True, False, True]))
         assert unit_note(self.LENGTH, stored, np.array([True, False, False])) is None
+
+
+class TestKindsAreNamedOnce:
+    """Decoders answer what depends on the kind, so a new kind is a decoder and an entry."""
+
+    KINDS = frozenset(kind for kind in EXTTYPS if kind != MRCZ_EXTTYP)
+    ALLOWED = frozenset(
+        {
+            "format/header.py",  # EXTTYP of MRC2014, evidence for the byte order of a header
+            "testing/tilt_series.py",  # writes such files byte by byte, without the decoders
+        }
+    )
+
+    @staticmethod
+    def texts(node):
+        """Return all strings below a node of a syntax tree; bytes as strings."""
+        constants = (each.value for each in ast.walk(node) if isinstance(each, ast.Constant))
+        return {
+            text.decode("latin-1") if isinstance(text, bytes) else text
+            for text in constants
+            if isinstance(text, str | bytes)
+        }
+
+    def named_kinds(self, tree):
+        """Return kinds that a module names; "json" is also a file format, so only if compared."""
+        named = self.texts(tree) & self.KINDS
+        for node in ast.walk(tree):
+            names = {getattr(each, "attr", getattr(each, "id", "")) for each in ast.walk(node)}
+            if isinstance(node, ast.Compare) and names & {"kind", "exttyp"}:
+                named |= self.texts(node) & {MRCZ_EXTTYP}
+        return named
+
+    def test_no_module_but_the_decoders_names_a_kind(self):
+        package = Path(mrcdist.__file__).parent
+        modules = {path.relative_to(package).as_posix(): path for path in package.rglob("*.py")}
+        found = {
+            name: kinds
+            for name, path in modules.items()
+            if not name.startswith("format/extended/")
+            and (kinds := self.named_kinds(ast.parse(path.read_text("utf-8"))))
+        }
+        assert set(found) == self.ALLOWED, found
+
+    @pytest.mark.parametrize(
+        "source", ['x in ("FEI1", y)', 'x = b"CCP4"', 'header.exttyp == "json"', 'K = {"SERI": 1}']
+    )
+    def test_kind_in_source_code_is_found(self, source):
+        assert self.named_kinds(ast.parse(source))
+
+    def test_all_kinds_of_mrc2014_have_a_decoder(self):
+        assert {kind.encode() for kind in self.KINDS} == set(MRC2014_EXTENDED)
