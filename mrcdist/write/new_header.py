@@ -234,31 +234,19 @@ def _unusable(extended_header: object, cause: str) -> ArgumentError:
 
 
 @dataclass(frozen=True)
-class SourceAxis:
-    """Fields of the source file's header along one axis of the cell: X, Y or Z."""
-
-    start_field: str  # NXSTART, NYSTART or NZSTART, by the order of the axes in the file
-    start: int
-    size: int
-    intervals: int
-    length: float  # of the cell, in Å
-    origin: float  # in Å, with MRC2014's sign
-
-    @property
-    def pixel_size(self) -> float | None:
-        """Pixel size in Å, or None if unknown."""
-        is_known = self.length > 0 and self.intervals > 0
-        return self.length / self.intervals if is_known else None
-
-
-@dataclass(frozen=True)
 class SourceHeader:
     """The source file's header, from ``original_metadata.std_header``.
 
-    `imod_words` are the names of IMOD's words that are not zero.
+    Triples are along X, Y and Z of the cell. `imod_words` are the names of IMOD's words that are
+    not zero.
     """
 
-    axes: tuple[SourceAxis, ...]  # X, Y, Z
+    # In Å, uncalibrated if the pixel size is unknown, with MRC2014's sign of the origin. Names are
+    # those of the axes in the file, as in NXSTART.
+    axes: tuple[Axis, ...]
+    start: tuple[int, ...]  # NXSTART, NYSTART and NZSTART
+    intervals: tuple[int, ...]
+    cell: tuple[float, ...]  # lengths in Å
     angles: tuple[float, float, float]
     nz: int
     ispg: int
@@ -280,14 +268,20 @@ class SourceHeader:
         stamped = words.get("IMODSTAMP") == IMOD_STAMP
         flags = number("IMODFLAGS") if stamped else None
         sign = 1 if has_standard_origin(flags, number("NVERSION")) else -1
+        stored = ["XYZ"[order.index(cell)] for cell in (1, 2, 3)]
+        intervals = tuple(number(f"M{name}") for name in "XYZ")
+        cell = tuple(number(f"{name}len") for name in "XYZ")
         axes = []
-        for cell, name in enumerate("XYZ", 1):
-            stored = "XYZ"[order.index(cell)]
-            fields = (f"N{stored}START", f"N{stored}", f"M{name}", f"{name}len", f"{name}ORIGIN")
-            start, size, intervals, length, origin = map(number, fields)
-            axes.append(SourceAxis(fields[0], start, size, intervals, length, sign * origin))
+        for name, field, count, length in zip("XYZ", stored, intervals, cell, strict=True):
+            axis = Axis(field, number(f"N{field}"), False, offset=sign * number(f"{name}ORIGIN"))
+            if length > 0 and count > 0:
+                axis = replace(axis, scale=length / count, units="Å")
+            axes.append(axis)
         return cls(
             tuple(axes),
+            tuple(number(f"N{field}START") for field in stored),
+            intervals,
+            cell,
             (number("ALPHA"), number("BETA"), number("GAMMA")),
             number("NZ"),
             number("ISPG"),
@@ -310,8 +304,8 @@ def _with_source_fields(
         axis = source.axes[header.axis_order[_SECTION] - 1]
         header = replace(
             header,
-            pixel_size=(*header.pixel_size[:2], axis.pixel_size),
-            origin=(*header.origin[:2], axis.origin),
+            pixel_size=(*header.pixel_size[:2], axis.scale if axis.units else None),
+            origin=(*header.origin[:2], axis.offset),
         )
     return _with_start(header, contents, source, notes)
 
@@ -333,9 +327,9 @@ def _with_space_group(header: NewHeader, source: SourceHeader, notes: list[str])
     for stored, (cell_axis, size) in enumerate(
         zip(header.axis_order, header.pixel_size, strict=True)
     ):
-        axis = source.axes[cell_axis - 1]
-        if size is not None and (crystal or axis.intervals != axis.size):
-            count = axis.length / size
+        cell = cell_axis - 1
+        if size is not None and (crystal or source.intervals[cell] != source.axes[cell].size):
+            count = source.cell[cell] / size
             if count >= 1 and abs(count - round(count)) <= _TOLERANCE * count:
                 intervals[stored] = round(count)
     return replace(header, intervals=(intervals[0], intervals[1], intervals[2]))
@@ -347,18 +341,18 @@ def _with_start(
     """Add NXSTART, NYSTART and NZSTART, shifted by a crop of the data."""
     start, origin, lost = [0, 0, 0], list(header.origin), []
     for stored, cell_axis in enumerate(header.axis_order):
-        source_axis = source.axes[cell_axis - 1]
-        if source_axis.start == 0:
+        source_axis, source_start = source.axes[cell_axis - 1], source.start[cell_axis - 1]
+        if source_start == 0:
             continue
         axis = contents.axes[-1 - stored] if stored < len(contents.axes) else None
         if stored == _SECTION and len(contents.navigation) > 1 and header.ispg == 0:
             axis = None  # sections run along several axes
-        shift = _shift(axis, source_axis)
+        shift = _shift(axis, source_axis, source_start)
         if shift is None:
-            lost.append(f"{source_axis.start_field} = {source_axis.start}")
+            lost.append(f"N{source_axis.name}START = {source_start}")
             continue
-        start[stored] = source_axis.start + shift
-        if source_axis.origin == 0:
+        start[stored] = source_start + shift
+        if source_axis.offset == 0:
             origin[stored] = 0.0
         elif origin[stored] == 0:  # NSTART without the origin would be another position
             start[stored] = 0
@@ -370,16 +364,16 @@ def _with_start(
     )
 
 
-def _shift(axis: Axis | None, source: SourceAxis) -> int | None:
+def _shift(axis: Axis | None, source: Axis, source_start: int) -> int | None:
     """Return the position in the source file of the first pixel of the data; None if unknown."""
     if axis is None:
         return 0 if source.size == 1 else None
     scale, offset = in_angstrom(axis)
-    if scale is not None and source.pixel_size is not None:
-        if abs(scale - source.pixel_size) > _TOLERANCE * source.pixel_size:
+    if scale is not None and source.units:
+        if abs(scale - source.scale) > _TOLERANCE * source.scale:
             return None
-        source_offset = source.origin or source.start * source.pixel_size
-        shift = (offset - source_offset) / source.pixel_size
+        source_offset = source.offset or source_start * source.scale
+        shift = (offset - source_offset) / source.scale
     elif scale is None and not axis.units and axis.scale == 1 and axis.values is None:
         shift = axis.offset
     elif axis.size == source.size and axis.navigate:  # such as tilt angles

@@ -23,6 +23,9 @@ class Key:
     aliases: Mapping[str, str] = field(default_factory=dict, hash=False)
     calibrates: bool = False  # whether it calibrates an axis
     varies: bool = False  # whether it differs between acquisitions with the same settings
+    # Name in HyperSpy, below ``Acquisition_instrument.TEM``; factor and divisor that convert to its
+    # unit (keV, mm, s).
+    hyperspy: tuple[str, int, int] | None = None
 
     @property
     def spellings(self) -> tuple[str, ...]:
@@ -95,7 +98,9 @@ EXPOSURE_MODE = Key("Exposure Mode", "kind of exposure: Normal, Dark, Gain")
 EXPOSURE_TIME = Key("Exposure Time (seconds)", "exposure of the whole movie", "s")
 FRAME_COUNT = _varying("Frame Count", "frames acquired")
 FRAME_TIME = Key("Frame Time (nanoseconds)", "exposure of a camera frame", "ns")
-FRAME_RATE = _scale("Frames Per Second", "camera frames per second", "1/s")
+FRAME_RATE = _scale(
+    "Frames Per Second", "camera frames per second", "1/s", hyperspy=("frames_per_second", 1, 1)
+)
 HARDWARE_BINNING_X = Key("Hardware Binning X", "columns binned in the camera")
 HARDWARE_BINNING_Y = Key("Hardware Binning Y", "rows binned in the camera")
 HARDWARE_ROI_SIZE_X = Key("Hardware ROI Size X", "columns read out", "px")
@@ -124,9 +129,21 @@ SPECIMEN_PIXEL_X = _scale(
 SPECIMEN_PIXEL_Y = _scale(
     "Specimen Pixel Size Y (nanometers)", "distance between scan lines or image rows", "nm"
 )
-VOLTAGE = Key("Instrument Accelerating Voltage (V)", "accelerating voltage", "V")
-CAMERA_LENGTH = Key("Instrument Project Camera Length (centimeters)", "camera length", "cm")
-MAGNIFICATION = Key("Instrument Project Magnification", "magnification")
+VOLTAGE = Key(
+    "Instrument Accelerating Voltage (V)",
+    "accelerating voltage",
+    "V",
+    hyperspy=("beam_energy", 1, 1000),
+)
+CAMERA_LENGTH = Key(
+    "Instrument Project Camera Length (centimeters)",
+    "camera length",
+    "cm",
+    hyperspy=("camera_length", 10, 1),
+)
+MAGNIFICATION = Key(
+    "Instrument Project Magnification", "magnification", hyperspy=("magnification", 1, 1)
+)
 PROJECT_MODE = Key("Instrument Project Mode", "mode of the microscope, by number")
 PROJECT_NAME = Key("Instrument Project Name", "mode of the microscope")
 PROJECT_SUB_MODE = Key("Instrument Project Sub Mode", "its sub-mode, by number")
@@ -134,7 +151,12 @@ TEM_OR_STEM = Key("Instrument Project TEMorSTEM Mode", "0 TEM, 1 STEM")
 
 # Scan and detectors
 SCAN_CONTROLLER = Key("Scan - Controller", "scan generator")
-DWELL_TIME = Key("Scan - Dwell Time (microseconds)", "time per scan point", "µs")
+DWELL_TIME = Key(
+    "Scan - Dwell Time (microseconds)",
+    "time per scan point",
+    "µs",
+    hyperspy=("dwell_time", 1, 1_000_000),
+)
 SCAN_ENABLE = Key("Scan - Enable", "whether the movie is a scan")
 FLYBACK_NEGATIVE = Key(
     "Scan - Flyback Time Going Negative (microseconds)", "time from line to line", "µs"
@@ -178,12 +200,5 @@ EXTERNAL_NAME = Key("Scan - External Detector {} Name", "name of an external det
 #: All keys above, in this order.
 KEYS = tuple(value for value in list(globals().values()) if isinstance(value, Key))
 
-#: Keys with a name in HyperSpy: key, name below ``Acquisition_instrument.TEM``, and the factor and
-#: divisor that convert to HyperSpy's unit (keV, mm, s).
-IN_HYPERSPY = (
-    (VOLTAGE, "beam_energy", 1, 1000),
-    (CAMERA_LENGTH, "camera_length", 10, 1),
-    (MAGNIFICATION, "magnification", 1, 1),
-    (DWELL_TIME, "dwell_time", 1, 1_000_000),
-    (FRAME_RATE, "frames_per_second", 1, 1),
-)
+#: Keys with a name in HyperSpy, followed by the entries of `Key.hyperspy`.
+IN_HYPERSPY = tuple((key, *key.hyperspy) for key in KEYS if key.hyperspy)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import math
+from pathlib import Path
 
 import pytest
 
+import mrcdist
 from mrcdist.format.axis import Axis
 
 
@@ -24,3 +27,13 @@ from mrcdist.format.axis import Axis
 def test_extreme_positions_are_compared_without_a_warning(positions, monotonic):
     axis = Axis("tilt", len(positions), navigate=True, values=positions)
     assert axis.monotonic is monotonic
+
+
+def test_no_other_class_describes_an_axis():
+    classes = {
+        node.name
+        for path in Path(mrcdist.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef)
+    }
+    assert {name for name in classes if name.endswith(("Axis", "Axes"))} == {"Axis"}
