@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -98,6 +98,11 @@ class Version:
             return self
         return Version(self.size if consistency == "size" else None)
 
+    def reported_by(self, response: Mapping[str, Any]) -> Version | None:
+        """Return the version according to the entries of a response; None if they lack its kind."""
+        found = _first_value(response, _KINDS.get(self.kind, ()))
+        return replace(self, value=found) if found else None
+
     def within(self, archive: Version | None) -> Version:
         """Return the version of a file that is a member of one version of an archive."""
         if archive is None or not (self.kind or archive.kind):
@@ -130,8 +135,13 @@ def remote_version(info: Mapping[str, Any]) -> Version:
     """
     size = None if info.get("size") is None else int(info["size"])
     for kind, keys in _KINDS.items():
-        for key in keys:
-            # S3 without versioning says "null".
-            if info.get(key) and info[key] != "null":
-                return Version(size, kind, str(info[key]))
+        if value := _first_value(info, keys):
+            return Version(size, kind, value)
     return Version(size)
+
+
+def _first_value(entries: Mapping[str, Any], keys: Iterable[str]) -> str:
+    """Return the first of some entries as text; "" if there is none."""
+    values = (entries[key] for key in keys if key in entries)
+    # S3 without versioning says "null".
+    return next((str(value) for value in values if value and value != "null"), "")

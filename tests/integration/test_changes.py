@@ -316,6 +316,24 @@ class TestWebServersWithIncompleteVersions:
             with dask.config.set({"mrcdist.consistency": "size"}):
                 np.testing.assert_array_equal(source[...], OLD)
 
+    @pytest.mark.parametrize("s3", [False, True], ids=["web server", "gateway for S3"])
+    @pytest.mark.parametrize("validator", ["ETag", "Last-Modified"])
+    def test_response_without_the_planned_validator_is_an_error(
+        self, validator: str, s3: bool
+    ) -> None:
+        headers = {validator: '"1"' if validator == "ETag" else "Mon, 01 Jan 2024 10:00:00 GMT"}
+        with web_store(lambda _: headers, s3=s3) as store:
+            store.put(mrc_bytes(OLD))
+            options = {"storage_options": store.options, "metadata_file": None}
+            source = plan_mrc(store.url, **options).source
+            np.testing.assert_array_equal(source[...], OLD)
+            headers.clear()
+            with pytest.raises(ReadError) as caught:
+                source[...]
+            assert caught.value.code == "version-unknown"
+            with dask.config.set({"mrcdist.consistency": "size"}):
+                np.testing.assert_array_equal(source[...], OLD)
+
     def test_weak_etag_of_a_byte_range_is_accepted(self) -> None:
         """Servers that compress some responses report weak ETags."""
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 from fsspec.implementations.http import HTTPFileSystem
 
-from mrcdist.errors import ReadError
 from mrcdist.read_limits import DEFAULT_LIMITS
-from mrcdist.storage.location import Location, require_version
+from mrcdist.storage.location import Location
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.store_errors import response_error
 from mrcdist.storage.transport.protocol import (
@@ -39,6 +37,7 @@ class HttpTransport(PinnedTransport):
             if response.status == 416 and self._version.size is None:
                 return Response(b"")
             self._require_ok(response)
+            pinned = self._identifies_version(response.headers)
             raw = bytearray()
             async for piece in response.content.iter_chunked(DEFAULT_LIMITS.socket_piece):
                 raw += piece
@@ -47,7 +46,6 @@ class HttpTransport(PinnedTransport):
             if len(raw) > size or (response.status == 200 and start > 0):
                 raise ranges_ignored(self._location, _STATUS_200)
         headers = response.headers
-        pinned = self._validator is None or self._validator in headers
         total = None
         # If the response is compressed in spite of the request, its size is not that of the file.
         if headers.get("Content-Encoding", "identity") == "identity":
@@ -65,10 +63,10 @@ class HttpTransport(PinnedTransport):
         """Fill `into` with bytes of the planned version from byte `start` on."""
         async with self._request(start, into.size) as response:
             self._require_ok(response)
+            self._require_version(response.headers)
             whole = start == 0 and into.size == self._version.size
             if response.status == 200 and not whole:
                 raise ranges_ignored(self._location, _STATUS_200)
-            self._require_version(response.headers)
             if response.status != 200:
                 content_range = response.headers.get("Content-Range")
                 check_range(content_range, start, into.size, self._location, self._version)
@@ -95,22 +93,3 @@ class HttpTransport(PinnedTransport):
     def _require_ok(self, response: Any) -> None:
         if response.status >= 400:
             raise response_error(response.status, "", self._location.shown)
-        value = response.headers.get(self._validator) if self._validator else None
-        if value is not None:
-            require_version(self._location, self._version, replace(self._version, value=value))
-
-    @property
-    def _validator(self) -> str | None:
-        """The header that contains the planned version."""
-        return {"etag": "ETag", "modified": "Last-Modified"}.get(self._version.kind)
-
-    def _require_version(self, headers: Mapping[str, str]) -> None:
-        if self._validator and self._validator not in headers:
-            raise ReadError(
-                f"{self._location.shown}: a response does not identify the version of the file",
-                code="version-unknown",
-                cause=f"the server sends {self._validator} {self._version.value} for the whole "
-                "file, but none with a byte range",
-                remedy='set mrcdist.consistency to "size" on the workers to read without it, or '
-                'prefix the URL with "simplecache::"',
-            )

@@ -6,14 +6,14 @@ import asyncio
 import math
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mrcdist.errors import ReadError
 from mrcdist.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.storage.event_loop import wait_for
-from mrcdist.storage.location import Location, changed
+from mrcdist.storage.location import Location, changed, require_version
 from mrcdist.storage.retry import Transient
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.version import UNKNOWN, Version
@@ -115,6 +115,28 @@ class PinnedTransport(Transport):
     @abstractmethod
     async def _read(self, start: int, size: int) -> Response:
         """Read as `read` does."""
+
+    def _identifies_version(self, response: Mapping[str, Any]) -> bool:
+        """Whether the headers of a response contain the kind of version that was planned.
+
+        Raises `FileChangedError` if it is a different version: not all stores heed conditions.
+        """
+        reported = self._version.reported_by(response)
+        if reported is not None:
+            require_version(self._location, self._version, reported)
+        return reported is not None or not self._version.kind
+
+    def _require_version(self, response: Mapping[str, Any]) -> None:
+        """Raise an error unless the headers of a response contain the planned version."""
+        if not self._identifies_version(response):
+            raise ReadError(
+                f"{self._location.shown}: a response does not identify the version of the file",
+                code="version-unknown",
+                cause=f"the store reported {self._version} when the file was opened, but no "
+                f"{self._version.kind} with a byte range",
+                remedy='set mrcdist.consistency to "size" on the workers to read without it, or '
+                'prefix the URL with "simplecache::"',
+            )
 
 
 def check_range(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 from aiobotocore.response import StreamingBody
@@ -14,14 +13,11 @@ from s3fs import S3FileSystem
 
 from mrcdist.errors import AccessDeniedError
 from mrcdist.read_limits import DEFAULT_LIMITS
-from mrcdist.storage.location import Location, require_version
+from mrcdist.storage.location import Location
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.store_errors import is_past_end, response_error
 from mrcdist.storage.transport.protocol import PinnedTransport, Response, check_range
 from mrcdist.storage.version import UNKNOWN, Version, remote_version
-
-# Entries of a response that contain the planned version, by its kind.
-_VALIDATORS = {"version_id": "VersionId", "etag": "ETag", "modified": "LastModified"}
 
 
 def connection_limit(fs: S3FileSystem) -> float:
@@ -47,6 +43,7 @@ class S3Transport(PinnedTransport):
         raw = bytearray()
         try:
             async with self._request(start, size) as response:
+                pinned = self._identifies_version(response)
                 # If a store ignores Range, the rest is not read.
                 while len(raw) < size and (piece := await response["Body"].read(size - len(raw))):
                     raw += piece
@@ -59,7 +56,7 @@ class S3Transport(PinnedTransport):
         content_range = response.get("ContentRange")
         total = check_range(content_range, start, None, self._location, self._version)
         version = UNKNOWN if total is None else remote_version({**response, "size": total})
-        return Response(bytes(raw), version)
+        return Response(bytes(raw), version, pinned)
 
     async def connect(self) -> None:
         """Create the client, if necessary: it parses large files, and may fetch credentials."""
@@ -69,6 +66,7 @@ class S3Transport(PinnedTransport):
         """Fill `into` with bytes of the planned version from byte `start` on."""
         try:
             async with self._request(start, into.size) as response:
+                self._require_version(response)
                 content_range = response.get("ContentRange")
                 check_range(content_range, start, into.size, self._location, self._version)
                 into.restart()
@@ -92,16 +90,9 @@ class S3Transport(PinnedTransport):
         )
         response = await client.get_object(**arguments)
         try:
-            self._require_version(response)
             yield response
         finally:
             response["Body"].close()
-
-    def _require_version(self, response: Mapping[str, Any]) -> None:
-        """Raise `FileChangedError` if a store that ignores conditions sends another version."""
-        value = response.get(_VALIDATORS.get(self._version.kind, ""))
-        if value is not None:
-            require_version(self._location, self._version, replace(self._version, value=str(value)))
 
     def _explained(self, error: ClientError) -> BaseException:
         response: dict[str, Any] = error.response

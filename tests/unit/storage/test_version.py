@@ -53,6 +53,21 @@ def test_inexact_versions_may_be_shared_by_two_files(version):
 
 
 @pytest.mark.parametrize(
+    ("version", "response", "reported"),
+    [
+        (NGINX, {"ETag": '"2"', "LastModified": DATE}, Version(500, "etag", '"2"')),
+        (NGINX, {"LastModified": DATE}, None),
+        (Version(5, "version_id", "3"), {"VersionId": "4"}, Version(5, "version_id", "4")),
+        (Version(5, "version_id", "3"), {"VersionId": "null", "ETag": '"2"'}, None),
+        (Version(5, "modified", DATE), {"Last-Modified": DATE}, Version(5, "modified", DATE)),
+        (Version(5), {"ETag": '"2"'}, None),
+    ],
+)
+def test_response_reports_a_version_of_the_planned_kind_or_none(version, response, reported):
+    assert version.reported_by(response) == reported
+
+
+@pytest.mark.parametrize(
     ("version", "second", "settled"),
     [
         (Version(5, "modified", DATE), "00", False),
