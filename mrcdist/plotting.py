@@ -9,8 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.errors import MissingExtraError
-from mrcdist.extras import install_command
+from mrcdist.extras import import_optional, install_command
 from mrcdist.format.axis import Axis, frames_are_patterns
 from mrcdist.formatting import figure_text, format_unit
 from mrcdist.plan.navigation_shape import guess_scan
@@ -55,15 +54,7 @@ _TEXT_COLOUR = "#333333"
 
 def require_matplotlib() -> None:
     """Raise `MissingExtraError` unless matplotlib is installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise MissingExtraError(
-            "matplotlib is not installed here",
-            code="package-missing",
-            cause="images are drawn with it",
-            remedy=install_command("plot"),
-        ) from None
+    import_optional("matplotlib", "images are drawn with it", install_command("plot"))
 
 
 def new_figure(width: float, height: float) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from fsspec.implementations.reference import LazyReferenceMapper
 from mrcdist.api import plan_mrc
 from mrcdist.discover.files import Filename
 from mrcdist.errors import ArgumentError, MissingExtraError
-from mrcdist.extras import install_command
+from mrcdist.extras import import_optional, install_command
 from mrcdist.interop.labelled_array import LabelledArray, coordinates
 from mrcdist.interop.navigator_images import plan_group
 from mrcdist.interop.references import find_references
@@ -156,12 +155,11 @@ def write_references(
         StoreCalls(target).put("", json.dumps(document).encode())
         return
     for package in ("kerchunk", "fastparquet"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(
-                f"{package} is not installed",
-                cause="references in Parquet are written with it",
-                remedy=f"{install_command('references')}, or write .json",
-            )
+        import_optional(
+            package,
+            "references in Parquet are written with it",
+            f"{install_command('references')}, or write .json",
+        )
     fs, path = target.filesystem()
     mapper = LazyReferenceMapper.create(path, fs=fs, record_size=_RECORD_SIZE)
     for key, value in references.items():
@@ -191,15 +189,12 @@ class MRCParser:
 
         `registry` has the object stores from which VirtualiZarr reads the pixels.
         """
-        try:
-            from virtualizarr.manifests import ManifestStore
-            from virtualizarr.parsers.kerchunk.translator import manifestgroup_from_kerchunk_refs
-        except ImportError:
-            raise MissingExtraError(
-                "VirtualiZarr is not installed",
-                cause="MRCParser creates manifests for it",
-                remedy=install_command("references"),
-            ) from None
+        import_optional(
+            "virtualizarr", "MRCParser creates manifests for it", install_command("references")
+        )
+        from virtualizarr.manifests import ManifestStore
+        from virtualizarr.parsers.kerchunk.translator import manifestgroup_from_kerchunk_refs
+
         references = find_references(plan_mrc(url, **self.options))
         group = manifestgroup_from_kerchunk_refs(
             {"version": 1, "refs": dict(references.items())},

@@ -23,7 +23,6 @@ Missing settings are taken from dask's configuration.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import re
 import shutil
@@ -37,8 +36,8 @@ from typing import Any
 import yaml
 from distributed.core import Status
 
-from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistError
-from mrcdist.extras import install_command
+from mrcdist.errors import ArgumentError, MrcdistError
+from mrcdist.extras import import_optional, install_command
 
 _log = logging.getLogger(__name__)
 
@@ -193,15 +192,12 @@ def _dask_jobqueue(system: str) -> Any:
     """Import a module of dask-jobqueue, and restore the handler of Ctrl-C, which it replaces."""
     handler = signal.getsignal(signal.SIGINT)
     try:
-        return importlib.import_module(f"dask_jobqueue.{system}")
-    except ImportError:
-        raise MissingExtraError(
-            "jobqueue needs dask-jobqueue",
-            code="package-missing",
+        return import_optional(
+            f"dask_jobqueue.{system}",
+            "it submits the jobs of the workers",
+            install_command("jobqueue"),
             argument="jobqueue",
-            cause="it is not installed",
-            remedy=install_command("jobqueue"),
-        ) from None
+        )
     finally:
         if signal.getsignal(signal.SIGINT) is not handler:  # only in the main thread
             signal.signal(signal.SIGINT, handler)

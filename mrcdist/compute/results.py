@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.compute.detectors import ArrayFile
-from mrcdist.errors import ArgumentError, MissingExtraError
+from mrcdist.errors import ArgumentError
+from mrcdist.extras import import_optional
 from mrcdist.format.axis import Axis
 from mrcdist.interop.rosettasciio import axes_dicts
 from mrcdist.plan.chunks import Chunks
@@ -200,14 +200,7 @@ class Result:
         MissingExtraError
             xarray is not installed.
         """
-        try:
-            xarray = importlib.import_module("xarray")
-        except ImportError:
-            raise MissingExtraError(
-                "xarray is not installed",
-                cause="to_xarray requires it",
-                remedy="pip install xarray",
-            ) from None
+        xarray = import_optional("xarray", "to_xarray requires it", "pip install xarray")
         dims = [axis.name for axis in self.axes]
         coords: dict[str, Any] = {}
         if self._has_components:

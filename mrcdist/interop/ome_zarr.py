@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.errors import ArgumentError, MissingExtraError
-from mrcdist.extras import install_command
+from mrcdist.errors import ArgumentError
+from mrcdist.extras import import_optional, install_command
 from mrcdist.format.axis import Axis
 from mrcdist.interop.rosettasciio import axes_attribute, flat_attributes, plan_metadata
 from mrcdist.interop.zarr_layouts import (
@@ -131,14 +130,11 @@ def _ome_attribute(
     title: str, axes: tuple[Axis, ...], totals: list[tuple[int, ...]]
 ) -> dict[str, Any]:
     """Return the attribute "ome" of the group, validated by the models of the specification."""
-    try:
-        image = importlib.import_module("ome_zarr_models.v05.image")
-    except ImportError:
-        raise MissingExtraError(
-            "ome-zarr-models is not installed",
-            cause="it checks the metadata of OME-Zarr",
-            remedy=install_command("ome-zarr"),
-        ) from None
+    image = import_optional(
+        "ome_zarr_models.v05.image",
+        "it checks the metadata of OME-Zarr",
+        install_command("ome-zarr"),
+    )
     datasets = {str(number): total for number, total in enumerate(totals)}
     levels = {**multiscale(axes, datasets), "name": title, "type": "mean"}
     model = image.ImageAttrs(version=NGFF_VERSION, multiscales=[levels])

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import getitem
 from typing import Any
 
-from mrcdist.errors import MissingExtraError
-from mrcdist.extras import install_command
+from mrcdist.extras import import_optional, install_command
 from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.scan import sidecar_metadata
 from mrcdist.format.extended.registry import extended_metadata
@@ -191,14 +189,12 @@ def register_hyperspy() -> None:
     >>> hs.load(movie, file_format="mrcdist", lazy=True)
     <LazySignal2D, title: 20260101_00001_movie, dimensions: (4, 3|16, 16)>
     """
-    try:
-        formats: list[dict[str, Any]] = importlib.import_module("rsciio").IO_PLUGINS
-    except ImportError:
-        raise MissingExtraError(
-            "RosettaSciIO is not installed",
-            cause="HyperSpy takes its list of file formats from it",
-            remedy=install_command("hyperspy"),
-        ) from None
+    rsciio = import_optional(
+        "rsciio",
+        "HyperSpy takes its list of file formats from RosettaSciIO",
+        install_command("hyperspy"),
+    )
+    formats: list[dict[str, Any]] = rsciio.IO_PLUGINS
     if any(plugin["name"] == _NAME for plugin in formats):
         return
     formats.append(

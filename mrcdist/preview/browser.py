@@ -22,8 +22,8 @@ import numpy.typing as npt
 
 from mrcdist.compute.bright_disk import find_disk
 from mrcdist.compute.detectors import Ring
-from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistError, MrcdistWarning
-from mrcdist.extras import install_command
+from mrcdist.errors import ArgumentError, MrcdistError, MrcdistWarning
+from mrcdist.extras import import_optional, install_command
 from mrcdist.formatting import figure_text
 from mrcdist.plotting import colour_norm, downsample, draw_image, require_matplotlib
 from mrcdist.preview.reading import mean_frame
@@ -345,15 +345,11 @@ def _interactive_figure() -> Any:
                 stacklevel=3,
             )
         return figure
-    try:
-        backend: Any = importlib.import_module("ipympl.backend_nbagg")
-    except ImportError:
-        raise MissingExtraError(
-            "ipympl is not installed here",
-            code="package-missing",
-            cause="figures in a notebook need it to react to the mouse",
-            remedy=f"{install_command('notebook')}, then reload the page",
-        ) from None
+    backend = import_optional(
+        "ipympl.backend_nbagg",
+        "figures in a notebook need it to react to the mouse",
+        f"{install_command('notebook')}, then reload the page",
+    )
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=_FIGURE_SIZE)

@@ -22,9 +22,9 @@ LAYERS = (
     ("format", "formatting"),
     (
         *("cluster_memory", "config", "progress", "stats", "errors", "warning_notes", "printable"),
-        "startup_interrupt",
+        *("extras", "startup_interrupt"),
     ),
-    ("extras", "read_limits", "remembered", "system_calls"),
+    ("read_limits", "remembered", "system_calls"),
 )
 LAYER_OF = {part: number for number, layer in enumerate(LAYERS) for part in layer}
 

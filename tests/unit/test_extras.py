@@ -1,0 +1,24 @@
+"""Import of optional packages."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from mrcdist.errors import MissingExtraError
+from mrcdist.extras import import_optional
+
+
+def test_missing_package_is_an_error_with_purpose_and_remedy():
+    with pytest.raises(MissingExtraError) as raised:
+        import_optional("no_such_package.module", "it submits jobs", "install it", argument="queue")
+    error = raised.value
+    assert error.problem == "no-such-package is not installed here"
+    assert (error.cause, error.remedy, error.argument) == ("it submits jobs", "install it", "queue")
+    assert error.code == "package-missing"
+    assert isinstance(error, ImportError)
+
+
+def test_installed_module_is_returned():
+    assert import_optional("sys", "", "") is sys
