@@ -3,50 +3,30 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from dask.array.core import slices_from_chunks
 
 from mrcdist.discover.auxiliary_files import NamedFile
 from mrcdist.discover.files import Filename, find_files
-from mrcdist.discover.images import Images, find_images
+from mrcdist.discover.images import Images
 from mrcdist.errors import ArgumentError
 from mrcdist.format.byte_order import ByteOrder
-from mrcdist.format.pixels import Mode0
 from mrcdist.interop.navigator_images import load_images
 from mrcdist.interop.rosettasciio import axes_dicts, plan_metadata, plan_original_metadata
-from mrcdist.options import ReadOptions
+from mrcdist.options import MmapMode, PlanArguments, ReadArguments, ReadOptions
 from mrcdist.planner import make_plan
 from mrcdist.progress import Progress
 from mrcdist.read.mapped import map_writable
 from mrcdist.read_plan import Plan, remember_origin
+from mrcdist.signature import signature_of
 from mrcdist.warning_notes import Notes, warn
 
-MmapMode = Literal["r", "c", "r+"]
 
-
-def read_mrc(
-    url: Filename,
-    *,
-    distributed: bool = True,
-    lazy: bool | None = None,
-    chunks: Any = "auto",
-    navigation_shape: Sequence[int] | None = None,
-    metadata_file: NamedFile = "auto",
-    scan_file: NamedFile = "auto",
-    virtual_images: Images = "auto",
-    external_images: Images = "auto",
-    tilt_file: NamedFile = "auto",
-    sort_by_tilt: bool = False,
-    endianness: ByteOrder | None = None,
-    mode0: Mode0 | None = None,
-    allow_truncated: bool = False,
-    skip_frames: int | Sequence[int] = 0,
-    mmap_mode: MmapMode | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-) -> list[dict[str, Any]]:
+@signature_of(ReadArguments)
+def read_mrc(arguments: ReadArguments) -> list[dict[str, Any]]:
     """Return the data, axes and metadata of an MRC file, by default as a lazy dask array.
 
     Parameters
@@ -128,26 +108,13 @@ def read_mrc(
     >>> ds["data"].mean(axis=(0, 1)).compute().shape
     (8, 16)
     """
-    lazy = distributed if lazy is None else lazy
+    distributed, mmap_mode = arguments.distributed, arguments.mmap_mode
+    lazy = distributed if arguments.lazy is None else arguments.lazy
     _check_mode(mmap_mode, lazy=lazy, distributed=distributed)
-    plan = plan_mrc(
-        url,
-        chunks=chunks,
-        navigation_shape=navigation_shape,
-        metadata_file=metadata_file,
-        scan_file=scan_file,
-        tilt_file=tilt_file,
-        sort_by_tilt=sort_by_tilt,
-        endianness=endianness,
-        mode0=mode0,
-        allow_truncated=allow_truncated,
-        skip_frames=skip_frames,
-        storage_options=storage_options,
-    )
+    plan = _plan(arguments)
     metadata = plan_metadata(plan)
-    image_files = find_images(plan.directory, plan.sidecar, virtual_images, external_images)
     notes = Notes()
-    images = load_images(plan, image_files, notes, lazy=lazy)
+    images = load_images(plan, notes, lazy=lazy)
     warn(plan.location.shown, notes)
     data = _data(plan, lazy=lazy, distributed=distributed, mmap_mode=mmap_mode)
     if isinstance(data, np.ndarray):
@@ -167,15 +134,15 @@ def file_reader(
     lazy: bool = False,
     mmap_mode: MmapMode | None = None,
     endianess: ByteOrder = "<",
-    navigation_shape: Sequence[int] | None = None,
+    navigation_shape: Sequence[int] | None = ReadOptions.navigation_shape,
     distributed: bool = False,
-    chunks: Any = "auto",
-    metadata_file: NamedFile = "auto",
-    scan_file: NamedFile = "auto",
-    virtual_images: Images = "auto",
-    external_images: Images = "auto",
+    chunks: Any = ReadOptions.chunks,
+    metadata_file: NamedFile = ReadOptions.metadata_file,
+    scan_file: NamedFile = ReadOptions.scan_file,
+    virtual_images: Images = ReadOptions.virtual_images,
+    external_images: Images = ReadOptions.external_images,
     *,
-    endianness: ByteOrder | None = None,
+    endianness: ByteOrder | None = ReadOptions.endianness,
     **extras: Any,
 ) -> list[dict[str, Any]]:
     """Read an MRC file with RosettaSciIO's signature, for HyperSpy and existing scripts.
@@ -213,21 +180,8 @@ def file_reader(
     )
 
 
-def plan_mrc(
-    url: Filename,
-    *,
-    chunks: Any = "auto",
-    navigation_shape: Sequence[int] | None = None,
-    metadata_file: NamedFile = "auto",
-    scan_file: NamedFile = "auto",
-    tilt_file: NamedFile = "auto",
-    sort_by_tilt: bool = False,
-    endianness: ByteOrder | None = None,
-    mode0: Mode0 | None = None,
-    allow_truncated: bool = False,
-    skip_frames: int | Sequence[int] = 0,
-    storage_options: Mapping[str, Any] | None = None,
-) -> Plan:
+@signature_of(PlanArguments)
+def plan_mrc(arguments: PlanArguments) -> Plan:
     """Return a plan for reading an MRC file, without reading any pixels.
 
     The parameters are those of `read_mrc`.
@@ -247,20 +201,13 @@ def plan_mrc(
     >>> plan.explain().tasks
     2
     """
-    options = ReadOptions(
-        chunks=chunks,
-        navigation_shape=navigation_shape,
-        metadata_file=metadata_file,
-        scan_file=scan_file,
-        tilt_file=tilt_file,
-        sort_by_tilt=sort_by_tilt,
-        endianness=endianness,
-        mode0=mode0,
-        allow_truncated=allow_truncated,
-        skip_frames=skip_frames,
-    )
+    return _plan(arguments)
+
+
+def _plan(arguments: PlanArguments) -> Plan:
     notes = Notes()
-    plan = make_plan(find_files(url, storage_options, notes), options, notes)
+    found = find_files(arguments.url, arguments.storage_options, notes)
+    plan = make_plan(found, arguments, notes)
     warn(plan.location.shown, plan.notes)
     return plan
 

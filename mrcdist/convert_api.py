@@ -26,6 +26,7 @@ from mrcdist.interop.rosettasciio import axes_dicts, plan_metadata, plan_origina
 from mrcdist.interop.zarr_destination import ZarrDestination, zarr_major
 from mrcdist.interop.zarr_layouts import Selected, zarr_layout, zspy_layout
 from mrcdist.interop.zarr_writer import ZarrReport, require_equal, write_zarr
+from mrcdist.options import ReadOptions
 from mrcdist.plan.selection import Box, crop_axis, flat_indices, selected_box
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan, plan_to_resume
@@ -45,7 +46,7 @@ def convert(
     *,
     select: str | Sequence[slice] = (),
     dtype: str | None = None,
-    chunks: Any = "auto",
+    chunks: Any = ReadOptions.chunks,
     compressor: str | None = None,
     byteorder: ByteOrder | None = None,
     statistics: bool = True,

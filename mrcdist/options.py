@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 from mrcdist.discover.auxiliary_files import NamedFile
+from mrcdist.discover.files import Filename
+from mrcdist.discover.images import Images, check_images
 from mrcdist.format.byte_order import ByteOrder, check_byte_order
 from mrcdist.format.pixels import Mode0
 from mrcdist.plan.skipped_frames import parse_skip_frames
@@ -18,13 +20,20 @@ from mrcdist.storage.url import is_filename, text_of
 BYTE_ORDERS: dict[str, ByteOrder] = {"little": "<", "big": ">"}
 
 
-def _argument(default: Any, help_text: str) -> Any:
-    return field(default=default, metadata={"help": help_text})
+MmapMode = Literal["r", "c", "r+"]
 
 
-@dataclass(frozen=True)
+def _argument(default: Any, help_text: str, *, of_images: bool = False) -> Any:
+    return field(default=default, metadata={"help": help_text, "of_images": of_images})
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReadOptions:
-    """The arguments of `mrcdist.read_mrc` that determine the array and its axes."""
+    """The arguments of `mrcdist.read_mrc` that determine the array, its axes and its images.
+
+    The metadata of a field are the help text of its command-line option, and whether it selects
+    companion images (`of_images`); all others determine the array and its axes.
+    """
 
     chunks: Any = _argument(
         "auto", 'Chunk lengths such as 32,256,-1,-1, or a size such as "256 MiB".'
@@ -41,6 +50,16 @@ class ReadOptions:
         "Tilt angles of a tilt series: .mdoc, .rawtlt, .tlt or a list; "
         '"none" to ignore such files.',
     )
+    virtual_images: Images = _argument(
+        "auto",
+        'Virtual image of the scan, can be repeated; "none" to use none.',
+        of_images=True,
+    )
+    external_images: Images = _argument(
+        "auto",
+        'External image of the scan, can be repeated; "none" to use none.',
+        of_images=True,
+    )
     sort_by_tilt: bool = _argument(False, "Sort the sections of a tilt series by their angles.")
     endianness: ByteOrder | None = _argument(None, "Byte order, if the file itself is ambiguous.")
     mode0: Mode0 | None = _argument(None, "Pixel type of mode 0 (default: detected from the file).")
@@ -56,14 +75,18 @@ class ReadOptions:
     def __post_init__(self) -> None:
         parse_skip_frames(self.skip_frames)
         check_byte_order("endianness", self.endianness)
+        check_images("virtual_images", self.virtual_images)
+        check_images("external_images", self.external_images)
 
     def command_line(self) -> tuple[str, ...]:
-        """Return the command-line options for all arguments that differ from the defaults.
+        """Return the command-line options that produce the same array.
 
-        Values that only Python can pass, such as an open file, are left out.
+        Defaults, and values that only Python can pass, such as an open file, are left out.
         """
         words = []
-        for argument in fields(self):
+        for argument in fields(ReadOptions):
+            if argument.metadata["of_images"]:
+                continue
             value = getattr(self, argument.name)
             name = f"--{argument.name.replace('_', '-')}"
             if hasattr(value, "tolist"):  # numpy arrays and numbers
@@ -77,6 +100,23 @@ class ReadOptions:
             elif (word := _as_word(argument.name, value)) is not None:
                 words.append(f"{name}={word}")
         return tuple(words)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanArguments(ReadOptions):
+    """The arguments of `mrcdist.plan_mrc`."""
+
+    url: Filename = field(kw_only=False, repr=False)
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadArguments(PlanArguments):
+    """The arguments of `mrcdist.read_mrc`."""
+
+    distributed: bool = True
+    lazy: bool | None = None
+    mmap_mode: MmapMode | None = None
 
 
 def _as_word(name: str, value: Any) -> str | None:

@@ -12,6 +12,7 @@ import numpy as np
 from mrcdist.cluster_memory import FLOAT64_TEMPORARIES, task_memory
 from mrcdist.discover.auxiliary_files import SCAN_POINTS, TILT_ANGLES, AuxiliaryFile, find_sidecars
 from mrcdist.discover.files import Directory, FoundFiles, errors_at
+from mrcdist.discover.images import CompanionImages, FoundImage
 from mrcdist.discover.mrc_file import OpenedFile, open_files
 from mrcdist.discover.scan import ScanSources, scan_of_records
 from mrcdist.discover.tilts import find_tilts
@@ -56,6 +57,11 @@ def make_plan(found: FoundFiles, options: ReadOptions, notes: Notes | None = Non
     with errors_at(found.files[0]):
         plan = _plan(files, found.directory, options, notes or Notes())
         return plan if found.section is None else _select_section(plan, found.section)
+
+
+def plan_image(image: FoundImage) -> Plan:
+    """Return the plan of a companion image, which has no sidecar of its own."""
+    return make_plan(FoundFiles.of(image.location), ReadOptions(metadata_file=None))
 
 
 def _select_section(plan: Plan, number: int) -> Plan:
@@ -118,6 +124,9 @@ def _plan(
         header=header,
         axes=axes,
         directory=directory,
+        companions=CompanionImages(
+            directory, sidecar, options.virtual_images, options.external_images
+        ),
         sidecar=sidecar,
         extended=extended,
         tilts=tilts,

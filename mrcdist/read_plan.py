@@ -13,14 +13,15 @@ import numpy as np
 from dask.tokenize import tokenize
 
 from mrcdist.discover.files import Directory
+from mrcdist.discover.images import CompanionImages
 from mrcdist.errors import ArgumentError
 from mrcdist.explain import PlanReport, report
 from mrcdist.format.axis import Axis
-from mrcdist.format.direct_electron.filenames import find_companions
 from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.format.extended.registry import ExtendedHeader
 from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import Header
+from mrcdist.options import ReadOptions
 from mrcdist.plan.chunks import Chunks, chunk_notes, is_auto, plan_chunks
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.navigation_shape import scan_question
@@ -44,7 +45,7 @@ def origin_of(array: da.Array | np.ndarray[Any, Any]) -> tuple[MrcSource, tuple[
 
 
 def select_frames(
-    source: MrcSource, axes: tuple[Axis, ...], which: Any, chunks: Any = "auto"
+    source: MrcSource, axes: tuple[Axis, ...], which: Any, chunks: Any = ReadOptions.chunks
 ) -> tuple[MrcSource, tuple[Axis, ...], Chunks]:
     """Return the source, axes and chunks of selected frames; `which` is that of `Plan.frames`."""
     numbers = selected_frames(which, source.layout.navigation_shape)
@@ -83,6 +84,8 @@ class Plan:
         Block lengths along every axis.
     directory : Directory
         Directory of the first file.
+    companions : CompanionImages
+        Images recorded with a scan; its method `find` searches for them.
     sidecar : Sidecar or None
         The Direct Electron sidecar, if there is one.
     extended : ExtendedHeader or None
@@ -100,6 +103,7 @@ class Plan:
     axes: tuple[Axis, ...]
     chunks: Chunks = field(repr=False)
     directory: Directory = field(repr=False)
+    companions: CompanionImages = field(repr=False, compare=False)
     sidecar: Sidecar | None = field(repr=False)
     extended: ExtendedHeader | None = field(repr=False)
     tilts: TiltSeries | None = field(repr=False)
@@ -154,7 +158,7 @@ class Plan:
         _origins.keep(array.name, (self.source, self.options))
         return array
 
-    def frames(self, which: Any, *, chunks: Any = "auto") -> da.Array:
+    def frames(self, which: Any, *, chunks: Any = ReadOptions.chunks) -> da.Array:
         """Return the lazy array of selected frames; tasks read no others.
 
         Parameters
@@ -188,7 +192,7 @@ class Plan:
         """
         return self.select(which, chunks=chunks).to_dask()
 
-    def select(self, which: Any, *, chunks: Any = "auto") -> Plan:
+    def select(self, which: Any, *, chunks: Any = ReadOptions.chunks) -> Plan:
         """Return the plan of selected frames; the parameters are those of `frames`."""
         source, axes, lengths = select_frames(self.source, self.axes, which, chunks)
         return replace(self, source=source, axes=axes, chunks=lengths, tilts=None)
@@ -216,8 +220,7 @@ class Plan:
     def _repr_html_(self) -> str:
         """Return the HTML that a notebook shows for the plan; reads nothing."""
         rows = {}
-        names = self.directory.known_names if self.sidecar is not None else ()
-        if images := find_companions(self.location.name, names):
+        if images := self.companions.known():
             rows["images"] = ", ".join(image.name for image in images)
         if self.sidecar is not None:
             rows["sidecar"] = "Direct Electron"

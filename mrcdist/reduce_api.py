@@ -33,6 +33,7 @@ from mrcdist.compute.submit import compute_in_threads, compute_parts
 from mrcdist.compute.tasks import DEVICES, array_module
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
+from mrcdist.options import ReadOptions
 from mrcdist.plan.chunks import Chunks
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan, plan_to_resume, source_of
@@ -235,7 +236,7 @@ def _plan(
     else:  # an unfinished job in the folder determines the default chunks
         plan = plan_to_resume(
             lambda chunks: plan_mrc(data, **{**options, "chunks": chunks}),
-            options.get("chunks", "auto"),
+            options.get("chunks", ReadOptions.chunks),
             begun_chunks(folder) if folder else None,
         )
     return plan.source, plan.axes, plan.chunks

@@ -18,6 +18,7 @@ from mrcdist.interop.labelled_array import LabelledArray, coordinates
 from mrcdist.interop.navigator_images import plan_group
 from mrcdist.interop.references import find_references
 from mrcdist.interop.zarr_destination import zarr_major
+from mrcdist.options import ReadOptions
 from mrcdist.read_plan import Plan
 from mrcdist.storage.location import Location
 from mrcdist.storage.store_calls import StoreCalls
@@ -33,7 +34,7 @@ _RECORD_SIZE = 100_000
 def zarr_store(
     url_or_plan: Filename | Plan,
     *,
-    chunks: Any = "auto",
+    chunks: Any = ReadOptions.chunks,
     group: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> MrcStore:
@@ -88,7 +89,7 @@ def zarr_store(
         )
     from mrcdist.interop.zarr_store import MrcStore
 
-    plan = _plan(url_or_plan, chunks, storage_options)
+    plan = _plan(url_or_plan, chunks=chunks, storage_options=storage_options)
     plans = plan_group(plan) if group else {"": plan}
     return MrcStore({path: LabelledArray.of(array_plan) for path, array_plan in plans.items()})
 
@@ -145,7 +146,7 @@ def write_references(
             cause="its suffix selects the format of the references",
             remedy="choose a name that ends in .json or .parquet",
         )
-    references = find_references(_plan(url_or_plan, "auto", storage_options))
+    references = find_references(_plan(url_or_plan, storage_options=storage_options))
     if _scheme(target) == _scheme(references.plan.location):
         target = replace(target, storage_options=references.plan.location.storage_options)
     if target.exists():
@@ -203,10 +204,8 @@ class MRCParser:
         return ManifestStore(group=group, registry=registry)
 
 
-def _plan(url_or_plan: Any, chunks: Any, storage_options: Mapping[str, Any] | None) -> Plan:
-    if isinstance(url_or_plan, Plan):
-        return url_or_plan
-    return plan_mrc(url_or_plan, chunks=chunks, storage_options=storage_options)
+def _plan(url_or_plan: Any, **options: Any) -> Plan:
+    return url_or_plan if isinstance(url_or_plan, Plan) else plan_mrc(url_or_plan, **options)
 
 
 def _scheme(location: Location) -> str:

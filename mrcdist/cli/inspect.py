@@ -13,6 +13,7 @@ from mrcdist.cli.options import (
     COUNT,
     chunks_option,
     file_options,
+    image_options,
     json_option,
     plan_from_options,
     reading_options,
@@ -20,7 +21,6 @@ from mrcdist.cli.options import (
     url_argument,
 )
 from mrcdist.config import parse_size
-from mrcdist.discover.images import find_images
 from mrcdist.format.axis import Axis
 from mrcdist.format.byte_order import ORDER_NAMES
 from mrcdist.formatting import format_list, format_shape
@@ -39,6 +39,7 @@ from mrcdist.write.contents import metadata_items
 
 @click.command(short_help="Show shape and calibration of a file.")
 @file_options
+@image_options
 def info(as_json: bool, **options: Any) -> None:
     """Show the shape, dtype, axes, calibration and metadata of a file.
 
@@ -48,7 +49,7 @@ def info(as_json: bool, **options: Any) -> None:
     """
     plan = plan_from_options(**options)
     metadata = plan_metadata(plan)
-    images = find_images(plan.directory, plan.sidecar, "auto", "auto")
+    images = plan.companions.find()
     if as_json:
         print_json(
             {
@@ -149,6 +150,7 @@ def _check_png(_ctx: click.Context, _param: click.Parameter, path: Path) -> Path
     help="View to draw (default: chosen by axes and space group).",
 )
 @file_options
+@image_options
 def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any) -> None:
     """Create an overview image of a file from a small part of its data.
 

@@ -17,6 +17,7 @@ from click.shell_completion import CompletionItem
 from mrcdist.api import plan_mrc
 from mrcdist.cli.console import print_notes
 from mrcdist.discover.auxiliary_files import NamedFile
+from mrcdist.discover.images import Images
 from mrcdist.errors import MrcdistWarning
 from mrcdist.format.pixels import Mode0
 from mrcdist.options import BYTE_ORDERS, ReadOptions
@@ -122,6 +123,12 @@ def _file(text: str) -> str | None:
     return None if text == "none" else text
 
 
+def _images(
+    _ctx: click.Context, _param: click.Parameter, texts: Sequence[str]
+) -> str | Sequence[str] | None:
+    return _file(texts[0]) if list(texts) in (["auto"], ["none"]) else texts
+
+
 def _files(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Let the shell complete file names; URLs stay as typed."""
     return [CompletionItem(incomplete, type="file")]
@@ -175,13 +182,12 @@ def _reading_option(argument: Field[Any]) -> Decorator:
     keywords: dict[str, Any] = {"default": argument.default}
     if kind is bool:
         keywords = {"is_flag": True}
-    elif kind == NamedFile:
-        keywords |= {
-            "metavar": "FILE",
-            "type": _file,
-            "shell_complete": _files,
-            "show_default": True,
-        }
+    elif kind in (NamedFile, Images):
+        keywords |= {"metavar": "FILE", "shell_complete": _files, "show_default": True}
+        if kind == NamedFile:
+            keywords["type"] = _file
+        else:
+            keywords |= {"multiple": True, "default": [argument.default], "callback": _images}
     keywords |= _SYNTAX.get(argument.name, {})
     name = f"--{argument.name.replace('_', '-')}"
     return click.option(name, help=argument.metadata["help"], **keywords)
@@ -192,11 +198,13 @@ def reading_options(*names: str) -> Decorator:
     return together(*(_reading_option(each) for each in fields(ReadOptions) if each.name in names))
 
 
+_IMAGES = [one.name for one in fields(ReadOptions) if one.metadata["of_images"]]
 # Arguments that select a file and its interpretation.
-_INTERPRETATION = tuple(one.name for one in fields(ReadOptions) if one.name != "chunks")
+_INTERPRETATION = [one.name for one in fields(ReadOptions) if one.name not in ("chunks", *_IMAGES)]
 FILE_OPTIONS = ("url", "storage_options", *_INTERPRETATION)
 
 chunks_option = reading_options("chunks")
+image_options = reading_options(*_IMAGES)
 
 # Options for the files of a dataset and their interpretation, and --json.
 file_options = together(

@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, Literal
@@ -31,44 +31,62 @@ class FoundImage:
     named: bool = False
 
 
-def find_images(
-    directory: Directory, sidecar: Sidecar | None, virtual: Images, external: Images
-) -> tuple[FoundImage, ...]:
-    """Return the images of an acquisition, virtual ones first, with at most one listing.
+def check_images(argument: str, images: Any) -> None:
+    """Raise if an argument is neither "auto" nor None nor a list."""
+    is_path = is_filename(images)
+    if choose(images) != "named" or (isinstance(images, Sequence) and not is_path):
+        return
+    value = f"={text_of(images)!r}" if is_path else f" is a {type(images).__name__}"
+    raise ArgumentError(
+        f"{argument}{value}",
+        code="argument-type-invalid",
+        argument=argument,
+        cause="a list of files is needed",
+        remedy=f'pass {argument}=["..."], "auto" or None',
+    )
+
+
+@dataclass(frozen=True)
+class CompanionImages:
+    """The companion images of an acquisition: those that the caller passes, or those found.
 
     "auto" searches the directory of a movie that has a sidecar.
     """
-    images: list[FoundImage] = []
-    companions: Sequence[Companion] | None = None
-    for kind, option in (("virtual", virtual), ("external", external)):
-        if (choice := choose(option)) == "named":
-            images += _named(f"{kind}_images", option, directory.location)
-        elif choice == "auto" and sidecar is not None:
-            if companions is None:
-                companions = find_companions(directory.location.name, directory.listing or ())
-            images += [
-                FoundImage(image.name, directory.location.sibling(image.file))
-                for image in companions
-                if image.kind == kind
-            ]
-    return _with_unique_names(images)
+
+    directory: Directory
+    sidecar: Sidecar | None
+    virtual: Images
+    external: Images
+
+    def find(self) -> tuple[FoundImage, ...]:
+        """Return the images, virtual ones first, with at most one listing."""
+        return self._in(lambda: self.directory.listing or ())
+
+    def known(self) -> tuple[FoundImage, ...]:
+        """Return the images that are known without a request."""
+        return self._in(lambda: self.directory.known_names)
+
+    def _in(self, names: Callable[[], Sequence[str]]) -> tuple[FoundImage, ...]:
+        data = self.directory.location
+        images: list[FoundImage] = []
+        found: Sequence[Companion] | None = None
+        for kind, option in (("virtual", self.virtual), ("external", self.external)):
+            choice = choose(option)
+            if choice == "named":
+                images += [_named(path, data, f"{kind}_images") for path in option or ()]
+            elif choice == "auto" and self.sidecar is not None:
+                found = find_companions(data.name, names()) if found is None else found
+                images += [
+                    FoundImage(image.name, data.sibling(image.file))
+                    for image in found
+                    if image.kind == kind
+                ]
+        return _with_unique_names(images)
 
 
-def _named(argument: str, paths: Any, movie: Location) -> Iterator[FoundImage]:
-    """Yield the images that the caller passes."""
-    is_path = is_filename(paths)
-    if is_path or not isinstance(paths, Sequence):
-        value = f"={text_of(paths)!r}" if is_path else f" is a {type(paths).__name__}"
-        raise ArgumentError(
-            f"{argument}{value}",
-            code="argument-type-invalid",
-            argument=argument,
-            cause="a list of files is needed",
-            remedy=f'pass {argument}=["..."], "auto" or None',
-        )
-    for path in paths:
-        location = locate(path, movie, argument)
-        yield FoundImage(location.name.rpartition(".")[0], location, named=True)
+def _named(path: str | os.PathLike[str], movie: Location, argument: str) -> FoundImage:
+    location = locate(path, movie, argument)
+    return FoundImage(location.name.rpartition(".")[0], location, named=True)
 
 
 def _with_unique_names(images: Sequence[FoundImage]) -> tuple[FoundImage, ...]:

@@ -10,13 +10,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mrcdist.discover.files import FoundFiles
-from mrcdist.discover.images import FoundImage, find_images
+from mrcdist.discover.images import FoundImage
 from mrcdist.errors import MrcdistError
 from mrcdist.format.axis import Axis
 from mrcdist.interop.rosettasciio import axes_dicts, plan_metadata, plan_original_metadata
-from mrcdist.options import ReadOptions
-from mrcdist.planner import make_plan
+from mrcdist.planner import plan_image
 from mrcdist.read_plan import Plan
 from mrcdist.storage.event_loop import ReadingThreads
 from mrcdist.warning_notes import Notes, warn
@@ -30,15 +28,13 @@ _EAGER_BYTES = 16 * 2**20
 _Result = TypeVar("_Result")
 
 
-def load_images(
-    plan: Plan, images: Sequence[FoundImage], notes: Notes, *, lazy: bool
-) -> dict[str, Any]:
+def load_images(plan: Plan, notes: Notes, *, lazy: bool) -> dict[str, Any]:
     """Return ``metadata["_HyperSpy"]`` of a movie, with its images as navigators; empty if none.
 
     ``navigators`` has a signal dict ``_sig_<name>`` for every image; ``_sig_navigator`` is the
     first one with the navigation shape. If `lazy`, images above 16 MiB are dask arrays.
     """
-    signals = _for_each(images, partial(_load, plan=plan, lazy=lazy), notes)
+    signals = _for_each(plan.companions.find(), partial(_load, plan=plan, lazy=lazy), notes)
     if not signals:
         return {}
     shape = plan.layout.navigation_shape
@@ -53,8 +49,7 @@ def plan_group(plan: Plan) -> dict[str, Plan]:
     Emits warnings about unusual images, and images that cannot be read.
     """
     notes = Notes()
-    images = find_images(plan.directory, plan.sidecar, "auto", "auto")
-    plans = _for_each(images, partial(_plan_image, plan=plan), notes)
+    plans = _for_each(plan.companions.find(), partial(_plan_image, plan=plan), notes)
     warn(plan.location.shown, notes)
     unique = {f"{name} (image)" if name == _MOVIE else name: plans[name] for name in plans}
     return {_MOVIE: plan, **unique}
@@ -87,7 +82,7 @@ def _for_each(
 
 def _plan_image(image: FoundImage, plan: Plan) -> tuple[Plan, tuple[str, ...]]:
     """Return the plan of an image, with the axes of the scan if there is one pixel per point."""
-    image_plan = make_plan(FoundFiles.of(image.location), ReadOptions(metadata_file=None))
+    image_plan = plan_image(image)
     axes, notes = _scan_axes(image_plan.axes, plan)
     file_notes = (*image_plan.file_notes, *notes)
     image_plan = replace(image_plan, axes=tuple(axes), file_notes=file_notes)

@@ -7,13 +7,10 @@ from typing import Any
 
 from dask.utils import format_bytes
 
-from mrcdist.discover.files import FoundFiles
-from mrcdist.discover.images import find_images
 from mrcdist.errors import MrcdistError
 from mrcdist.formatting import format_count
-from mrcdist.options import ReadOptions
 from mrcdist.plan.reader_capabilities import Cost
-from mrcdist.planner import make_plan
+from mrcdist.planner import plan_image
 from mrcdist.preview.choose_sample import choose_sample
 from mrcdist.preview.overview_page import draw_overview, summary_lines
 from mrcdist.preview.panels import Panel, image_panels, scan_panels, volume_panels
@@ -148,15 +145,17 @@ def _find_image(plan: Plan, view: View, budget: int) -> tuple[Preview | None, li
         return None, []
     shape = tuple(plan.layout.navigation_shape[axis] for axis in view.plane)
     notes = []
-    for image in find_images(plan.directory, plan.sidecar, "auto", "auto"):
+    for image in plan.companions.find():
         try:
-            image_plan = make_plan(FoundFiles.of(image.location), ReadOptions(metadata_file=None))
+            image_plan = plan_image(image)
             if image_plan.layout.frame_shape != shape or image_plan.layout.nbytes == 0:
                 continue
             image_view = View("images", ())
             limits = _limits(image_plan, budget // 4)
             sample = choose_sample(image_plan.layout, image_view, limits, max_images=1)
         except MrcdistError as error:
+            if image.named:
+                raise
             # The server may still be writing it; the movie can be read all the same.
             notes.append(f"the image {image.location.name} is left out: {error.problem}")
         else:

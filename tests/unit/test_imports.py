@@ -24,7 +24,7 @@ LAYERS = (
         *("cluster_memory", "config", "progress", "stats", "errors", "warning_notes", "printable"),
         *("extras", "startup_interrupt"),
     ),
-    ("read_limits", "remembered", "system_calls"),
+    ("read_limits", "remembered", "signature", "system_calls"),
 )
 LAYER_OF = {part: number for number, layer in enumerate(LAYERS) for part in layer}
 

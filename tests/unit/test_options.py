@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import os
+import re
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
 import mrcdist
 from mrcdist.errors import ArgumentError
 from mrcdist.options import ReadOptions
+
+PACKAGE = Path(mrcdist.__file__).parent
+# Pure functions, whose default None means that nothing is known, and writers of files.
+OTHER_MEANING = ("format/", "plan/", "testing/", "validate/checks.py", "write_api.py")
 
 
 @pytest.mark.parametrize("function", [mrcdist.read_mrc, mrcdist.plan_mrc])
@@ -19,6 +26,39 @@ def test_public_function_has_every_read_option_with_the_same_default(function, a
     parameter = inspect.signature(function).parameters[argument.name]
     assert parameter.default == argument.default
     assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+
+
+def test_every_argument_of_read_mrc_is_documented():
+    documented = re.findall(r"^    (\w[\w, ]*) : ", mrcdist.read_mrc.__doc__, re.M)
+    names = [name for line in documented for name in line.split(", ")]
+    assert sorted(names) == sorted(inspect.signature(mrcdist.read_mrc).parameters)
+
+
+def test_defaults_of_read_options_are_not_repeated():
+    """Functions that do not take a whole `ReadOptions` refer to its defaults by name."""
+    names = {argument.name for argument in fields(ReadOptions)}
+    repeated = []
+    for path in PACKAGE.rglob("*.py"):
+        if path.relative_to(PACKAGE).as_posix().startswith(OTHER_MEANING):
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                repeated += [
+                    f"{path.name}: {node.name}({name}={default})"
+                    for name, default in defaults_of(node).items()
+                    if name in names and default != f"ReadOptions.{name}"
+                ]
+    assert repeated == []
+
+
+def defaults_of(function):
+    """Return the defaults of a function's parameters, as source text."""
+    arguments = function.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    with_default = positional[len(positional) - len(arguments.defaults) :]
+    pairs = [*zip(with_default, arguments.defaults, strict=True)]
+    pairs += zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    return {name.arg: ast.unparse(value) for name, value in pairs if value is not None}
 
 
 @pytest.mark.parametrize("argument", fields(ReadOptions), ids=lambda argument: argument.name)

@@ -100,6 +100,16 @@ def test_html_lists_companion_images_without_any_request(tmp_path, monkeypatch):
     assert "2 nm" in page.text
 
 
+def test_html_lists_only_the_requested_companion_images(tmp_path):
+    images = {"BF": np.ones((3, 4), np.float32)}
+    movie = write_acquisition(
+        tmp_path, scan_shape=(3, 4), frame_shape=(4, 4), virtual_images=images
+    ).movie
+    assert "BF" in html_of(plan_mrc(movie)).text
+    assert "BF" not in html_of(plan_mrc(movie, virtual_images=None)).text
+    assert "other" in html_of(plan_mrc(movie, virtual_images=[tmp_path / "other.mrc"])).text
+
+
 def test_creating_html_does_not_list_the_folder(tmp_path):
     path = write_mrc(tmp_path / "a.mrc", counting((2, 4, 4), "int16"))
     plan = plan_mrc(path, tilt_file=None)

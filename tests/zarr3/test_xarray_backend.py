@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import pickle
+from importlib.metadata import entry_points
 
 import dask
 import numpy as np
@@ -226,6 +228,24 @@ class TestTree:
         assert image["data"].dims == ("y", "x")
         np.testing.assert_array_equal(tree["Survey/data"].values, np.arange(15).reshape(3, 5))
         assert tree["Survey"].ds.attrs["General.title"] == "Survey"
+
+    def test_data_tree_contains_only_the_requested_images(self, acquisition):
+        tree = xr.open_datatree(acquisition.movie, engine="mrcdist", virtual_images=None)
+        assert list(tree.children) == ["movie", "Survey"]
+
+    def test_backend_accepts_all_read_options_except_chunks(self):
+        """xarray has an argument `chunks` of its own."""
+        [backend] = (
+            entry.load()
+            for entry in entry_points(group="xarray.backends")
+            if entry.name == "mrcdist"
+        )
+        options = set(inspect.signature(plan_mrc).parameters) - {"url", "chunks"}
+        assert set(backend.open_dataset_parameters) - options == {
+            "filename_or_obj",
+            "drop_variables",
+        }
+        assert options < set(backend.open_dataset_parameters)
 
     def test_data_tree_with_chunks_is_lazy(self, acquisition, numbers):
         tree = xr.open_datatree(acquisition.movie, engine="mrcdist", chunks={"ky": 2})

@@ -54,6 +54,28 @@ def plain(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ([], ["BF", "DF", "Survey"]),
+        (["--virtual-images", "auto"], ["BF", "DF", "Survey"]),
+        (["--virtual-images", "none"], ["Survey"]),
+        (["--virtual-images", "none", "--external-images", "none"], []),
+        (["--virtual-images", "b.mrc", "--virtual-images", "a.mrc"], ["b", "a", "Survey"]),
+    ],
+)
+def test_info_lists_the_requested_companion_images(tmp_path, options, names):
+    image = np.ones((4, 6), "float32")
+    movie = write_acquisition(
+        tmp_path,
+        scan_shape=(4, 6),
+        frame_shape=(8, 8),
+        virtual_images={"BF": image, "DF": image},
+        external_images={"Survey": image},
+    ).movie
+    assert list(run_json("info", movie, *options)["images"]) == names
+
+
 class TestInfo:
     def test_info_lists_version_array_header_axes_and_labels(self, plain):
         result = run("info", plain)

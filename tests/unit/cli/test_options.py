@@ -14,7 +14,9 @@ from mrcdist.options import ReadOptions
 from tests.support.mrc_files import counting, write_mrc
 
 ARGUMENTS = {argument.name: argument for argument in fields(ReadOptions)}
-INTERPRETATION = set(ARGUMENTS) - {"chunks"}
+IMAGES = {"virtual_images", "external_images"}
+READING = set(ARGUMENTS) - IMAGES
+INTERPRETATION = READING - {"chunks"}
 
 
 def options_of(command):
@@ -32,13 +34,15 @@ class TestReadOptions:
     @pytest.mark.parametrize(
         ("command", "names"),
         [
-            ("info", INTERPRETATION),
-            ("preview", INTERPRETATION),
+            ("info", INTERPRETATION | IMAGES),
+            ("preview", INTERPRETATION | IMAGES),
             ("check-workers", INTERPRETATION),
-            ("explain", set(ARGUMENTS)),
-            ("virtual", set(ARGUMENTS)),
-            ("mean", set(ARGUMENTS)),
-            ("com", set(ARGUMENTS)),
+            ("explain", READING),
+            ("virtual", READING),
+            ("mean", READING),
+            ("com", READING),
+            ("reduce", READING),
+            ("convert", READING),
             ("validate", {"metadata_file", "endianness", "mode0"}),
         ],
     )

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from matplotlib.image import AxesImage
 
 from demo.field import demo_frames
-from mrcdist import ArgumentError, MissingExtraError, plan_mrc
+from mrcdist import ArgumentError, MissingExtraError, MrcdistError, plan_mrc
 from mrcdist.cli import main
 from mrcdist.plan.reader_capabilities import Cost
 from mrcdist.preview.overview_page import summary_lines
@@ -172,6 +172,28 @@ def test_first_companion_image_of_the_same_shape_is_shown(scan):
     assert panels[0].title.startswith("BF, from ")
     np.testing.assert_array_equal(panels[0].image, counting((6, 7), "float32"))
     assert preview.cost.nbytes == 6 * 7 * 32 * 32 * 2 + 6 * 7 * 4
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "value"),
+    [
+        ({"virtual_images": None}, "HAADF", 2),
+        ({"virtual_images": None, "external_images": None}, "bright field", None),
+        ({"virtual_images": []}, "HAADF", 2),
+    ],
+)
+def test_only_requested_companion_images_are_shown(scan, options, name, value):
+    _, [panel, *_] = read_preview(plan_mrc(scan.movie, **options))
+    assert name in (panel.name, panel.title.partition(",")[0])
+    if value is not None:
+        np.testing.assert_array_equal(panel.image, value * counting((6, 7), "float32"))
+
+
+def test_companion_image_that_the_caller_passes_must_be_readable(scan, tmp_path):
+    (tmp_path / "bad.mrc").write_bytes(b"no image")
+    plan = plan_mrc(scan.movie, virtual_images=[tmp_path / "bad.mrc"])
+    with pytest.raises(MrcdistError, match=r"bad\.mrc"):
+        plan_preview(plan)
 
 
 def test_scan_without_companion_images_shows_virtual_images(scan, tmp_path):
