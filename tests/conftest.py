@@ -7,9 +7,12 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import hypothesis
 import pytest
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 
 import mrcdist
 from tests.support.examples import PROFILES
@@ -75,6 +78,17 @@ def registered() -> Iterator[None]:
     mrcdist.register_hyperspy()
     yield
     rsciio.IO_PLUGINS[:] = before
+
+
+@pytest.fixture
+def unlistable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse to list folders, as stores do that only allow reading."""
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise PermissionError
+
+    for filesystem in (LocalFileSystem, MemoryFileSystem):
+        monkeypatch.setattr(filesystem, "ls", refuse)
 
 
 @pytest.fixture(scope="session")

@@ -24,9 +24,6 @@ from mrcdist.storage.event_loop import ReadingThreads
 _MAX_SUBMITTED = 4096
 # Bytes of shared work sent with all tasks together; distributed warns about graphs of 10 MB.
 _MAX_SENT = 2**23
-# Seconds for which a finished result waits for others, to be gathered with one message through the
-# scheduler: many small messages would take longer than the workers need for a short pass.
-GATHER_DELAY = 0.1
 # Bytes of results that are gathered together.
 _MAX_GATHERED = 2**26
 # Seconds between two checks of the cluster while nothing finishes.
@@ -40,12 +37,16 @@ def compute_parts(
     save: Callable[[int, Any], None],
     *,
     check: Callable[[], None] = lambda: None,
+    gather_delay: float = 0.1,
 ) -> Ledger:
     """Compute parts in order, and pass number and values of each to `save` as soon as it is done.
 
     While nothing finishes, `check` is called about once per second: it raises an exception if the
     cluster is lost. If a task fails, all parts finished until then have been saved. The bytes read
     by the workers are returned.
+
+    A finished result waits `gather_delay` seconds for others, to be gathered with one message
+    through the scheduler: many small messages would take longer than a short pass itself.
     """
     job = uuid.uuid4().hex[:8]
     shared: bytes | Future = pickle.dumps(work)
@@ -72,7 +73,7 @@ def compute_parts(
                 future.add_done_callback(finished.put)
             # One at a time until the size of a result is known.
             count = min(len(running), max(_MAX_GATHERED // largest, 1)) if largest else 1
-            for key, piece in _gather(client, finished, count, check):
+            for key, piece in _gather(client, finished, count, check, gather_delay):
                 _, number = running.pop(key)
                 n_tasks -= len(parts[number])
                 ledger = merge_ledgers((ledger, piece.ledger))
@@ -89,7 +90,11 @@ def compute_parts(
 
 
 def _gather(
-    client: Client, finished: SimpleQueue[Future], count: int, check: Callable[[], None]
+    client: Client,
+    finished: SimpleQueue[Future],
+    count: int,
+    check: Callable[[], None],
+    delay: float,
 ) -> Iterator[tuple[Any, PartialResult]]:
     """Wait for a result, and up to `count` in all that follow soon; yield them with their keys."""
     futures: list[Future] = []
@@ -97,7 +102,7 @@ def _gather(
         check()
         with suppress(Empty):
             futures.append(finished.get(timeout=_CHECK_INTERVAL))
-    deadline = time.monotonic() + GATHER_DELAY
+    deadline = time.monotonic() + delay
     with suppress(Empty):
         while len(futures) < count and futures[-1].status == "finished":
             futures.append(finished.get(timeout=max(deadline - time.monotonic(), 0)))

@@ -38,12 +38,14 @@ _PROCESS = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
 class Work:
     """What all tasks of a job share: the source, and the reductions of one pass.
 
-    `device` is one of `DEVICES`.
+    `device` is one of `DEVICES`; `compile_loops` and `tile_bytes` are those of `reduce_block`.
     """
 
     source: MrcSource
     reductions: tuple[Reduction, ...]
     device: str = "cpu"
+    compile_loops: bool = True
+    tile_bytes: int | None = None
 
     @property
     def max_joined(self) -> int:
@@ -158,6 +160,8 @@ def _add_block(block: Block, work: Work, results: list[npt.NDArray[Any]], first:
         results=results,
         first=first,
         describe=describe,
+        compile_loops=work.compile_loops,
+        tile_bytes=work.tile_bytes,
         module=array_module(work.device),
     )
 

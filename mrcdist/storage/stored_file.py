@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -95,7 +95,7 @@ class StoredFile:
         require_version(self.location, self.version, actual, consistency)
 
     @contextmanager
-    def open_local(self, path: str | Path, consistency: str) -> Iterator[FileIO]:
+    def open_local(self, path: str | Path, consistency: str) -> Iterator[io.FileIO]:
         """Open a local file, checking at the start and at the end that it is this version."""
 
         def check() -> None:
@@ -105,7 +105,7 @@ class StoredFile:
                 self.require(local_version(now), consistency)
 
         try:
-            file = FileIO(path)
+            file = io.FileIO(path)
         except OSError as error:
             raise self.location.explained(error) from None
         with file:

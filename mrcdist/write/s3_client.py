@@ -35,7 +35,7 @@ from mrcdist.write.errors import write_errors
 # Read timeout, in seconds, for requests that copy, or join up to 10,000 parts.
 _SLOW_TIMEOUT = 300.0
 # Seconds that an interrupt waits for requests in progress.
-GRACE_PERIOD = 1.0
+_GRACE_PERIOD = 1.0
 
 _SLOW = ("complete_multipart_upload", "upload_part_copy")
 
@@ -128,7 +128,7 @@ def run_together(
             failed.set()
             if not all(future.done() for future in futures):  # Ctrl-C is raised here, in no call
                 stop()
-                wait(futures, 0 if has_ended() else GRACE_PERIOD)
+                wait(futures, 0 if has_ended() else _GRACE_PERIOD)
             raise
 
 

@@ -6,13 +6,13 @@ import json
 from urllib.parse import quote
 
 import dask.array as da
+import fsspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from mrcdist import ArgumentError, MrcdistWarning, TruncatedFileError, read_mrc
 from mrcdist.cli import main
-from mrcdist.storage.location import Location
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.acquisitions import axis_names, url_of
 from tests.support.serving import folder_server
@@ -215,23 +215,21 @@ class TestLoading:
     ):
         points = np.array([[x, y] for y in range(2) for x in range(4)])
         url = url_of(acquisition(tmp_path, custom_points=points, parts=parts).movie, store)
-        listings = []
-        list_siblings = Location.list_siblings
+        filesystem, path = fsspec.url_to_fs(url)
+        listings, ls = [], type(filesystem).ls
 
-        def counted(self):
-            listings.append(self.url)
-            return list_siblings(self)
+        def counted(self, folder, **options):
+            listings.append(folder)
+            return ls(self, folder, **options)
 
-        monkeypatch.setattr(Location, "list_siblings", counted)
+        monkeypatch.setattr(type(filesystem), "ls", counted)
         [dataset] = read_mrc(url)
         assert len(navigators_of(dataset)) == 4
-        assert listings == [url]
+        assert listings == [filesystem._parent(path)]
 
-    def test_sidecar_but_no_images_are_found_if_the_folder_cannot_be_listed(
-        self, tmp_path, store, monkeypatch
-    ):
+    @pytest.mark.usefixtures("unlistable")
+    def test_sidecar_but_no_images_are_found_if_the_folder_cannot_be_listed(self, tmp_path, store):
         written = acquisition(tmp_path)
-        monkeypatch.setattr(Location, "list_siblings", lambda self: None)
         dataset = read(written.movie, store)
         assert axis_names(dataset) == ["y", "x", "ky", "kx"]
         assert "_HyperSpy" not in dataset["metadata"]

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist import MrcdistWarning, SidecarError, plan_mrc, read_mrc, stats
-from mrcdist.storage.location import Location
 from mrcdist.testing.acquisition import write_acquisition
 from mrcdist.testing.movie import frame_index, movie_header
 from tests.support.acquisitions import axis_names, frames_of, in_memory, url_of
@@ -132,11 +131,9 @@ class TestScanPoints:
         assert "renamed" not in caught.value.cause
         assert "only looked for next to a file called *_movie.mrc" in caught.value.cause
 
-    def test_list_of_points_is_found_if_the_folder_cannot_be_listed(
-        self, tmp_path, store, monkeypatch
-    ):
+    @pytest.mark.usefixtures("unlistable")
+    def test_list_of_points_is_found_if_the_folder_cannot_be_listed(self, tmp_path, store):
         written = custom(tmp_path, ONCE)
-        monkeypatch.setattr(Location, "list_siblings", lambda self: None)
         data = read(written.movie, store)["data"]
         np.testing.assert_array_equal(data.compute(), frames_of(frame_at(ONCE), written))
 

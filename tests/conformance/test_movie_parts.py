@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,8 +18,6 @@ from mrcdist import (
     TruncatedFileError,
     read_mrc,
 )
-from mrcdist.discover import files
-from mrcdist.storage.location import Location
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.acquisitions import all_frames, axis_names, frames_of
 
@@ -91,14 +89,13 @@ class TestSelection:
     def test_different_files_with_equal_inode_numbers_are_read(self, tmp_path, monkeypatch):
         """Only some network filesystems do that, so `stat` is replaced."""
 
-        class PathWithEqualInodes(type(Path())):
-            def stat(self, **options):
-                status = super().stat(**options)
-                fields = {name: getattr(status, name) for name in dir(status) if name[:3] == "st_"}
-                return SimpleNamespace(**fields | {"st_ino": 7})
+        def with_equal_inodes(path, **options):
+            status = stat(path, **options)
+            fields = {name: getattr(status, name) for name in dir(status) if name[:3] == "st_"}
+            return SimpleNamespace(**fields | {"st_ino": 7})
 
-        written = parts_of(tmp_path, 2)
-        monkeypatch.setattr(files, "Path", PathWithEqualInodes)
+        written, stat = parts_of(tmp_path, 2), os.stat
+        monkeypatch.setattr(os, "stat", with_equal_inodes)
         [dataset] = read_mrc(list(written.movies))
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
 
@@ -222,12 +219,10 @@ class TestSelection:
             read_mrc(f"{store(tmp_path)}/*_movie.mrc")
         assert raised.value.argument == "filename"
 
-    def test_single_part_causes_a_warning_if_the_folder_cannot_be_listed(
-        self, tmp_path, store, monkeypatch
-    ):
+    @pytest.mark.usefixtures("unlistable")
+    def test_single_part_causes_a_warning_if_the_folder_cannot_be_listed(self, tmp_path, store):
         written = parts_of(tmp_path, scan=False)
         url = f"{store(tmp_path)}/{written.movie.name}"
-        monkeypatch.setattr(Location, "list_siblings", lambda self: None)
         with pytest.warns(MrcdistWarning, match="cannot list the folder to look for further parts"):
             [dataset] = read_mrc(url)
         assert dataset["data"].shape == (8, *FRAME)
@@ -302,12 +297,10 @@ class TestFirstPart:
             read_mrc(url, allow_truncated=allow)
         assert f"00001_{absent}_movie.mrc is not among them" in caught.value.problem
 
-    def test_later_part_of_a_scan_is_an_error_if_the_folder_cannot_be_listed(
-        self, tmp_path, store, monkeypatch
-    ):
+    @pytest.mark.usefixtures("unlistable")
+    def test_later_part_of_a_scan_is_an_error_if_the_folder_cannot_be_listed(self, tmp_path, store):
         written = parts_of(tmp_path)
         url = f"{store(tmp_path)}/{written.movies[1].name}"
-        monkeypatch.setattr(Location, "list_siblings", lambda self: None)
         with pytest.raises(SidecarError, match=r"00001_0_movie\.mrc is not among them"):
             read_mrc(url, allow_truncated=True)
 

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,7 +33,6 @@ from mrcdist.batch.clusters import ClusterOptions, connect
 from mrcdist.batch.run_job import run
 from mrcdist.cli import main
 from mrcdist.compute.detectors import Ring
-from mrcdist.compute.partial import PartialStore
 from mrcdist.errors import FileChangedError, MrcdistError
 from tests.support.cluster import dask_cluster
 from tests.support.http_log import CountingProxy, Fault, first
@@ -48,6 +47,8 @@ from tests.support.jobs import (
     SHAPE,
     address,
     centre_of_mass,
+    failing_after,
+    killed_before_parts_are_removed,
     mrcdist_fails,
     mrcdist_json,
     only_data,
@@ -294,22 +295,12 @@ class TestResume:
         assert not parts_in(out)
 
     @pytest.fixture
-    def interrupted(
-        self, cluster: Client, movie: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> list[object]:
+    def interrupted(self, cluster: Client, movie: Path) -> list[object]:
         """Arguments of a job that was interrupted by Ctrl-C after three parts."""
         out = movie.with_name("bf.npy")
         job = ["virtual", movie, "--detector", "bf", *SHAPE, "--out", out]
         job += ["--scheduler", address(cluster)]
-        save = PartialStore.save
-
-        def interrupting(self: PartialStore, number: int, values: np.ndarray) -> None:
-            if len(parts_in(out)) == 3:
-                raise KeyboardInterrupt
-            save(self, number, values)
-
-        with monkeypatch.context() as patched:
-            patched.setattr(PartialStore, "save", interrupting)
+        with failing_after(3, out, KeyboardInterrupt()):
             assert "continue with --resume" in mrcdist_fails(*job, status=130)
         assert len(parts_in(out)) == 3
         return job
@@ -354,10 +345,9 @@ class TestResume:
         np.testing.assert_array_equal(np.load(movie.with_name("bf.npy")), virtual(ring(0, RADIUS)))
 
     def test_job_interrupted_while_its_result_was_written_is_resumed_without_a_cluster(
-        self, interrupted: list[object], movie: Path, monkeypatch: pytest.MonkeyPatch
+        self, interrupted: list[object], movie: Path
     ) -> None:
-        with monkeypatch.context() as patched:
-            patched.setattr(PartialStore, "remove", lambda _: None)
+        with killed_before_parts_are_removed():
             mrcdist_json(*interrupted, "--resume")
         job = [*interrupted[:-1], "tcp://127.0.0.1:9"]
         assert mrcdist_json(*job, "--resume")["blocks"] == 0
@@ -404,10 +394,10 @@ class TestFailures:
     def test_repeatedly_dying_workers_stop_the_job(
         self, cluster: Client, movie: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def compute_parts(*_: object, **__: object) -> None:
+        def gather(*_: object, **__: object) -> None:
             raise KilledWorker("read", WorkerState.__new__(WorkerState), 3)
 
-        monkeypatch.setattr("mrcdist.batch.run_job.compute_parts", compute_parts)
+        monkeypatch.setattr(Client, "gather", gather)
         monkeypatch.setattr(KilledWorker, "__str__", lambda _: "read died 3 times")
         output = mrcdist_fails(
             "mean", movie, *SHAPE, "--out", movie.with_name("a.npy"), "--scheduler",
@@ -595,15 +585,7 @@ class TestSeveralResults:
         out.mkdir()
         job = ["reduce", movie, *self.JOB, *SHAPE, "--out", out / "{}.npy"]
         job += ["--scheduler", address(cluster)]
-        save = PartialStore.save
-
-        def interrupting(self: PartialStore, number: int, values: Sequence[np.ndarray]) -> None:
-            if len(parts_in(out / "bf.npy")) == 3:
-                raise KeyboardInterrupt
-            save(self, number, values)
-
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(PartialStore, "save", interrupting)
+        with failing_after(3, out / "bf.npy", KeyboardInterrupt()):
             assert "continue with --resume" in mrcdist_fails(*job, status=130)
         output = mrcdist_fails(*job, "--resume", "--sum")
         assert "results: bf VirtualImage, " in output

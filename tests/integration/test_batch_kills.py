@@ -21,7 +21,6 @@ from distributed import Client
 from mrcdist.batch.clusters import ClusterOptions, connect, require_mrcdist
 from mrcdist.batch.lost_scheduler import scheduler_watched
 from mrcdist.batch.run_job import computing
-from mrcdist.compute.partial import PartialStore
 from mrcdist.errors import MrcdistError, ReadError, WriteError
 from tests.support.gate import Gate, gate
 from tests.support.jobs import (
@@ -31,6 +30,7 @@ from tests.support.jobs import (
     RADIUS,
     SHAPE,
     address,
+    failing_after,
     mrcdist_fails,
     parts_in,
     ring,
@@ -327,15 +327,7 @@ def test_error_of_a_failed_job_is_followed_by_the_number_of_kept_parts(
     cluster: Client, movie: Path
 ) -> None:
     out = movie.with_name("mean.npy")
-    save = PartialStore.save
-
-    def failing(self: PartialStore, number: int, values: np.ndarray) -> None:
-        if len(parts_in(out)) == 2:
-            raise MrcdistError("something is wrong")
-        save(self, number, values)
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(PartialStore, "save", failing)
+    with failing_after(2, out, MrcdistError("something is wrong")):
         output = mrcdist_fails("mean", movie, *SHAPE, "--out", out, "--scheduler", address(cluster))
     assert output.endswith(
         "error: something is wrong\n"

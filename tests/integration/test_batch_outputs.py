@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 from distributed import Client
 
-from mrcdist.compute.partial import PartialStore
 from tests.support.gate import gate
 from tests.support.jobs import (
     DATA,
@@ -20,6 +18,8 @@ from tests.support.jobs import (
     N_BLOCKS,
     SHAPE,
     address,
+    failing_after,
+    killed_before_parts_are_removed,
     mrcdist_fails,
     mrcdist_json,
     parts_in,
@@ -41,21 +41,6 @@ def movie(tmp_path: Path) -> Path:
 @pytest.fixture
 def other(tmp_path: Path) -> Path:
     return write_mrc(tmp_path / "other.mrc", OTHER.reshape(-1, *FRAME))
-
-
-@contextmanager
-def interrupted_after(parts: int, output: Path) -> Iterator[None]:
-    """Interrupt a job as with Ctrl-C once it has finished this many parts."""
-    save = PartialStore.save
-
-    def interrupting(self: PartialStore, number: int, values: np.ndarray) -> None:
-        if len(parts_in(output)) == parts:
-            raise KeyboardInterrupt
-        save(self, number, values)
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(PartialStore, "save", interrupting)
-        yield
 
 
 class TestTwoJobs:
@@ -118,15 +103,13 @@ class TestUndetectableChanges:
         content, out = bytearray(MOVIE), tmp_path / "mean.npy"
         with file_server(content, etag=lambda _: etag, modified=modified) as url:
             job = ["mean", url, *SHAPE, "--out", out, "--scheduler", address(cluster)]
-            with interrupted_after(3, out):
+            with failing_after(3, out, KeyboardInterrupt()):
                 output = mrcdist_fails(*job, status=130)
             assert "cannot be resumed" in output
             assert "--resume" not in output.splitlines()[-1]
             assert not out.with_name("mean.npy.partial").exists()
 
-            # Keep the parts, like a job that is killed.
-            with interrupted_after(3, out), pytest.MonkeyPatch.context() as patched:
-                patched.setattr(PartialStore, "remove", lambda _: None)
+            with failing_after(3, out, KeyboardInterrupt()), killed_before_parts_are_removed():
                 mrcdist_fails(*job, status=130)
             assert len(parts_in(out)) == 3
             content[:] = mrc_bytes(OTHER.reshape(-1, *FRAME))
@@ -139,7 +122,7 @@ class TestUndetectableChanges:
         out = tmp_path / "mean.npy"
         with file_server(MOVIE) as url:
             job = ["mean", url, *SHAPE, "--out", out, "--scheduler", address(cluster)]
-            with interrupted_after(3, out):
+            with failing_after(3, out, KeyboardInterrupt()):
                 assert "3 of 24 parts are finished and kept" in mrcdist_fails(*job, status=130)
             assert mrcdist_json(*job, "--resume")["parts_kept"] == 3
         np.testing.assert_array_equal(np.load(out), MEAN)

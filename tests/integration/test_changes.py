@@ -26,7 +26,6 @@ from fsspec.archive import AbstractArchiveFileSystem
 from mrcdist import FileChangedError, MissingFileError, MrcdistWarning, ReadError, plan_mrc
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan
-from mrcdist.storage import stored_file
 from mrcdist.storage.stored_file import current_version
 from mrcdist.storage.version import Version
 from tests.support.cluster import dask_cluster
@@ -507,7 +506,7 @@ class TestLocalFile:
                 return count
 
         changed: list[bool] = []
-        monkeypatch.setattr(stored_file, "FileIO", ChangedOnceRead)
+        monkeypatch.setattr(io, "FileIO", ChangedOnceRead)
         with dask.config.set({"mrcdist.io": "read", "mrcdist.max-gap": 0}):
             if change == "replaced":  # the file that was opened is unchanged
                 np.testing.assert_array_equal(plan.source[::9], OLD[::9])

@@ -40,13 +40,9 @@ def clients() -> list[Client]:
     return [each for each in gc.get_objects() if issubclass(type(each), Client)]
 
 
-def test_computation_ends_if_the_check_for_workers_raises_any_error(monkeypatch):
+def test_computation_ends_if_the_check_for_workers_raises_any_error():
     """Connections can fail with many kinds of error, not only with `MrcdistError`."""
 
-    def fail(self):
-        raise OSError("comm closed")
-
-    monkeypatch.setattr(Cluster, "check", fail)
     # Not the default client, as in jobs: dask would keep it as such after it is closed.
     with Client(
         processes=False,
@@ -55,7 +51,7 @@ def test_computation_ends_if_the_check_for_workers_raises_any_error(monkeypatch)
         dashboard_address=None,
         set_as_default=False,
     ) as client:
-        cluster = Cluster(client, lambda text: None, [])
+        cluster = Cluster(client, lambda text: None, [OSError("comm closed")])
         with pytest.raises(OSError, match="comm closed"), cluster.running_dask():
             dask.delayed(time.sleep)(3).compute()
     assert dask.config.get("scheduler", None) is None

@@ -7,9 +7,10 @@ with compiled loops and with numpy.
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import fsspec
 import numpy as np
@@ -18,7 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mrcdist.compute.reduce_block import reduce_block
+from mrcdist import plan_mrc
+from mrcdist.compute.one_pass import InMemory, OnePass
+from mrcdist.compute.results import Dataset
+from mrcdist.compute.submit import compute_in_threads
+from mrcdist.compute.tasks import Work
 from mrcdist.errors import ArgumentError, MrcdistWarning
 from mrcdist.reduce_api import (
     CenterOfMass,
@@ -59,23 +64,14 @@ def stacks(draw: st.DrawFn, dtype: str) -> Any:
 
 
 def computed(url: str, tile_bytes: int, compile_loops: bool, chunk: int) -> Any:
-    def reduce(*arguments: Any, **options: Any) -> Any:
-        return reduce_block(
-            *arguments, **options, tile_bytes=tile_bytes, compile_loops=compile_loops
-        )
+    def compute(work: Work, *arguments: Any) -> Any:
+        work = replace(work, tile_bytes=tile_bytes, compile_loops=compile_loops)
+        return compute_in_threads(work, *arguments, threads=1)
 
-    with (
-        patch("mrcdist.compute.tasks.reduce_block", reduce),
-        warnings.catch_warnings(action="ignore", category=MrcdistWarning),
-    ):
-        return reduce_frames(
-            url,
-            RESULTS,
-            chunks=(chunk, -1, -1),
-            navigation_shape=(N,),
-            allow_truncated=True,
-            progress=False,
-        )
+    with warnings.catch_warnings(action="ignore", category=MrcdistWarning):
+        plan = plan_mrc(url, chunks=(chunk, -1, -1), navigation_shape=(N,), allow_truncated=True)
+    one_pass = OnePass(Dataset(plan.source, plan.axes, plan.chunks), RESULTS)
+    return one_pass.run(lambda: nullcontext(compute), InMemory()).results
 
 
 def check(frames: Any, n_present: int, found: Any) -> None:

@@ -6,7 +6,11 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -16,7 +20,9 @@ from distributed import Client, Future, get_worker
 
 import mrcdist
 from mrcdist import CenterOfMass, FrameReduction, MeanPattern, VirtualImage, reduce_frames
-from mrcdist.compute import submit
+from mrcdist.compute.one_pass import InMemory, OnePass
+from mrcdist.compute.results import Dataset
+from mrcdist.compute.submit import compute_parts
 from mrcdist.errors import ArgumentError
 from tests.support.cluster import dask_cluster
 from tests.support.mrc_files import mrc_bytes
@@ -126,13 +132,23 @@ def test_pass_with_few_tasks_uses_all_workers(cluster: Client, tmp_path: Any) ->
     assert len(set(found["port"].values)) == len(cluster.nthreads())
 
 
+def eight_parts(folder: Path, results: Mapping[str, Any]) -> OnePass:
+    """Return a pass over the stack in eight parts."""
+    path = folder / "stack.mrc"
+    path.write_bytes(mrc_bytes(NUMBERS))
+    plan = mrcdist.plan_mrc(path, chunks=(8, -1, -1))
+    return OnePass(Dataset(plan.source, plan.axes, plan.chunks), results)
+
+
+def gathering(client: Client) -> Callable[[], Any]:
+    """Return a function that connects to a client; it gathers results once all are finished."""
+    return lambda: nullcontext(partial(compute_parts, client, gather_delay=60.0))
+
+
 def test_results_that_are_finished_together_are_gathered_with_one_message(
-    cluster: Client, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    cluster: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A message through the scheduler takes as long as summing about 50 MiB."""
-    path = tmp_path / "stack.mrc"
-    path.write_bytes(mrc_bytes(NUMBERS))
-    monkeypatch.setattr(submit, "GATHER_DELAY", 60.0)  # all results finish earlier
     calls: list[str] = []
 
     def counted(name: str, function: Any) -> Any:
@@ -144,19 +160,16 @@ def test_results_that_are_finished_together_are_gathered_with_one_message(
 
     for kind, name in ((Client, "gather"), (Future, "result")):
         monkeypatch.setattr(kind, name, counted(name, getattr(kind, name)))
-    check(reduce_frames(path, RESULTS, chunks=(8, -1, -1), client=cluster, progress=False))
+    check(eight_parts(tmp_path, RESULTS).run(gathering(cluster), InMemory()).results)
     assert calls == ["gather"] * 2  # the first result, and then the other seven
 
 
 def test_parts_that_are_finished_when_another_fails_are_kept_for_resume(
-    cluster: Client, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    cluster: Client, tmp_path: Path
 ) -> None:
-    path, fails, all_others = (tmp_path / name for name in ("stack.mrc", "fails", "all_others"))
-    path.write_bytes(mrc_bytes(NUMBERS))
-    os.utime(path, (1e9, 1e9))  # long ago, so that the modification time identifies the version
+    fails, all_others = tmp_path / "fails", tmp_path / "all_others"
     fails.touch()
     last = int(NUMBERS[-1, 0, 0])
-    monkeypatch.setattr(submit, "GATHER_DELAY", 60.0)  # nothing is gathered before the failure
 
     def failing(frames: Any) -> Any:
         if frames[-1, 0, 0] == last and fails.exists():
@@ -170,17 +183,14 @@ def test_parts_that_are_finished_when_another_fails_are_kept_for_resume(
             time.sleep(0.01)
         all_others.touch()
 
-    plan = mrcdist.plan_mrc(path, chunks=(8, -1, -1))
-    wanted = {"first": FrameReduction(failing, shape=(), dtype=int)}
-    resume = tmp_path / "parts"
+    one_pass = eight_parts(tmp_path, {"first": FrameReduction(failing, shape=(), dtype=int)})
+    kept = InMemory()
     threading.Thread(target=wait_for_others, daemon=True).start()
     with pytest.raises(ZeroDivisionError, match="mine"):
-        reduce_frames(plan, wanted, client=cluster, resume=resume, progress=False)
-    assert len(list(resume.glob("part-*.npz"))) == 7
+        one_pass.run(gathering(cluster), kept)
     fails.unlink()
-    monkeypatch.undo()
-    found = reduce_frames(plan, wanted, client=cluster, resume=resume, progress=False)
-    np.testing.assert_array_equal(found["first"], NUMBERS[:, 0, 0])
+    found = one_pass.run(gathering(cluster), kept, finished=range(7)).results["first"]
+    np.testing.assert_array_equal(found, NUMBERS[:, 0, 0])
 
 
 def test_pass_is_resumed_with_the_chunks_of_a_smaller_cluster(

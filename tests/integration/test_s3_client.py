@@ -25,7 +25,6 @@ from s3fs import S3FileSystem
 
 from mrcdist.errors import ArgumentError
 from mrcdist.storage.location import Location
-from mrcdist.write import s3_client
 from mrcdist.write.s3_client import Body, call_once, ignored_options, new_client, run_together
 from tests.support.processes import ROOT
 
@@ -349,10 +348,7 @@ def test_no_calls_are_started_after_an_interrupt() -> None:
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_interrupt_neither_waits_for_a_store_nor_retries(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(s3_client, "GRACE_PERIOD", 0.1)
+def test_interrupt_neither_waits_for_a_store_nor_retries() -> None:
     location, response, ended = Location("s3://b/a.mrc"), threading.Event(), threading.Event()
     attempts: list[threading.Thread] = []
 

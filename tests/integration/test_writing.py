@@ -29,7 +29,6 @@ import mrcdist
 from mrcdist import stats
 from mrcdist.errors import ArgumentError, MrcdistWarning, WriteError
 from mrcdist.storage.location import Location
-from mrcdist.system_calls import allocate
 from mrcdist.write.encoded_block import EncodedBlock
 from mrcdist.write.grid import Grid, split_run
 from mrcdist.write.local import LocalDestination
@@ -574,10 +573,10 @@ class TestResume:
 
         def meanwhile(*space: Any) -> None:
             monkeypatch.undo()
-            allocate(*space)
+            os.posix_fallocate(*space)
             new_calls.append(plan._begin())
 
-        monkeypatch.setattr("mrcdist.write.local.allocate", meanwhile)
+        monkeypatch.setattr(os, "posix_fallocate", meanwhile)
         with pytest.raises(ArgumentError) as error:
             plan._begin()
         assert error.value.code == "destination-busy"

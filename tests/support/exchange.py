@@ -14,7 +14,6 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from mrcdist.storage import stored_file as storage_file
 from tests.support.http_log import CountingProxy, Exchange
 from tests.support.s3 import S3Server
 from tests.support.serving import serving
@@ -152,7 +151,7 @@ def local_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store
             store.hook()
             return super().read(size)
 
-    monkeypatch.setattr(storage_file, "FileIO", HookedFile)
+    monkeypatch.setattr(io, "FileIO", HookedFile)
     store = Store(str(folder / "a_movie.mrc"), put)
     yield store
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import psutil
+import pytest
 from click.testing import CliRunner
 from distributed import Client
 
 from mrcdist.cli import main
+from mrcdist.compute.partial import PartialStore
 from tests.support.http_log import Exchange, Fault
 from tests.support.mrc_files import mrc_bytes
 from tests.support.processes import ROOT, Processes
@@ -73,6 +77,29 @@ def address(client: Client) -> str:
 
 def parts_in(output: Path) -> set[str]:
     return {file.name for file in output.with_name(f"{output.name}.partial").glob("part-*.npz")}
+
+
+@contextmanager
+def failing_after(parts: int, output: Path, error: BaseException) -> Iterator[None]:
+    """Raise an error in a job, as Ctrl-C does, once it has finished this many parts."""
+    save = PartialStore.save
+
+    def failing(self: PartialStore, number: int, values: Sequence[np.ndarray]) -> None:
+        if len(parts_in(output)) == parts:
+            raise error
+        save(self, number, values)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(PartialStore, "save", failing)
+        yield
+
+
+@contextmanager
+def killed_before_parts_are_removed() -> Iterator[None]:
+    """Keep the finished parts of a job that ends, as if it were killed."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(PartialStore, "remove", lambda _: None)
+        yield
 
 
 def storage_options(server: S3Server) -> list[str]:

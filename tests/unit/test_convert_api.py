@@ -69,7 +69,7 @@ class TestMrc:
                 target.write_bytes(raw)
             return results
 
-        monkeypatch.setattr("mrcdist.write.plan.dask.compute", damaging)
+        monkeypatch.setattr(dask, "compute", damaging)
         with pytest.raises(MrcdistError, match=r"\[0:6, 0:8, 0:10\] differs") as raised:
             convert(source, target, verify=True)
         assert raised.value.code == "verification-failed"

@@ -9,11 +9,12 @@ import pty
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcdist.cli import inspect, main
+from mrcdist.cli import main
 from mrcdist.cli.console import Console, UnwritableError
 from tests.support.mrc_files import counting, write_mrc
 
@@ -46,6 +47,20 @@ def program():
         return ended.value.code
 
     return run
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Function that adds a command `fail`, which raises an exception."""
+
+    def add(error):
+        @click.command()
+        def fail():
+            raise error
+
+        monkeypatch.setitem(main.commands, "fail", fail)
+
+    return add
 
 
 def stream(encoding="utf-8"):
@@ -249,32 +264,26 @@ class TestExitStatus:
                     print(text, end="", file=console, flush=True)
                 assert error.value.closed
 
-    def test_interrupt_has_exit_status_130(self, program, file, monkeypatch):
-        def interrupt(**_):
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(inspect, "plan_from_options", interrupt)
+    def test_interrupt_has_exit_status_130(self, program, failing):
+        failing(KeyboardInterrupt())
         stderr = stream()
-        assert program("info", file, stdout=stream(), stderr=stderr) == 130
+        assert program("fail", stdout=stream(), stderr=stderr) == 130
         assert written(stderr).strip() == "interrupted"
 
 
 class TestUnexpectedErrors:
-    def fail(self, **_):
-        raise ZeroDivisionError("one\x1b")
-
-    def test_bugs_are_one_error_that_asks_for_a_report(self, program, file, monkeypatch):
-        monkeypatch.setattr(inspect, "plan_from_options", self.fail)
+    def test_bugs_are_one_error_that_asks_for_a_report(self, program, failing):
+        failing(ZeroDivisionError("one\x1b"))
         stderr = stream()
-        assert program("info", file, stdout=stream(), stderr=stderr) == 1
+        assert program("fail", stdout=stream(), stderr=stderr) == 1
         assert written(stderr).startswith(r"error: ZeroDivisionError: one\x1b")
         assert "MRCDIST_TRACEBACK=1" in written(stderr)
 
-    def test_bugs_have_a_traceback_on_request(self, file, monkeypatch):
-        monkeypatch.setattr(inspect, "plan_from_options", self.fail)
+    def test_bugs_have_a_traceback_on_request(self, failing):
+        failing(ZeroDivisionError())
         assert os.environ["MRCDIST_TRACEBACK"] == "1"
         with pytest.raises(ZeroDivisionError):
-            main(["info", str(file)], prog_name="mrcdist")
+            main(["fail"], prog_name="mrcdist")
 
     def test_errors_of_the_operating_system_keep_their_message(self, program, file, tmp_path):
         stderr = stream()

@@ -7,7 +7,6 @@ import itertools
 import math
 from contextlib import nullcontext
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -41,7 +40,7 @@ from mrcdist.compute.quantities import (
 )
 from mrcdist.compute.reductions import FrameSum
 from mrcdist.compute.results import Dataset, Result
-from mrcdist.compute.schedule import MAX_TASKS, block_frames, most_tasks, schedule_pass
+from mrcdist.compute.schedule import block_frames, most_tasks, schedule_pass
 from mrcdist.compute.tasks import Work, compute, join, merge_ledgers, total
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
@@ -306,7 +305,7 @@ def dataset_of(plan, **changes):
     return Dataset(source, **{"axes": plan.axes, "chunks": plan.chunks, **changes})
 
 
-def reduce_here(plan, quantity, data=None, max_tasks=MAX_TASKS):
+def reduce_here(plan, quantity, data=None, threads=0):
     """Compute a result as on a cluster, but in this process."""
 
     def compute_parts(work, parts, save):
@@ -314,8 +313,7 @@ def reduce_here(plan, quantity, data=None, max_tasks=MAX_TASKS):
             save(number, join([compute(task, work) for task in part], work).values)
         return {}
 
-    with patch("mrcdist.compute.one_pass.most_tasks", lambda *_: max_tasks):
-        one_pass = OnePass(data or dataset_of(plan), {"it": quantity})
+    one_pass = OnePass(data or dataset_of(plan), {"it": quantity}, threads=threads)
     return one_pass.run(lambda: nullcontext(compute_parts), InMemory(), patience=math.inf).results[
         "it"
     ]
@@ -424,8 +422,8 @@ class TestQuantities:
         frames, chunks, detector = case
         plan = self.plan(frames, chunks, memory_file)
         for quantity in (VirtualImage(detector), MeanPattern()):
-            whole = reduce_here(plan, quantity, max_tasks=1)
-            np.testing.assert_array_equal(whole.values, reduce_here(plan, quantity).values)
+            several = reduce_here(plan, quantity, threads=1)  # at most four tasks
+            np.testing.assert_array_equal(several.values, reduce_here(plan, quantity).values)
 
     def plan(self, frames, chunks, memory_file):
         raw = mrc_bytes(frames.reshape(-1, *frames.shape[-2:]))

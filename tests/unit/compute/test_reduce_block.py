@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -157,7 +159,8 @@ def test_pass_with_device_cupy_uses_its_array_module_and_equals_numpy(
     path = tmp_path / "a.mrc"
     path.write_bytes(mrc_bytes(frames))
     module = DeviceModule()
-    monkeypatch.setattr("mrcdist.compute.tasks.array_module", {"cupy": module}.get)
+    module.cuda = MagicMock()  # finds a GPU
+    monkeypatch.setitem(sys.modules, "cupy", module)
     wanted = {"mean": MeanPattern(), "all": VirtualImage(), "rows": row_sums}
     found = reduce_frames(path, wanted, chunks=(5, -1, -1), device="cupy", progress=False)
     assert module.moved

@@ -119,11 +119,8 @@ class TestReading:
         )
 
 
+@pytest.mark.usefixtures("unlistable")
 class TestStoresThatCannotList:
-    @pytest.fixture(autouse=True)
-    def no_listing(self, monkeypatch):
-        monkeypatch.setattr(Location, "list_siblings", lambda self: None)
-
     def test_names_are_tried_in_order(self, data):
         data.with_name("all.words").write_text("second")
         assert read(data, "auto") == (("all.words", "second"), [])
@@ -143,9 +140,9 @@ class TestOptionalKinds:
         data.with_name("a.mrc.words").write_text("next to it")
         assert read(data, "auto", self.OPTIONAL) == (("a.mrc.words", "next to it"), [])
 
-    def test_names_are_not_tried_if_a_store_cannot_list(self, data, monkeypatch):
+    @pytest.mark.usefixtures("unlistable")
+    def test_names_are_not_tried_if_a_store_cannot_list(self, data):
         data.with_name("a.mrc.words").write_text("next to it")
-        monkeypatch.setattr(Location, "list_siblings", lambda self: None)
         assert read(data, "auto", self.OPTIONAL) == (None, [])
 
     @pytest.mark.parametrize("url", ["https://host/a.mrc", "simplecache::http://host/http/a.mrc"])

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from mrcdist.discover.files import Directory, locate
 from mrcdist.storage.location import Location
 
 
-def test_directory_is_listed_once_when_needed(tmp_path, monkeypatch):
+@pytest.fixture
+def requests(monkeypatch):
+    """Folders that were listed."""
+    folders, ls = [], LocalFileSystem.ls
+    monkeypatch.setattr(
+        LocalFileSystem, "ls", lambda fs, path, **how: folders.append(path) or ls(fs, path, **how)
+    )
+    return folders
+
+
+def test_directory_is_listed_once_when_needed(tmp_path, requests):
     (tmp_path / "a.mrc").write_bytes(b"")
-    requests = []
-    monkeypatch.setattr(Location, "list_siblings", lambda self: requests.append(self) or ("a.mrc",))
     directory = Directory(Location.of(tmp_path / "a.mrc"))
     assert requests == []
     assert directory.listing == directory.listing == ("a.mrc",)
-    assert requests == [directory.location]
+    assert requests == [str(tmp_path)]
 
 
-def test_failed_listing_is_not_repeated(tmp_path, monkeypatch):
-    requests = []
-    monkeypatch.setattr(Location, "list_siblings", lambda self: requests.append(self))
-    directory = Directory(Location.of(tmp_path / "a.mrc"))
+def test_failed_listing_is_not_repeated(tmp_path, requests):
+    directory = Directory(Location.of(tmp_path / "missing" / "a.mrc"))
     assert directory.listing is directory.listing is None
     assert len(requests) == 1
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from mrcdist import ArgumentError, MrcdistWarning, SidecarError, plan_mrc, read_mrc
-from mrcdist.storage.location import Location
 from tests.support.mrc_files import counting, write_mrc
 
 UP_AND_DOWN = (0.0, 3.0, -3.0, 6.0, -6.0, 9.0, -9.0)
@@ -149,9 +148,9 @@ class TestOtherFilesNextToTheData:
         assert plan.tilts is None
         assert "listing" not in vars(plan.directory)
 
-    def test_names_are_not_tried_if_the_store_cannot_list(self, stack, monkeypatch):
+    @pytest.mark.usefixtures("unlistable")
+    def test_names_are_not_tried_if_the_store_cannot_list(self, stack):
         stack.with_name("ts.tlt").write_text(tlt(UP_AND_DOWN))
-        monkeypatch.setattr(Location, "list_siblings", lambda self: None)
         assert plan_mrc(stack).tilts is None
 
     def test_no_angles_are_searched_for_a_list_of_files(self, tmp_path, stack):

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import mrcdist
-from mrcdist.read import execute as block
 from mrcdist.read_limits import ReadLimits
 from tests.support.examples import examples
 from tests.support.mrc_files import MODES, counting, mrc_bytes
@@ -97,7 +96,7 @@ def test_memory_that_is_not_zeroed_is_fully_written(case, io, present):
         path.write_bytes(raw[: len(raw) - missing])
         plan = mrcdist.plan_mrc(path, navigation_shape=navigation[::-1], allow_truncated=True)
         source = in_short_pieces(plan)
-        with patch.object(block.np, "empty", dirty):
+        with patch.object(np, "empty", dirty):
             got = source[index]
     np.testing.assert_array_equal(got, frames.reshape(expected.shape)[index])
 
