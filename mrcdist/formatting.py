@@ -55,6 +55,17 @@ def format_range(axis: Axis) -> str:
     )
 
 
+def format_steps(axis: Axis) -> str:
+    """Return the calibration of an axis: "0.5 nm per step, from −64 nm", "uncalibrated"."""
+    if not axis.units:
+        return "uncalibrated"
+    if axis.values is not None:
+        return f"{'uneven steps' if axis.monotonic else 'not monotonic'}, {format_range(axis)}"
+    units = format_unit(axis.units)
+    start = f", from {format_number(axis.offset)} {units}" if axis.offset else ""
+    return f"{format_number(axis.scale)} {units} per step{start}"
+
+
 def figure_text(text: str) -> str:
     """Return text that matplotlib draws literally: no mathtext, no control characters."""
     return printable(text).replace("$", r"\$")

@@ -60,11 +60,9 @@ def require_matplotlib() -> None:
 def new_figure(width: float, height: float) -> Any:
     """Return an empty figure, sized in inches, to be saved rather than shown."""
     require_matplotlib()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
-    FigureCanvasAgg(figure)
     figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.06)
     return figure
 

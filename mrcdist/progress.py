@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import threading
 import time
@@ -13,7 +12,7 @@ from functools import partial
 from typing import Any, Self, TextIO
 
 from dask.callbacks import Callback
-from dask.utils import format_bytes
+from dask.utils import format_bytes, format_time
 
 from mrcdist.errors import MrcdistError
 from mrcdist.printable import printable
@@ -48,7 +47,7 @@ class Progress:
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
-        self._label, self._total = printable(self.label), max(self.total, 1)
+        self._total = max(self.total, 1)
         self._done = self.initial
         # A program without a console has no standard error.
         self._stream: TextIO | None = self.stream or sys.stderr
@@ -66,7 +65,7 @@ class Progress:
     def close(self) -> None:
         """End the line of the bar."""
         if self._is_terminal and self._printed_percent >= 0:
-            self._print("\n")
+            print(file=self._stream, flush=True)
 
     def advance(self, steps: int = 1) -> None:
         """Add completed steps."""
@@ -74,9 +73,10 @@ class Progress:
             self._done = min(self._done + steps, self._total)
             now = self.clock()
             percent = 100 * self._done // self._total
-            if now - self._started >= self.patience and self._is_due(now, percent):
+            if self._stream and now - self._started >= self.patience and self._is_due(now, percent):
                 self._printed_percent, self._printed_at = percent, now
-                self._print(self._bar(now) if self._is_terminal else self._line(now))
+                self._stream.write(self._text(now, percent))
+                self._stream.flush()
 
     def _is_due(self, now: float, percent: int) -> bool:
         elapsed = now - self._printed_at
@@ -86,38 +86,20 @@ class Progress:
             return percent // 25 > self._printed_percent // 25
         return elapsed >= self.interval or self._done == self._total
 
-    def _bar(self, now: float) -> str:
-        filled = _BAR_WIDTH * self._done // self._total
-        return f"\r\033[K{self._label}  [{'#' * filled:.<{_BAR_WIDTH}}] {self._state(now)}"
-
-    def _line(self, now: float) -> str:
+    def _text(self, now: float, percent: int) -> str:
+        """Return the bar of a terminal, or a line of a log."""
+        label, state = printable(self.label), f"{percent} %"
+        if self.in_bytes:
+            speed = (self._done - self.initial) / max(now - self._started, 1e-6)
+            remaining = self._total - self._done
+            state += f"  {format_bytes(self._done)} of {format_bytes(self._total)}, "
+            state += f"{format_bytes(int(speed))}/s"
+            state += f", {format_time(remaining / speed)} left" if remaining and speed else ""
+        if self._is_terminal:
+            filled = _BAR_WIDTH * self._done // self._total
+            return f"\r\033[K{label}  [{'#' * filled:.<{_BAR_WIDTH}}] {state}"
         timestamp = "" if self.interval is None else f"{time.strftime('%H:%M:%S')}  "
-        return f"{timestamp}{self._label}: {self._state(now)}\n"
-
-    def _state(self, now: float) -> str:
-        percent = f"{100 * self._done // self._total} %"
-        if not self.in_bytes:
-            return percent
-        speed = (self._done - self.initial) / max(now - self._started, 1e-6)
-        remaining = self._total - self._done
-        return (
-            f"{percent}  {format_bytes(self._done)} of {format_bytes(self._total)}, "
-            f"{format_bytes(int(speed))}/s"
-            + (f", {_duration(remaining / speed if speed else math.inf)} left" if remaining else "")
-        )
-
-    def _print(self, text: str) -> None:
-        if self._stream is not None:
-            self._stream.write(text)
-            self._stream.flush()
-
-
-def _duration(seconds: float) -> str:
-    if not math.isfinite(seconds):
-        return "unknown time"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+        return f"{timestamp}{label}: {state}\n"
 
 
 class TaskProgress(Callback):  # type: ignore[misc]

@@ -239,7 +239,7 @@ class Plan:
 def remember_origin(array: np.ndarray[Any, Any], plan: Plan) -> None:
     """Remember for `origin_of` from which plan an array was read, for as long as it exists."""
     _origins.keep(id(array), (plan.source, plan.options))
-    weakref.finalize(array, _origins.forget, id(array)).atexit = False
+    weakref.finalize(array, _origins.pop, id(array), None).atexit = False
 
 
 def to_dask(source: MrcSource, chunks: Chunks) -> da.Array:

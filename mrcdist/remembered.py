@@ -33,10 +33,6 @@ class Remembered(dict[_K, _V]):
                 self.pop(next(super().__iter__()), None)
         return entry
 
-    def forget(self, key: _K) -> _V | None:
-        """Remove and return an entry, or return None."""
-        return self.pop(key, None)
-
 
 @functools.lru_cache(maxsize=64)
 def unpickle_once(packed: bytes) -> Any:

@@ -21,9 +21,8 @@ from mrcdist.cli.options import (
     url_argument,
 )
 from mrcdist.config import parse_size
-from mrcdist.format.axis import Axis
 from mrcdist.format.byte_order import ORDER_NAMES
-from mrcdist.formatting import format_list, format_shape
+from mrcdist.formatting import format_list, format_shape, format_steps
 from mrcdist.interop.rosettasciio import axes_dicts, plan_metadata, plan_original_metadata
 from mrcdist.options import ReadOptions
 from mrcdist.plan.reader_capabilities import Cost
@@ -72,7 +71,7 @@ def info(as_json: bool, **options: Any) -> None:
     echo(f"  stored   mode {header.mode}, {order}, data from byte {header.data_offset}")
     for axis in plan.axes:
         kind = "navigation" if axis.navigate else "signal"
-        echo(f"  axis     {axis.name:<8}{axis.size:>8}  {kind}, {_steps(axis)}")
+        echo(f"  axis     {axis.name:<8}{axis.size:>8}  {kind}, {format_steps(axis)}")
     for image in images:
         echo(printable(f"  image    {image.name}: {image.location.name}"))
     for path, value in metadata_items(metadata):
@@ -239,15 +238,3 @@ def validate(
     )
     print_report(report, as_json=as_json)
     ctx.exit(0 if report.valid else 1)
-
-
-def _steps(axis: Axis) -> str:
-    """Describe the positions along an axis."""
-    if not axis.units:
-        return "uncalibrated"
-    if axis.values is not None:
-        lowest, highest = axis.extremes
-        order = "uneven steps" if axis.monotonic else "not monotonic,"
-        return f"{order} from {lowest:.6g} to {highest:.6g} {axis.units}"
-    start = f", from {axis.offset:.6g} {axis.units}" if axis.offset else ""
-    return f"{axis.scale:.6g} {axis.units} per step{start}"

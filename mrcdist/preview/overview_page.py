@@ -8,15 +8,12 @@ from typing import Any
 
 from dask.utils import format_bytes
 
-from mrcdist.format.axis import Axis
 from mrcdist.format.byte_order import ORDER_NAMES
 from mrcdist.formatting import (
     figure_text,
     format_list,
-    format_number,
-    format_range,
     format_shape,
-    format_unit,
+    format_steps,
 )
 from mrcdist.interop.rosettasciio import plan_metadata
 from mrcdist.plotting import colour_bar, draw_image, extents, image_limits, log_limits, new_figure
@@ -186,7 +183,7 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
         lines.append(("", f"in {len(plan.source.parts)} files"))
     if compression := plan.source.parts[0].compression:
         lines.append(("", f"one {compression} stream"))
-    lines += [(axis.name, _describe_axis(axis)) for axis in plan.axes]
+    lines += [(axis.name, f"{axis.size}, {format_steps(axis)}") for axis in plan.axes]
     if plan.question:
         lines.append(("note", plan.question))
     metadata = [
@@ -199,17 +196,6 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
         lines.append(("", f"and {len(metadata) - _MAX_METADATA} more: mrcdist info"))
     lines += [("label", label.strip()) for label in header.labels if label.strip()]
     return lines
-
-
-def _describe_axis(axis: Axis) -> str:
-    """Describe the length and the calibration of an axis."""
-    if axis.values is not None:
-        return f"{axis.size}, {format_range(axis)}"
-    if not axis.units:
-        return f"{axis.size}" if axis.name == "rgb" else f"{axis.size}, uncalibrated"
-    units = format_unit(axis.units)
-    start = f" from {format_number(axis.offset)}" if axis.offset else ""
-    return f"{axis.size} × {format_number(axis.scale)} {units}{start}"
 
 
 def _metadata_line(path: tuple[str, ...], value: Any) -> tuple[str, str]:

@@ -109,7 +109,7 @@ def verify_once(fs: Any, path: str, member: tuple[str, Version], nbytes: int) ->
     _read_to_checksum(fs, path)
     if member[1].kind:
         _undamaged.keep(member, None)
-    _bytes_read.forget(member)
+    _bytes_read.pop(member, None)
 
 
 def _has_checksum(fs: Any) -> bool:

@@ -284,7 +284,7 @@ def remove_copies():
     from mrcdist.storage import layers as copied
 
     for version in copied._copies:
-        copied._copies.forget(version).unlink(missing_ok=True)
+        copied._copies.pop(version).unlink(missing_ok=True)
 
 
 class TestMemoryFilesystem:

@@ -233,7 +233,7 @@ class TestLabels:
         """Draw a figure and return all its text; fail if any is parsed as mathtext."""
         from matplotlib.text import Text
 
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         texts = [text for text in figure.findobj(Text) if text.get_text()]
         parsed = [text._preprocess_math(text.get_text()) for text in texts]
         assert not any(math for _, math in parsed)

@@ -82,7 +82,7 @@ class TestBytes:
                 progress.advance(size)
         lines = log.getvalue().splitlines()
         assert len(lines) == 4
-        assert lines[0].endswith("  mean: 30 %  300.00 MiB of 0.98 GiB, 10.00 MiB/s, 70 s left")
+        assert lines[0].endswith("  mean: 30 %  300.00 MiB of 0.98 GiB, 10.00 MiB/s, 70.00 s left")
         assert lines[-1].endswith("  mean: 100 %  0.98 GiB of 0.98 GiB, 10.00 MiB/s")
         assert not set("\r\033") & set(log.getvalue())
 
@@ -91,7 +91,7 @@ class TestBytes:
         with Progress("mean", 100, in_bytes=True, stream=screen, patience=0, clock=clock) as bar:
             clock.now = 1
             bar.advance(50)
-        line = f"\r\033[Kmean  [{'#' * 15}{'.' * 15}] 50 %  50 B of 100 B, 50 B/s, 1 s left\n"
+        line = f"\r\033[Kmean  [{'#' * 15}{'.' * 15}] 50 %  50 B of 100 B, 50 B/s, 1.00 s left\n"
         assert screen.getvalue() == line
 
     def test_progress_bar_is_redrawn_within_a_percent(self):
@@ -109,12 +109,12 @@ class TestBytes:
         )
         clock.now = 100
         progress.advance(100)
-        assert log.getvalue().endswith(": 90 %  900 B of 0.98 kiB, 1 B/s, 100 s left\n")
+        assert log.getvalue().endswith(": 90 %  900 B of 0.98 kiB, 1 B/s, 100.00 s left\n")
 
-    def test_remaining_time_is_unknown_before_the_first_step(self):
+    def test_remaining_time_is_left_out_before_the_first_step(self):
         log = io.StringIO()
         Progress("", 100, in_bytes=True, interval=0, stream=log, patience=0).advance(0)
-        assert log.getvalue().endswith(": 0 %  0 B of 100 B, 0 B/s, unknown time left\n")
+        assert log.getvalue().endswith(": 0 %  0 B of 100 B, 0 B/s\n")
 
 
 def test_progress_without_standard_error_prints_nothing(monkeypatch):

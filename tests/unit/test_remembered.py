@@ -34,8 +34,7 @@ def test_oldest_cache_entries_are_dropped() -> None:
     for number, name in enumerate("abac"):
         assert remembered.keep(name, number) == number
     assert {name: remembered.get(name) for name in "abc"} == {"a": 2, "b": None, "c": 3}
-    assert remembered.forget("a") == 2
-    assert remembered.forget("a") is None
+    assert remembered.pop("a") == 2
     assert list(remembered) == ["c"]
 
 

@@ -120,8 +120,8 @@ class TestInfo:
     @pytest.mark.parametrize(
         ("angles", "steps"),
         [
-            ((0, 3, -3, 6, -6), "not monotonic, from -6 to 6 deg"),
-            ((6, 2, 0, -1, -6), "uneven steps from -6 to 6 deg"),
+            ((0, 3, -3, 6, -6), "not monotonic, −6 to 6 deg"),
+            ((6, 2, 0, -1, -6), "uneven steps, −6 to 6 deg"),
         ],
     )
     def test_tilts_are_summarised_from_the_lowest_to_the_highest(self, tmp_path, angles, steps):
@@ -149,7 +149,7 @@ class TestInfo:
         tilts = run_json("info", path)["axes"][0]
         assert tilts["axis"] == [-60.0, -10.0, 0.0, 20.0, 60.0]
         [line] = [x for x in run("info", path).stdout.splitlines() if "  axis     tilt" in x]
-        assert line.endswith("uneven steps from -60 to 60 deg")
+        assert line.endswith("uneven steps, −60 to 60 deg")
 
     def test_nan_and_infinity_are_null_in_json(self, tmp_path):
         path = write_mrc(

@@ -306,7 +306,9 @@ def test_images_of_a_sorted_tilt_series_have_their_angles(tmp_path, sort):
     assert shown == {"tilt 0 deg": {0}, "tilt 3 deg": {1}, "tilt −3 deg": {2}}
     assert next(iter(shown)) == ("tilt −3 deg" if sort else "tilt 0 deg")
     lines = dict(summary_lines(preview.plan))
-    assert lines["tilt"] == ("3 × 3 deg from −3" if sort else "3, −3 to 3 deg")
+    assert lines["tilt"] == (
+        "3, 3 deg per step, from −3 deg" if sort else "3, not monotonic, −3 to 3 deg"
+    )
     assert lines.get("tilt alpha") == (None if sort else "3 values from −3 to 3 deg")
 
 
