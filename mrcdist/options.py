@@ -13,6 +13,7 @@ from mrcdist.discover.files import Filename
 from mrcdist.discover.images import Images, check_images
 from mrcdist.format.byte_order import ByteOrder, check_byte_order
 from mrcdist.format.pixels import Mode0
+from mrcdist.plan.navigation_shape import RequestedShape
 from mrcdist.plan.skipped_frames import parse_skip_frames
 from mrcdist.storage.url import is_filename, text_of
 
@@ -73,6 +74,7 @@ class ReadOptions:
     )
 
     def __post_init__(self) -> None:
+        RequestedShape.of(self.navigation_shape)
         parse_skip_frames(self.skip_frames)
         check_byte_order("endianness", self.endianness)
         check_images("virtual_images", self.virtual_images)

@@ -37,7 +37,7 @@ from mrcdist.plan.agreement import (
 from mrcdist.plan.axes import arrange, one_frame
 from mrcdist.plan.chunks import Chunks, plan_chunks
 from mrcdist.plan.layout import FrameTable, Layout
-from mrcdist.plan.navigation_shape import min_frames
+from mrcdist.plan.navigation_shape import RequestedShape
 from mrcdist.plan.skipped_frames import SkippedFrames
 from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
@@ -101,18 +101,22 @@ def _plan(
         for file, unsigned in zip(files, unsigned_by_sidecar(sidecar_by_file), strict=True)
     ]
     formats = common_pixels(formats, notes)
-    if options.allow_truncated and len(files) == 1:
+    missing = MissingFrames(allowed=options.allow_truncated)
+    if len(files) == 1:
         one = one_frame(files[0].header, formats[0])
-        files = [files[0].with_complete_rows(one, file_notes[0])]
+        files = [files[0].with_complete_rows(one, missing, file_notes[0])]
     headers = [file.header for file in files]
     extended = joined_extended([file.extended for file in files], headers, notes)
     points = AuxiliaryFile(SCAN_POINTS, options.scan_file, directory)
     names = [location.name for location in locations]
-    scans = ScanSources(sidecars, points, names, options.navigation_shape, notes)
+    requested = RequestedShape.of(options.navigation_shape)
+    scans = ScanSources(sidecars, points, names, requested, notes)
     n_points, line = scans.expected_points(extended)
     skipped = SkippedFrames.of(options.skip_frames, line)
-    required = skipped.frames_needed(n_points) or min_frames(options.navigation_shape)
-    parts, in_files = _parts(files, formats, file_notes, options, required)
+    required = skipped.frames_needed(n_points)
+    if requested is not None:
+        required = required or requested.min_frames
+    parts, in_files = _parts(files, formats, file_notes, missing, required)
     frames = skipped.in_scan(in_files, n_points, notes) if skipped else in_files
     header, axes, layout, table, tilts = _arrange(
         headers, formats[0], extended, scans, frames, skipped, options
@@ -145,7 +149,7 @@ def _arrange(
     options: ReadOptions,
 ) -> tuple[Header, tuple[Axis, ...], Layout, FrameTable | None, TiltSeries | None]:
     """Return header, axes, layout, the frame at each position, and tilt angles."""
-    notes, shape = scans.notes, options.navigation_shape
+    notes, requested = scans.notes, scans.requested
     frame_shape = (headers[0].ny, headers[0].nx)
     scan, table = scans.find(frames, frame_shape)
     # The calibration of a scan is that of its sidecar, so differences of headers are irrelevant.
@@ -155,10 +159,10 @@ def _arrange(
         pixel_size = _pixel_size(extended, frames.announced, frame_shape)
         recorded, reason = scan_of_records(extended, frames.announced, frame_shape)
         scan = scan or recorded
-        if reason and shape is None:
+        if reason and requested is None:
             _log.info("%s", reason)
     no_tilts = ""
-    if shape is not None:
+    if requested is not None:
         no_tilts = "navigation_shape defines the sections"
     elif skipped:
         no_tilts = "skip_frames leaves out sections"
@@ -176,7 +180,7 @@ def _arrange(
         scan=scan,
         pixel_size=pixel_size,
         tilts=tilts,
-        navigation_shape=shape,
+        requested=requested,
     )
     table = table if tilts is None else tilts.table
     if skipped:
@@ -190,7 +194,7 @@ def _parts(
     files: Sequence[OpenedFile],
     formats: Sequence[PixelFormat],
     notes: Sequence[Notes],
-    options: ReadOptions,
+    frames: MissingFrames,
     required: int | None,
 ) -> tuple[list[DatasetFile], MissingFrames]:
     """Check that the files belong together, and count their frames.
@@ -203,7 +207,6 @@ def _parts(
     one_format = len(set(formats)) == 1
     first = one_frame(files[0].header, formats[0])
     parts: list[DatasetFile] = []
-    frames = MissingFrames(0, 0, options.allow_truncated)
     for file, pixels, file_notes in zip(files, formats, notes, strict=True):
         one = one_frame(file.header, pixels)
         _require_same_kind(files[0], first, file, one)
@@ -215,7 +218,7 @@ def _parts(
                 remedy="copy the file again, or leave out the parts from there on",
             )
         with errors_at(file.location):
-            part, counts = file.part(one, file_notes, allowed=frames.allowed, at_most=at_most)
+            part, counts = file.part(one, frames, file_notes, at_most=at_most)
         parts.append(part if one_format else replace(part, pixels=pixels))
         frames = frames.followed_by(counts)
     return parts, frames

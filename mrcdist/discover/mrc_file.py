@@ -83,47 +83,45 @@ class OpenedFile:
         """Location of the file."""
         return self.file.location
 
-    def with_complete_rows(self, one: Layout, notes: Notes) -> OpenedFile:
-        """Return a truncated single image with its complete rows; any other file is unchanged.
+    def with_complete_rows(self, one: Layout, missing: MissingFrames, notes: Notes) -> OpenedFile:
+        """Return a single image with its complete rows, if some may be missing.
 
-        If not even one row is complete, `MissingFrames.in_file` raises later.
+        Any other file is unchanged.
         """
         header, size = self.header, self.file.version.size
         if header.nz != 1 or header.codec is not None or self.compression or size is None:
             return self
-        rows = (size - header.data_offset) // one.row_bytes
-        if not 0 < rows < header.ny:
+        nbytes = size - header.data_offset
+        rows = missing.complete_rows(header.ny, nbytes=nbytes, row_bytes=one.row_bytes, notes=notes)
+        if rows == header.ny:
             return self
-        text = f"the file is truncated: {rows} of {header.ny} rows of the image are complete"
-        notes.add(Note("file-truncated", text))
         return dataclasses.replace(
             self, header=dataclasses.replace(header, ny=rows), cut_short=True
         )
 
     def part(
-        self, one: Layout, notes: Notes, *, allowed: bool, at_most: int = 0
+        self, one: Layout, missing: MissingFrames, notes: Notes, *, at_most: int = 0
     ) -> tuple[DatasetFile, MissingFrames]:
         """Return what tasks need to open the file, and the number of its frames.
 
         `one` is the layout of a single frame. If `at_most` is not 0, complete frames after NZ
-        count, too; those of an MRCZ file up to this number. Raises if frames are missing and
-        `allowed` is False.
+        count, too; those of an MRCZ file up to this number. Raises if frames are missing that
+        must not be.
         """
         header, size = self.header, self.file.version.size
         if self.compression is not None:
             self._require_plausible_stream(self.compression, one)
         if header.codec is not None:
-            return self._sections(one, notes, allowed=allowed, at_most=at_most)
+            return self._sections(one, missing, notes, at_most=at_most)
         complete = self._count_frames(one) if at_most else 0
         if complete > header.nz:
-            frames = MissingFrames.unannounced(header.nz, complete, allowed=allowed, notes=notes)
+            frames = missing.unannounced(header.nz, complete, notes)
         else:
-            frames = MissingFrames.in_file(
+            frames = missing.in_file(
                 header.nz,
                 start=header.data_offset,
                 frame_bytes=one.frame_bytes,
                 file_size=None if self.compression or self.cut_short else size,
-                allowed=allowed,
                 notes=notes,
             )
         return DatasetFile(self.file, header.data_offset, frames.present, self.compression), frames
@@ -138,7 +136,7 @@ class OpenedFile:
         return (size - self.header.data_offset) // one.frame_bytes
 
     def _sections(
-        self, one: Layout, notes: Notes, *, allowed: bool, at_most: int
+        self, one: Layout, missing: MissingFrames, notes: Notes, *, at_most: int
     ) -> tuple[DatasetFile, MissingFrames]:
         """Return the same as `part` for an MRCZ file."""
         nz, size = self.header.nz, self.file.version.size
@@ -163,12 +161,10 @@ class OpenedFile:
                 advance=progress.advance,
             )
         if table.sections > nz:
-            frames = MissingFrames.unannounced(nz, table.sections, allowed=allowed, notes=notes)
+            frames = missing.unannounced(nz, table.sections, notes)
         else:
             notes.add(*table.notes)
-            frames = MissingFrames.in_sections(
-                nz, table.sections, file_size=size, allowed=allowed, notes=notes
-            )
+            frames = missing.in_sections(nz, table.sections, file_size=size, notes=notes)
         return DatasetFile(self.file, 0, table.sections, None, table, one.frame_bytes), frames
 
     def _require_plausible_stream(self, compression: Compression, one: Layout) -> None:

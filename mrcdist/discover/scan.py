@@ -24,7 +24,7 @@ from mrcdist.format.extended.registry import (
 )
 from mrcdist.plan.agreement import common_scan
 from mrcdist.plan.layout import FrameTable
-from mrcdist.plan.navigation_shape import count_points
+from mrcdist.plan.navigation_shape import RequestedShape
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.warning_notes import Notes
 
@@ -33,7 +33,7 @@ _SHAPE_OVERRIDES = "navigation_shape takes the frames in the order of the file"
 
 @dataclass(frozen=True)
 class ScanSources:
-    """Sources of information on the scan of some files; `navigation_shape` overrides the others.
+    """Sources of information on the scan of some files; the `requested` shape overrides the others.
 
     Files of several acquisitions have several sidecars. `points` are read only if they are needed.
     `names` are those of the files, in the order of their frames.
@@ -42,7 +42,7 @@ class ScanSources:
     sidecars: Sequence[Sidecar]
     points: AuxiliaryFile[tuple[Points, tuple[str, ...]]]
     names: Sequence[str]
-    navigation_shape: Sequence[int] | None
+    requested: RequestedShape | None
     notes: Notes
 
     def expected_points(self, extended: ExtendedHeader | None) -> tuple[int | None, int | None]:
@@ -50,10 +50,8 @@ class ScanSources:
 
         They come from the caller's shape or from the scan, whatever NZ is; None if unknown.
         """
-        shape = self.navigation_shape
-        if shape is not None:
-            line = count_points(shape[:1]) if isinstance(shape, Sequence) else None
-            return count_points(shape), line
+        if self.requested is not None:
+            return self.requested.n_points, self.requested.line
         if not self.sidecars:
             recorded = None if extended is None else recorded_scan(extended)
             return (math.prod(recorded.shape), recorded.shape[1]) if recorded else (None, None)
@@ -88,13 +86,13 @@ class ScanSources:
                 ]
             )
         except SidecarError:
-            if self.navigation_shape is None:
+            if self.requested is None:
                 raise
             # The caller already follows the remedy of the error.
             self._ignore_points(_SHAPE_OVERRIDES)
             return self._signal_only(frame_shape), None
         self.notes.add(*scan.notes)
-        if self.navigation_shape is not None:
+        if self.requested is not None:
             self._ignore_points(_SHAPE_OVERRIDES)
         elif scan.kind == "custom":
             return self._custom(scan, frames)

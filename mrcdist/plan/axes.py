@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 from mrcdist.format.axis import Axis
@@ -11,7 +10,7 @@ from mrcdist.format.direct_electron.scan import Scan
 from mrcdist.format.header import VOLUME_STACKS, Header
 from mrcdist.format.pixels import PixelFormat
 from mrcdist.plan.layout import Layout
-from mrcdist.plan.navigation_shape import resolve_shape
+from mrcdist.plan.navigation_shape import RequestedShape
 from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.warning_notes import Notes
@@ -34,20 +33,20 @@ def arrange(
     scan: Scan | None,
     pixel_size: tuple[float, float] | None,
     tilts: TiltSeries | None,
-    navigation_shape: Sequence[int] | None,
+    requested: RequestedShape | None,
 ) -> tuple[Layout, tuple[Axis, ...]]:
     """Return the layout of the frames of a file, and its axes in array order.
 
-    `navigation_shape` overrides everything else. Navigation axes of length 1 are dropped, unless
+    The `requested` shape overrides everything else. Navigation axes of length 1 are dropped, unless
     the caller's shape has no others. `pixel_size`, in nm along (y, x), is used if the header has
     none. Raises if the number of frames does not match the scan or the shape.
     """
     one = one_frame(header, pixels)
-    if navigation_shape is not None:
+    if requested is not None:
         # The frames of a raster are in the order of its axes; those of a custom scan are not.
         scan_axes = () if scan is None or scan.kind == "custom" else scan.navigation
         scan_axes = tuple(axis for axis in scan_axes if axis.size != 1)
-        sizes = resolve_shape(navigation_shape, frames)
+        sizes = requested.resolve(frames)
         navigation = _requested_axes(sizes, scan_axes)
         scan_sizes = tuple(axis.size for axis in scan_axes)
         if sizes != scan_sizes and sizes == scan_sizes[::-1]:
@@ -61,7 +60,7 @@ def arrange(
         navigation = tuple(axis for axis in navigation if axis.size != 1)
     shape = tuple(axis.size for axis in navigation)
     layout = replace(one, navigation_shape=shape, present=frames.present)
-    if navigation_shape is not None or scan is None or scan.kind != "custom":
+    if requested is not None or scan is None or scan.kind != "custom":
         frames.note_missing(layout.n_frames, notes)
     components = tuple(Axis("rgb", size, navigate=False) for size in pixels.components)
     signal = _signal_axes(header, one.frame_shape, scan, pixel_size)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
@@ -18,57 +20,70 @@ _MIN_POINTS_PER_SIDE = 4
 _MAX_ASPECT = 4
 
 
-def count_points(navigation_shape: Sequence[int]) -> int | None:
-    """Return the number of points of a shape; None if a length is -1, or the shape is invalid."""
-    try:
-        sizes = [int(size) for size in navigation_shape]
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return math.prod(sizes) if min(sizes, default=0) > 0 else None
+@dataclass(frozen=True)
+class RequestedShape:
+    """The ``navigation_shape`` argument, in HyperSpy's order, fastest axis first.
 
-
-def min_frames(navigation_shape: Sequence[int] | None) -> int | None:
-    """Return the minimum number of frames for a shape with a -1; None for all other shapes."""
-    sizes = list(navigation_shape) if isinstance(navigation_shape, list | tuple) else []
-    return count_points([size for size in sizes if size != -1] or [1]) if -1 in sizes else None
-
-
-def resolve_shape(navigation_shape: Sequence[int], frames: MissingFrames) -> tuple[int, ...]:
-    """Return a validated shape in array order, with -1 replaced by the remaining length.
-
-    The argument is in HyperSpy's order, fastest axis first. Lengths of 1 are dropped; if there are
-    no others, the result is (1,).
+    All `lengths` are positive, except for at most one -1, which stands for all remaining frames.
     """
-    argument = f"navigation_shape={navigation_shape!r}"
 
-    def invalid(cause: str) -> ArgumentError:
-        return ArgumentError(
-            argument,
-            code="navigation-shape-invalid",
-            argument="navigation_shape",
-            cause=cause,
-            remedy=SHAPE_REMEDY,
-        )
+    lengths: tuple[int, ...]
 
-    try:
-        sizes = [int(size) for size in navigation_shape]
-        integers = sizes == list(navigation_shape)
-    except (TypeError, ValueError, OverflowError):
-        sizes, integers = [], False
-    if not sizes or not integers or isinstance(navigation_shape, str):
-        raise invalid("it must be a tuple or list of integers")
-    if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
-        raise invalid("lengths must be positive, except for at most one -1")
-    if -1 in sizes:
-        rest = -math.prod(sizes)
-        n_frames = frames.announced
-        if n_frames % rest and frames.allowed:
-            n_frames = frames.present
-        if n_frames % rest:
-            raise invalid(f"{frames.announced} frames are not divisible by {rest}")
-        sizes[sizes.index(-1)] = n_frames // rest
-    frames.require_shape(math.prod(sizes), argument)
-    return tuple(size for size in reversed(sizes) if size != 1) or (1,)
+    @classmethod
+    def of(cls, navigation_shape: Any) -> RequestedShape | None:
+        """Return the validated argument; None if no shape is requested."""
+        if navigation_shape is None:
+            return None
+        try:
+            lengths = [int(length) for length in navigation_shape]
+            integers = lengths == list(navigation_shape)
+        except (TypeError, ValueError, OverflowError):
+            lengths, integers = [], False
+        if not lengths or not integers or isinstance(navigation_shape, str):
+            raise _invalid(navigation_shape, "it must be a tuple or list of integers")
+        if lengths.count(-1) > 1 or any(length < 1 and length != -1 for length in lengths):
+            raise _invalid(navigation_shape, "lengths must be positive, except for at most one -1")
+        return cls(tuple(lengths))
+
+    @property
+    def line(self) -> int | None:
+        """Number of points per line; None if it is -1."""
+        return None if self.lengths[0] == -1 else self.lengths[0]
+
+    @property
+    def n_points(self) -> int | None:
+        """Number of points; None if a length is -1."""
+        return None if -1 in self.lengths else math.prod(self.lengths)
+
+    @property
+    def min_frames(self) -> int | None:
+        """Minimum number of frames if a length is -1, otherwise None."""
+        return -math.prod(self.lengths) if -1 in self.lengths else None
+
+    def resolve(self, frames: MissingFrames) -> tuple[int, ...]:
+        """Return the shape in array order, with -1 replaced by the remaining length.
+
+        Lengths of 1 are dropped; if there are no others, the result is (1,).
+        """
+        lengths = list(self.lengths)
+        if rest := self.min_frames:
+            n_frames = next((number for number in frames.sizes if number % rest == 0), None)
+            if n_frames is None:
+                cause = f"{frames.announced} frames are not divisible by {rest}"
+                raise _invalid(self.lengths, cause)
+            lengths[lengths.index(-1)] = n_frames // rest
+        frames.require_shape(math.prod(lengths), f"navigation_shape={self.lengths}")
+        return tuple(length for length in reversed(lengths) if length != 1) or (1,)
+
+
+def _invalid(navigation_shape: Any, cause: str) -> ArgumentError:
+    return ArgumentError(
+        f"navigation_shape={navigation_shape!r}",
+        code="navigation-shape-invalid",
+        argument="navigation_shape",
+        cause=cause,
+        remedy=SHAPE_REMEDY,
+    )
 
 
 def guess_scan(axes: Sequence[Axis]) -> tuple[int, int] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
@@ -83,7 +83,7 @@ class SkippedFrames:
             text = f"{announced - n_points} frames after the scan are left out (skip_frames)"
             notes.add(Note("frames-skipped", text))
             announced, present = n_points, min(present, n_points)
-        return MissingFrames(announced, present, frames.allowed)
+        return replace(frames, announced=announced, present=present)
 
     def file_frames(self, points: FrameTable) -> FrameTable:
         """Return the frame of the file at each of some points of the scan; -1 for none."""

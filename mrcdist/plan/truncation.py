@@ -1,4 +1,4 @@
-"""Missing frames: one policy for files, scans and shapes.
+"""Missing frames: one policy for images, files, scans and shapes.
 
 No frame is dropped or invented: more frames than scan points are always an error. Fewer frames are
 an error unless the caller passes ``allow_truncated``. In that case a stack contains the complete
@@ -7,7 +7,7 @@ frames, missing frames of a scan read as 0, and a note gives their number.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mrcdist.errors import ArgumentError, SidecarError, TruncatedFileError
 from mrcdist.format.direct_electron.scan import Scan
@@ -22,25 +22,35 @@ SHAPE_REMEDY = (
 
 @dataclass(frozen=True)
 class MissingFrames:
-    """Number of frames announced by the headers of all files, and of those that are present.
+    """Whether frames may be missing, and how many are.
 
-    The first `present` frames are complete. `allowed` is the caller's `allow_truncated`: whether
-    frames may be missing.
+    `allowed` is the caller's `allow_truncated`. `announced` is the number of frames according to
+    the headers of the files counted so far, of which the first `present` are complete.
     """
 
-    announced: int
-    present: int
-    allowed: bool
+    announced: int = 0
+    present: int = 0
+    allowed: bool = False
 
-    @classmethod
+    def complete_rows(self, announced: int, *, nbytes: int, row_bytes: int, notes: Notes) -> int:
+        """Return how many rows of a single image to read, and note missing ones.
+
+        If not even one row is complete, all are announced to `in_file`, which raises.
+        """
+        rows = nbytes // row_bytes if self.allowed and row_bytes else 0
+        if not 0 < rows < announced:
+            return announced
+        text = f"the file is truncated: {rows} of {announced} rows of the image are complete"
+        notes.add(Note("file-truncated", text))
+        return rows
+
     def in_file(
-        cls,
+        self,
         announced: int,
         *,
         start: int,
         frame_bytes: int,
         file_size: int | None,
-        allowed: bool,
         notes: Notes,
     ) -> MissingFrames:
         """Count the complete frames of a file, and note missing frames and trailing bytes.
@@ -61,8 +71,9 @@ class MissingFrames:
                 text += f"; navigation_shape=({frames},) reads them as frames"
             notes.add(Note("bytes-after-frames", text))
         if file_size is None or trailing >= 0:
-            return cls(announced, announced, allowed)
-        counts = cls(announced, max((file_size - start) // frame_bytes, 0), allowed)
+            return replace(self, announced=announced, present=announced)
+        present = max((file_size - start) // frame_bytes, 0)
+        counts = replace(self, announced=announced, present=present)
         # If as many bytes are missing as the extended header has, it may not exist.
         no_extended_header = (
             "; if the data start at byte 1024, write NSYMBT = 0 (bytes 92 to 95)"
@@ -84,15 +95,14 @@ class MissingFrames:
         notes.add(Note("file-truncated", text))
         return counts
 
-    @classmethod
     def in_sections(
-        cls, announced: int, complete: int, *, file_size: int, allowed: bool, notes: Notes
+        self, announced: int, complete: int, *, file_size: int, notes: Notes
     ) -> MissingFrames:
         """Count the complete sections of an MRCZ file, which are compressed separately.
 
         `announced` is NZ. Raises as `in_file` does.
         """
-        counts = cls(announced, complete, allowed)
+        counts = replace(self, announced=announced, present=complete)
         if counts.complete:
             return counts
         counts._require_allowed(
@@ -107,8 +117,7 @@ class MissingFrames:
         notes.add(Note("file-truncated", text))
         return counts
 
-    @classmethod
-    def unannounced(cls, nz: int, complete: int, *, allowed: bool, notes: Notes) -> MissingFrames:
+    def unannounced(self, nz: int, complete: int, notes: Notes) -> MissingFrames:
         """Return the counts of a file that has more `complete` frames than its NZ says.
 
         For a scan or a shape with more points than the headers announce frames: frames that exist
@@ -118,7 +127,12 @@ class MissingFrames:
             f"NZ = {nz} is out of date: the file has {complete} complete frames, and all are read"
         )
         notes.add(Note("frames-unannounced", text))
-        return cls(complete, complete, allowed)
+        return replace(self, announced=complete, present=complete)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Numbers of points of a shape without missing frames, or of the complete frames alone."""
+        return (self.announced, self.present) if self.allowed else (self.announced,)
 
     @property
     def complete(self) -> bool:
@@ -127,9 +141,8 @@ class MissingFrames:
 
     def followed_by(self, later: MissingFrames) -> MissingFrames:
         """Return the counts for these files followed by later ones."""
-        return MissingFrames(
-            self.announced + later.announced, self.present + later.present, self.allowed
-        )
+        announced, present = self.announced + later.announced, self.present + later.present
+        return replace(self, announced=announced, present=present)
 
     def _require_allowed(self, problem: str, *, cause: str, remedy: str, if_none: str) -> None:
         """Raise unless frames may be missing and at least one is complete (`if_none`: problem)."""
@@ -200,13 +213,9 @@ class MissingFrames:
         )
 
     def require_shape(self, n_points: int, argument: str) -> None:
-        """Raise unless the frames fit the caller's shape; `argument` is the text for the error.
-
-        If frames may be missing, the shape may also be that of the complete frames alone.
-        """
+        """Raise unless the frames fit the caller's shape; `argument` is the text for the error."""
         too_long = self._too_long(n_points)
-        only_present = self.allowed and n_points == self.present
-        if not too_long and (self._fit(n_points) or only_present):
+        if not too_long and (self._fit(n_points) or n_points in self.sizes):
             return
         cause = "every frame must belong to one point; none may be dropped or invented"
         remedy = f"{SHAPE_REMEDY}; {{allow_truncated=True}} fills missing frames with 0"

@@ -263,8 +263,8 @@ def frames_in(raw, *, sections, allowed):
     """Return the table of complete sections, the missing frames, and the notes about them."""
     notes = Notes()
     table = walk(raw, sections=sections, section_nbytes=4)
-    frames = MissingFrames.in_sections(
-        sections, table.sections, file_size=len(raw), allowed=allowed, notes=notes
+    frames = MissingFrames(allowed=allowed).in_sections(
+        sections, table.sections, file_size=len(raw), notes=notes
     )
     return table, frames, list(notes)
 

@@ -51,6 +51,24 @@ def test_defaults_of_read_options_are_not_repeated():
     assert repeated == []
 
 
+def test_each_read_option_is_interpreted_in_one_place():
+    """The planner turns each option into an object or passes it to the one function that reads it.
+
+    `validate` checks a header without a plan.
+    """
+    names = {argument.name for argument in fields(ReadOptions)}
+    read = [
+        (path.name, node.attr)
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "options.py" and path.parent.name != "validate"
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute)
+        and node.attr in names
+        and ast.unparse(node.value) in ("options", "arguments")
+    ]
+    assert sorted(read) == [("planner.py", name) for name in sorted(names)]
+
+
 def defaults_of(function):
     """Return the defaults of a function's parameters, as source text."""
     arguments = function.args

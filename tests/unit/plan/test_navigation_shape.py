@@ -1,8 +1,9 @@
-"""Guess that a long stack is a scan, and the suggestion that commands print."""
+"""The requested shape of a scan, and the suggestion of one for a long stack."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,51 @@ from click.testing import CliRunner
 
 import mrcdist
 from mrcdist.cli import main
+from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
-from mrcdist.plan.navigation_shape import guess_scan
+from mrcdist.plan.navigation_shape import RequestedShape, guess_scan
+from mrcdist.plan.truncation import MissingFrames
 from tests.support.mrc_files import mrc_bytes
+
+
+@pytest.mark.parametrize(
+    ("lengths", "n_frames", "shape"),
+    [
+        ((4, 6), 24, (6, 4)),
+        ([4, -1], 24, (6, 4)),
+        (np.array([1, 24]), 24, (24,)),
+        ((1, 1), 1, (1,)),
+    ],
+)
+def test_requested_shape_is_returned_in_array_order(
+    lengths: Any, n_frames: int, shape: tuple[int, ...]
+) -> None:
+    requested = RequestedShape.of(lengths)
+    assert requested is not None
+    assert requested.resolve(MissingFrames(n_frames, n_frames)) == shape
+    assert (requested.line, requested.n_points is None) == (lengths[0], -1 in lengths)
+    assert requested.min_frames == (4 if -1 in lengths else None)
+
+
+@pytest.mark.parametrize(("allowed", "shape"), [(True, (5, 4)), (False, None)])
+def test_remaining_length_may_be_that_of_the_complete_frames(
+    allowed: bool, shape: tuple[int, ...] | None
+) -> None:
+    requested = RequestedShape.of((4, -1))
+    assert requested is not None
+    frames = MissingFrames(announced=22, present=20, allowed=allowed)
+    if shape is not None:
+        assert requested.resolve(frames) == shape
+        return
+    with pytest.raises(ArgumentError, match="22 frames are not divisible by 4"):
+        requested.resolve(frames)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (-1, -1), (2.5,), "34", 24, ("a",), (1e400,)])
+def test_invalid_shape_is_refused_before_the_file_is_opened(shape: Any) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        mrcdist.plan_mrc("s3://no-such-bucket/a.mrc", navigation_shape=shape)
+    assert caught.value.code == "navigation-shape-invalid"
 
 
 def guess(n_frames: int, side: int, name: str = "z") -> tuple[int, int] | None:

@@ -18,8 +18,8 @@ def of(announced, present=None, *, allowed=False):
 def in_file(announced, size, *, allowed=False):
     """Return the counts for frames of 10 bytes from byte 1024 on, and the notes."""
     notes = Notes()
-    frames = MissingFrames.in_file(
-        announced, start=1024, frame_bytes=10, file_size=size, allowed=allowed, notes=notes
+    frames = MissingFrames(allowed=allowed).in_file(
+        announced, start=1024, frame_bytes=10, file_size=size, notes=notes
     )
     return frames, list(notes)
 
@@ -49,6 +49,16 @@ class TestFiles:
         assert frames == of(3)
         assert "7 bytes follow the 3 frames" in note
 
+    @pytest.mark.parametrize(
+        ("nbytes", "allowed", "rows"),
+        [(34, True, 3), (30, True, 3), (29, True, 2), (29, False, 3), (9, True, 3)],
+    )
+    def test_only_some_complete_rows_of_an_image_are_read_if_allowed(self, nbytes, allowed, rows):
+        notes = Notes()
+        policy = MissingFrames(allowed=allowed)
+        assert policy.complete_rows(3, nbytes=nbytes, row_bytes=10, notes=notes) == rows
+        assert len(list(notes)) == (rows == 2)
+
     def test_file_of_unknown_size_is_assumed_to_be_complete(self):
         assert in_file(3, None) == (of(3), [])
 
@@ -76,9 +86,9 @@ class TestFiles:
 
     def test_missing_sections_are_an_error_or_a_note(self):
         with pytest.raises(TruncatedFileError, match=r"5 compressed sections.* contain 3 complete"):
-            MissingFrames.in_sections(5, 3, file_size=99, allowed=False, notes=Notes())
+            MissingFrames().in_sections(5, 3, file_size=99, notes=Notes())
         notes = Notes()
-        frames = MissingFrames.in_sections(5, 3, file_size=99, allowed=True, notes=notes)
+        frames = MissingFrames(allowed=True).in_sections(5, 3, file_size=99, notes=notes)
         assert frames == of(5, 3, allowed=True)
         assert list(notes) == ["2 of 5 compressed sections are missing at the end"]
 
