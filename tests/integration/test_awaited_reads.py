@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ class TestNumbers:
     def test_blocks_of_plain_files_need_no_thread(
         self, source: AwaitedSource, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("mrcdist.read.awaited.in_thread", None)
+        monkeypatch.setattr(ThreadPoolExecutor, "submit", None)
         for index in (3, (slice(4, 9), slice(2, 100)), (slice(None), slice(0, 64))):
             np.testing.assert_array_equal(read(source, index)[0], FRAMES[index])
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import logging
 import zipfile
+from functools import partial
 
 import dask
 import numpy as np
@@ -87,8 +87,7 @@ def test_credentials_in_the_address_of_a_scheduler_are_redacted(protocol):
 
 
 def test_progress_of_copying_a_file_contains_no_signature(tmp_path, capsys, monkeypatch):
-    progress = functools.partial(Progress, patience=0)
-    monkeypatch.setattr("mrcdist.storage.layers.Progress", progress)
+    monkeypatch.setattr("mrcdist.storage.layers.Progress", partial(Progress, patience=0))
     options = {"simplecache": {"cache_storage": str(tmp_path / "cache")}}
     with file_server(mrc_bytes(counting((8, 4, 5), "int16"))) as url:
         signed = f"simplecache::{url}?X-Amz-Signature={SECRET_KEY}"

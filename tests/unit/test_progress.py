@@ -162,21 +162,20 @@ class TestWaiting:
             assert printed.wait(60)
         assert messages == ["refused"]
 
+    def impatient(self, seconds, function, timer=threading.Timer):
+        return timer(seconds / 200, function)
+
     def test_slow_response_of_a_store_is_reported_on_a_terminal(self, monkeypatch):
         terminal = SignallingStream(terminal=True)
         monkeypatch.setattr("sys.stderr", terminal)
-        monkeypatch.setattr(
-            "mrcdist.storage.retry.waiting", functools.partial(waiting, patience=0.01)
-        )
+        monkeypatch.setattr("threading.Timer", self.impatient)
         assert Location("s3://b/x.mrc").retried(lambda: terminal.written.wait(60))
         assert terminal.getvalue() == "no answer from s3://b/x.mrc yet, waiting for up to 120 s\n"
 
     def test_calls_expected_to_take_long_print_nothing(self, monkeypatch):
         terminal = SignallingStream(terminal=True)
         monkeypatch.setattr("sys.stderr", terminal)
-        monkeypatch.setattr(
-            "mrcdist.storage.retry.waiting", functools.partial(waiting, patience=0.01)
-        )
+        monkeypatch.setattr("threading.Timer", self.impatient)
         call = functools.partial(terminal.written.wait, 0.2)
         assert not Location("s3://b/x.mrc").retried(call, long=True)
         assert terminal.getvalue() == ""

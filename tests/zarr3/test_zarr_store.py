@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import pickle
@@ -19,7 +20,6 @@ from hypothesis import strategies as st
 import mrcdist
 from mrcdist import FileChangedError, plan_mrc, read_mrc, zarr_store
 from mrcdist.interop.labelled_array import LabelledArray
-from mrcdist.read.source import MrcSource
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.examples import examples
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
@@ -216,15 +216,16 @@ class TestRequests:
         assert stack.ranges == [256]
 
     def test_number_of_concurrent_reads_follows_the_setting_of_zarr(self, movie, monkeypatch):
-        together, read = threading.Barrier(10), MrcSource.__getitem__
+        together = threading.Barrier(10)
 
-        def read_after_all_have_started(source, index):
-            together.wait(timeout=10)
-            return read(source, index)
+        class OpenedTogether(io.FileIO):
+            def __init__(self, path):
+                together.wait(timeout=10)
+                super().__init__(path)
 
         array = zarr.open_array(zarr_store(movie, chunks=(1, 1, -1, -1)))
         expected = array[...]
-        monkeypatch.setattr(MrcSource, "__getitem__", read_after_all_have_started)
+        monkeypatch.setattr(io, "FileIO", OpenedTogether)
         with zarr.config.set({"async.concurrency": 10}):
             np.testing.assert_array_equal(array[:2, :5], expected[:2, :5])
         assert together.broken is False

@@ -14,7 +14,8 @@ from typing import Any
 import click
 import pytest
 
-from mrcdist.cli.group import main, stopping
+from mrcdist.cli import main
+from mrcdist.cli.group import stopping
 from mrcdist.errors import MrcdistError
 
 # Modules that handle signals.
