@@ -1,4 +1,4 @@
-"""Settings in dask's configuration: for reading, under ``mrcdist``, and the default chunk size."""
+"""Settings in dask's configuration, under ``mrcdist``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import dask
-from dask.utils import parse_bytes
 
+from mrcdist.byte_size import parse_size
 from mrcdist.errors import ArgumentError
 from mrcdist.remembered import Remembered
 
@@ -77,7 +77,7 @@ def _parse(values: dict[str, Any]) -> ReadSettings:
         if choices := setting.metadata.get("choices"):
             if value not in choices:
                 remedy = "use " + ", ".join(f'"{choice}"' for choice in choices)
-                raise _invalid(f"mrcdist.{key}", value, "not a valid choice", remedy)
+                raise invalid_setting(f"mrcdist.{key}", value, "not a valid choice", remedy)
             parsed[setting.name] = value
         elif value == "auto" == setting.default:
             parsed[setting.name] = None
@@ -95,7 +95,7 @@ def _number(
         number = math.inf
     is_number = isinstance(number, int | float) and not isinstance(number, bool)
     if not is_number or not number >= least or (whole and (number == math.inf or number % 1)):
-        raise _invalid(
+        raise invalid_setting(
             f"mrcdist.{key}",
             value,
             f"it must be a {'whole ' * whole}number of at least {least}"
@@ -105,29 +105,8 @@ def _number(
     return int(number) if whole else float(number)
 
 
-def default_chunk_bytes() -> int:
-    """Return the default size of chunks: dask's ``array.chunk-size``."""
-    value = dask.config.get("array.chunk-size")
-    size = parse_size(str(value))
-    if size is None or size < 1:
-        raise _invalid(
-            "array.chunk-size",
-            value,
-            "not a valid size in bytes",
-            'remove it to use the default, or set a size such as "128 MiB"',
-        )
-    return size
-
-
-def parse_size(text: str) -> int | None:
-    """Return the bytes of a size such as "8 MiB", or None if it is invalid."""
-    try:
-        return int(parse_bytes(text)) if text.strip() and text.isascii() else None
-    except (ValueError, OverflowError):
-        return None
-
-
-def _invalid(setting: str, value: object, cause: str, remedy: str) -> ArgumentError:
+def invalid_setting(setting: str, value: object, cause: str, remedy: str) -> ArgumentError:
+    """Return the error for an invalid value in dask's configuration."""
     return ArgumentError(
         f"dask configuration {setting} = {value!r}",
         code="setting-invalid",

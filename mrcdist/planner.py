@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from mrcdist.cluster_memory import FLOAT64_TEMPORARIES, task_memory
 from mrcdist.discover.auxiliary_files import SCAN_POINTS, TILT_ANGLES, AuxiliaryFile, find_sidecars
 from mrcdist.discover.files import Directory, FoundFiles, errors_at
 from mrcdist.discover.images import CompanionImages, FoundImage
@@ -35,14 +33,13 @@ from mrcdist.plan.agreement import (
     unsigned_by_sidecar,
 )
 from mrcdist.plan.axes import arrange, one_frame
-from mrcdist.plan.chunks import Chunks, plan_chunks
 from mrcdist.plan.layout import FrameTable, Layout
 from mrcdist.plan.navigation_shape import RequestedShape
 from mrcdist.plan.skipped_frames import SkippedFrames
 from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.read.source import DatasetFile, MrcSource
-from mrcdist.read_plan import Plan
+from mrcdist.read_plan import Plan, source_chunks
 from mrcdist.warning_notes import Notes
 
 _log = logging.getLogger(__name__)
@@ -122,9 +119,10 @@ def _plan(
         headers, formats[0], extended, scans, frames, skipped, options
     )
     layout = replace(layout, present=in_files.present)
+    source = MrcSource(tuple(parts), layout, table)
     return Plan(
-        chunks=_chunks(parts, layout, options.chunks, in_order=table is None),
-        source=MrcSource(tuple(parts), layout, table),
+        chunks=source_chunks(source, options.chunks),
+        source=source,
         header=header,
         axes=axes,
         directory=directory,
@@ -252,17 +250,3 @@ def _pixel_size(
     if by_camera and (size is None or step is None or np.allclose(size, step, rtol=1e-3)):
         return None
     return size
-
-
-def _chunks(parts: Sequence[DatasetFile], layout: Layout, chunks: Any, *, in_order: bool) -> Chunks:
-    """Return the caller's chunks, or one per file if files are compressed streams."""
-    if any(part.compression is not None for part in parts):
-        counts = tuple(part.frames for part in parts)
-        by_file = in_order and layout.navigation_shape == (sum(counts),)
-        first, *others = layout.shape
-        return (counts if by_file else (first,), *((size,) for size in others))
-    cut_frames = all(part.sections is None for part in parts)
-    # A task also needs memory for temporaries in float64.
-    memory, itemsize = task_memory(), layout.dtype.itemsize
-    largest = None if memory is None else memory * itemsize // (itemsize + FLOAT64_TEMPORARIES)
-    return plan_chunks(layout, chunks, cut_frames=cut_frames, largest=largest)

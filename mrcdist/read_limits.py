@@ -87,6 +87,22 @@ class ReadLimits:
     least_gap: int = 2**16
     most_gap: int = 2**22
 
+    # With more chunks, a plan has a note: dask takes seconds to optimise such a graph, and the
+    # scheduler takes about 1 ms per task. Chunks of less than `small_chunk` bytes are read in less
+    # time than that, so fewer of them are too many, and they are never chosen automatically.
+    many_chunks: int = 50_000
+    many_small_chunks: int = 10_000
+    small_chunk: int = 2**20
+
+    # More chunks along one axis are an error, raised before their lengths are listed: a damaged
+    # header can announce 2**31 of them.
+    max_chunks_per_axis: int = 2**22
+
+    # Frames of more bytes, such as stitched montages, are split into rows if the chunk size is
+    # smaller than a frame. Smaller frames are split only on request. A task holds its chunk and
+    # temporaries.
+    largest_frame: int = 2**29
+
     def __reduce__(self) -> str | tuple[Any, ...]:
         # Pickled by name, because it is part of every task.
         if self is DEFAULT_LIMITS:

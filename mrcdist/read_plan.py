@@ -12,6 +12,7 @@ import dask.array as da
 import numpy as np
 from dask.tokenize import tokenize
 
+from mrcdist.default_chunk_size import default_chunk_size
 from mrcdist.discover.files import Directory
 from mrcdist.discover.images import CompanionImages
 from mrcdist.errors import ArgumentError
@@ -51,10 +52,24 @@ def select_frames(
     numbers = selected_frames(which, source.layout.navigation_shape)
     signal = axes[len(source.layout.navigation_shape) :]
     source = source.select(numbers)
-    if any(part.compression for part in source.parts):
-        chunks = -1  # a compressed stream is read from its start: once for all frames
-    chunks = plan_chunks(source.layout, chunks)
-    return source, (Axis("frame", len(numbers), navigate=True), *signal), chunks
+    axes = (Axis("frame", len(numbers), navigate=True), *signal)
+    return source, axes, source_chunks(source, chunks)
+
+
+def source_chunks(source: MrcSource, chunks: Any) -> Chunks:
+    """Return the caller's chunks of a source; one per file if files are compressed streams.
+
+    Such a stream is read from its start, once for all frames.
+    """
+    layout = source.layout
+    if any(part.compression is not None for part in source.parts):
+        counts = tuple(part.frames for part in source.parts)
+        by_file = source.table is None and layout.navigation_shape == (sum(counts),)
+        first, *others = layout.shape
+        return (counts if by_file else (first,), *((size,) for size in others))
+    cut_frames = all(part.sections is None for part in source.parts)
+    size = default_chunk_size(layout.dtype.itemsize)
+    return plan_chunks(layout, chunks, size, cut_frames=cut_frames)
 
 
 def plan_to_resume(make: Callable[[Any], Plan], chunks: Any, previous: Chunks | None) -> Plan:
@@ -113,7 +128,7 @@ class Plan:
     @property
     def notes(self) -> tuple[str, ...]:
         """Warnings about the files, and notes about the chunks."""
-        return (*self.file_notes, *chunk_notes(self.chunks))
+        return (*self.file_notes, *chunk_notes(self.chunks, self.dtype.itemsize))
 
     @property
     def question(self) -> str:

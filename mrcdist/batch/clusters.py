@@ -23,7 +23,8 @@ from distributed.utils import LoopRunner
 
 from mrcdist.batch.jobqueue import read_job_queue, start_jobs
 from mrcdist.batch.lost_scheduler import logs_left_to_errors, scheduler_watched
-from mrcdist.config import parse_size, read_settings
+from mrcdist.byte_size import parse_size
+from mrcdist.config import read_settings
 from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.progress import waiting
 from mrcdist.system_calls import interrupts_blocked

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from mrcdist.batch.output import require_no_input
+from mrcdist.byte_size import parse_size
 from mrcdist.cli.console import echo, print_json, print_notes, print_report
 from mrcdist.cli.options import (
     COUNT,
@@ -20,7 +21,6 @@ from mrcdist.cli.options import (
     storage_option,
     url_argument,
 )
-from mrcdist.config import parse_size
 from mrcdist.format.byte_order import ORDER_NAMES
 from mrcdist.formatting import format_list, format_shape, format_steps
 from mrcdist.interop.rosettasciio import axes_dicts, plan_metadata, plan_original_metadata

@@ -1,4 +1,7 @@
-"""The ``chunks`` argument, and default chunks of whole frames, contiguous in the file."""
+"""The ``chunks`` argument, and default chunks of whole frames, contiguous in the file.
+
+The default size of chunks comes from `mrcdist.default_chunk_size`.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +12,12 @@ from typing import Any
 
 from dask.array.core import normalize_chunks
 
-from mrcdist.config import default_chunk_bytes, parse_size
+from mrcdist.byte_size import parse_size
 from mrcdist.errors import ArgumentError
 from mrcdist.plan.layout import Layout
+from mrcdist.read_limits import DEFAULT_LIMITS, ReadLimits
 
 Chunks = tuple[tuple[int, ...], ...]
-
-# Above this number of chunks, a plan has a note, which becomes a warning: dask takes seconds to
-# optimise such a graph, and the scheduler, at about 1 ms per task, takes as long as reading.
-WARN_CHUNKS = 50_000
-
-# More chunks along one axis are an error, raised before their lengths are listed: a damaged header
-# can announce 2**31 of them. Their total number only causes a warning: slices of such arrays work.
-MAX_CHUNKS = 2**22
-
-# Frames of more bytes, such as stitched montages, are split into rows if the chunk size is smaller
-# than a frame. Smaller frames are split only on request. A task holds its chunk and temporaries.
-SPLIT_FRAMES_ABOVE = 2**29
-
-# Smaller chunks take longer to schedule than to compute, so they are not chosen automatically,
-# however little memory there is.
-_MIN_AUTO_BYTES = 2**20
 
 _REMEDY = (
     'pass "auto" or None (whole frames), a size such as "256 MiB", an int, a tuple or a dict '
@@ -43,32 +31,35 @@ def is_auto(chunks: Any) -> bool:
 
 
 def plan_chunks(
-    layout: Layout, chunks: Any = "auto", *, cut_frames: bool = True, largest: int | None = None
+    layout: Layout,
+    chunks: Any,
+    default_size: int,
+    *,
+    cut_frames: bool = True,
+    limits: ReadLimits = DEFAULT_LIMITS,
 ) -> Chunks:
     """Return the chunk lengths along each axis for the ``chunks`` argument of `read_mrc`.
 
-    `cut_frames` is False if a frame is compressed as a whole. `largest` limits the bytes of
-    automatic chunks, for a cluster with little memory.
+    `default_size` is the size of automatic chunks in bytes. `cut_frames` is False if a frame is
+    compressed as a whole.
     """
-    default = default_chunk_bytes()
     if is_auto(chunks):
-        limit = default if largest is None else min(default, max(largest, _MIN_AUTO_BYTES))
-        return frame_chunks(layout, limit, cut_frames=cut_frames)
+        return frame_chunks(layout, default_size, cut_frames=cut_frames, limits=limits)
     if isinstance(chunks, str):
         size = parse_size(chunks)
         if size is None:
             raise _invalid(f"chunks={chunks!r}", "not a valid size in bytes")
         if size <= 0:
             raise _invalid(f"chunks={chunks!r}", "a chunk must have at least one byte")
-        return frame_chunks(layout, size, cut_frames=cut_frames)
+        return frame_chunks(layout, size, cut_frames=cut_frames, limits=limits)
     by_axis = _dict_by_axis(chunks, layout)
     lengths = by_axis if isinstance(by_axis, tuple | list) else [by_axis] * len(layout.shape)
     for axis, (size, length) in enumerate(zip(layout.shape, lengths, strict=False)):
         if isinstance(length, int) and length > 0:
-            _check_count(axis, size, length)
+            _check_count(axis, size, length, limits)
     problem = f"chunks={chunks!r} for an array of shape {layout.shape}"
     try:
-        resolved: Chunks = normalize_chunks(by_axis, layout.shape, default, layout.dtype)
+        resolved: Chunks = normalize_chunks(by_axis, layout.shape, default_size, layout.dtype)
     except (ValueError, TypeError, NotImplementedError, ZeroDivisionError) as error:
         is_zero = isinstance(error, ZeroDivisionError)
         raise _invalid(problem, "a chunk length is 0" if is_zero else str(error)) from error
@@ -86,30 +77,32 @@ def _invalid(problem: str, cause: str, remedy: str = _REMEDY) -> ArgumentError:
     )
 
 
-def frame_chunks(layout: Layout, limit: int, *, cut_frames: bool = True) -> Chunks:
-    """Return chunks of whole, contiguous frames, of at most `limit` bytes or one frame.
+def frame_chunks(
+    layout: Layout, size: int, *, cut_frames: bool = True, limits: ReadLimits = DEFAULT_LIMITS
+) -> Chunks:
+    """Return chunks of whole, contiguous frames, of at most `size` bytes or one frame.
 
     The fastest navigation axes are not split, one axis is split evenly, and slower ones have chunks
-    of length 1. Frames of more than `SPLIT_FRAMES_ABOVE` bytes are split into rows, and rows into
-    columns, if `limit` is smaller.
+    of length 1. Frames above `limits.largest_frame` are split into rows, and rows into columns, if
+    `size` is smaller.
     """
     n_navigation = len(layout.navigation_shape)
     rows, columns, *components = layout.shape[n_navigation:]
     pixel_bytes = math.prod(components) * layout.dtype.itemsize
     row_bytes = max(columns * pixel_bytes, 1)
-    max_frames = max(limit // max(rows * row_bytes, 1), 1)
+    max_frames = max(size // max(rows * row_bytes, 1), 1)
     blocks: list[tuple[int, ...]] = []
-    for axis, size in reversed(list(enumerate(layout.navigation_shape))):
-        _check_count(axis, size, max(max_frames, 1))
-        blocks.append(_even_blocks(size, max_frames))
-        max_frames //= max(size, 1)  # 0 after the axis that is split: slower ones have chunks of 1
+    for axis, length in reversed(list(enumerate(layout.navigation_shape))):
+        _check_count(axis, length, max(max_frames, 1), limits)
+        blocks.append(_even_blocks(length, max_frames))
+        max_frames //= max(length, 1)  # 0 after the axis that is split
     max_rows, max_columns = rows, columns
-    if cut_frames and rows * row_bytes > max(limit, SPLIT_FRAMES_ABOVE):
-        max_rows, max_columns = max(limit // row_bytes, 1), max(limit // pixel_bytes, 1)
-        _check_count(n_navigation, rows, max_rows)
-        _check_count(n_navigation + 1, columns, max_columns)
+    if cut_frames and rows * row_bytes > max(size, limits.largest_frame):
+        max_rows, max_columns = max(size // row_bytes, 1), max(size // pixel_bytes, 1)
+        _check_count(n_navigation, rows, max_rows, limits)
+        _check_count(n_navigation + 1, columns, max_columns, limits)
     signal = (_even_blocks(rows, max_rows), _even_blocks(columns, max_columns))
-    return (*reversed(blocks), *signal, *((size,) for size in components))
+    return (*reversed(blocks), *signal, *((length,) for length in components))
 
 
 def _even_blocks(size: int, max_length: int) -> tuple[int, ...]:
@@ -121,14 +114,15 @@ def _even_blocks(size: int, max_length: int) -> tuple[int, ...]:
     return (short + 1,) * extra + (short,) * (count - extra)
 
 
-def _check_count(axis: int, size: int, length: int) -> None:
-    if size > MAX_CHUNKS * length:
+def _check_count(axis: int, size: int, length: int, limits: ReadLimits) -> None:
+    most = limits.max_chunks_per_axis
+    if size > most * length:
         raise ArgumentError(
-            f"an axis of {size} in chunks of {length}: more than {MAX_CHUNKS} chunks",
+            f"an axis of {size} in chunks of {length}: more than {most} chunks",
             code="chunks-too-many",
             argument="chunks",
             cause="the chunks are too small, or the header is damaged and announces too much",
-            remedy=f"pass larger chunks, such as {{{axis}: {-(-size // MAX_CHUNKS)}}}, "
+            remedy=f"pass larger chunks, such as {{{axis}: {-(-size // most)}}}, "
             "or copy the file again",
         )
 
@@ -155,10 +149,17 @@ def block_boxes(chunks: Chunks) -> Iterator[tuple[tuple[int, int], ...]]:
     yield from itertools.product(*spans)
 
 
-def chunk_notes(chunks: Chunks) -> tuple[str, ...]:
-    """Return a note if there are more than `WARN_CHUNKS` chunks, or else nothing."""
+def chunk_notes(
+    chunks: Chunks, itemsize: int, limits: ReadLimits = DEFAULT_LIMITS
+) -> tuple[str, ...]:
+    """Return a note if there are so many chunks that scheduling takes long, or else nothing.
+
+    Plans warn of it, and `explain` shows it.
+    """
     tasks = math.prod(map(len, chunks))
-    if tasks <= WARN_CHUNKS:
+    largest = math.prod(map(max, chunks)) * itemsize
+    few = limits.many_small_chunks if largest < limits.small_chunk else limits.many_chunks
+    if tasks <= few:
         return ()
     return (
         f"{tasks:,} chunks are more than a dask scheduler handles efficiently (about 1 ms each, "

@@ -48,6 +48,8 @@ def test_default_chunks_and_their_temporaries_fit_into_small_workers(movie, limi
     with local_client(limit * MIB, threads):
         plan = plan_mrc(movie)
         assert plan_mrc(movie, chunks="64 MiB").chunks[0][0] == 128
+        assert largest_chunk(plan.select(range(2048))) == largest_chunk(plan)
+        assert largest_chunk(plan_mrc(movie, chunks=("auto", -1, -1))) <= size * MIB
     assert size - 1 <= largest_chunk(plan) / MIB <= size
     assert plan.explain(threads=threads).float64_memory <= 0.6 * (limit - 150) * MIB
 

@@ -54,6 +54,7 @@ class TestLazyImports:
     def test_importing_the_package_loads_only_the_configuration_and_errors(self):
         assert loaded_by("import mrcdist") == {
             "mrcdist",
+            "mrcdist.byte_size",
             "mrcdist.config",
             "mrcdist.errors",
             "mrcdist.printable",

@@ -123,12 +123,14 @@ class TestExplain:
             "such as std",
         ]
 
-    @pytest.mark.filterwarnings("ignore:.*chunks are more than:mrcdist.MrcdistWarning")
-    def test_remarks_on_too_many_or_too_small_tasks(self, memory_file):
-        url = memory_file(mrc_bytes(counting((50_001, 1, 1), "int8")))
-        remarks = " ".join(mrcdist.plan_mrc(url, chunks=(1, -1, -1)).explain().remarks)
-        assert "50,001 chunks" in remarks
-        assert "with chunks of 1 B, scheduling takes longer than reading" in remarks
+    def test_too_many_small_chunks_cause_one_remark_and_the_same_warning(self, memory_file):
+        url = memory_file(mrc_bytes(counting((10_001, 1, 1), "int8")))
+        with pytest.warns(mrcdist.MrcdistWarning, match="10,001 chunks are more than") as caught:
+            plan = mrcdist.plan_mrc(url, chunks=(1, 1, -1, -1), navigation_shape=(73, 137))
+        [remark] = plan.explain().remarks
+        assert [str(each.message).endswith(remark) for each in caught] == [True]
+        larger = mrcdist.plan_mrc(url, chunks=(1, 2, -1, -1), navigation_shape=(73, 137))
+        assert larger.explain().remarks == ()
 
     def test_remark_proposes_chunks_for_computing_along_a_large_scan(self, tmp_path):
         path = tmp_path / "scan.mrc"

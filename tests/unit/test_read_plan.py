@@ -110,10 +110,10 @@ class TestPlanning:
         assert part.file.version == local_version(stat)
         assert part.file.location.url == str(local_file)
 
-    def test_more_than_50000_chunks_cause_a_warning_with_a_remedy(self, memory_file):
-        url = memory_file(mrc_bytes(counting((50_001, 1, 1), "int8")))
-        assert mrcdist.plan_mrc(url, chunks=((2, *[1] * 49_999), -1, -1)).notes == ()
-        with pytest.warns(mrcdist.MrcdistWarning, match='50,001 chunks.*chunks="auto"'):
+    def test_more_than_10000_small_chunks_cause_a_warning_with_a_remedy(self, memory_file):
+        url = memory_file(mrc_bytes(counting((10_001, 1, 1), "int8")))
+        assert mrcdist.plan_mrc(url, chunks=((2, *[1] * 9_999), -1, -1)).notes == ()
+        with pytest.warns(mrcdist.MrcdistWarning, match='10,001 chunks.*chunks="auto"'):
             mrcdist.plan_mrc(url, chunks=(1, -1, -1))
 
     def test_repr_of_a_plan_shows_neither_bytes_of_the_file_nor_a_table(self, local_file):
@@ -277,7 +277,7 @@ class TestNames:
 
     def name_in_s3(self, options):
         source = s3_source((24,), options)
-        return to_dask(source, plan_chunks(source.layout)).name
+        return to_dask(source, plan_chunks(source.layout, None, 2**27)).name
 
     def test_array_name_does_not_depend_on_credentials(self):
         first, second = ({"key": "a", "secret": secret} for secret in ("b", "c"))
@@ -324,7 +324,7 @@ class TestSizes:
 
     def test_pickled_task_is_smaller_than_2_kib(self):
         for source in self.sources():
-            array = to_dask(source, plan_chunks(source.layout, (1, 10, -1, -1, -1)))
+            array = to_dask(source, plan_chunks(source.layout, (1, 10, -1, -1, -1), 2**27))
             tasks = [
                 task
                 for key, task in optimised_graph(array).items()
@@ -337,7 +337,7 @@ class TestSizes:
         shape = (1000, 1000)
         table = np.arange(1_000_000, dtype=np.int32).reshape(shape)
         source = s3_source(shape, self.OPTIONS, table=table)
-        array = to_dask(source, plan_chunks(source.layout, (10, 1000, -1, -1)))
+        array = to_dask(source, plan_chunks(source.layout, (10, 1000, -1, -1), 2**27))
         sizes = sorted(
             len(distributed_pickle.dumps(task)) for task in optimised_graph(array).values()
         )
@@ -348,7 +348,7 @@ class TestSizes:
     def test_pickled_graph_of_100000_chunks_is_smaller_than_2_mb(self):
         for shape, chunks in (((100_000,), (1, -1, -1)), ((1000, 100), (1, 1, -1, -1))):
             source = s3_source(shape, self.OPTIONS)
-            array = to_dask(source, plan_chunks(source.layout, chunks))
+            array = to_dask(source, plan_chunks(source.layout, chunks, 2**27))
             assert array.npartitions == 100_000
             assert len(distributed_pickle.dumps(array.dask)) < 1e6
             expression = collections_to_expr([array]).optimize()

@@ -470,7 +470,7 @@ class TestQuantities:
         plan = self.plan(np.ones((2, 4, 4), "uint16"), (1, -1, -1), memory_file)
         layout = dataclasses.replace(plan.layout, **changes)
         with pytest.raises(ArgumentError, match=cause):
-            dataset_of(plan, layout=layout, chunks=plan_chunks(layout))
+            dataset_of(plan, layout=layout, chunks=plan_chunks(layout, None, 2**27))
 
     def test_complex_and_colour_data_cannot_be_reduced(self, memory_file):
         frames = np.ones((2, 4, 4), "complex64")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import dask
 import numpy as np
 import pytest
 from dask.utils import parse_bytes
@@ -13,8 +12,11 @@ from hypothesis import strategies as st
 
 from mrcdist.errors import ArgumentError
 from mrcdist.format.pixels import PixelFormat
-from mrcdist.plan.chunks import frame_chunks, plan_chunks
+from mrcdist.plan.chunks import chunk_notes, frame_chunks, plan_chunks
 from mrcdist.plan.layout import Layout
+from mrcdist.read_limits import ReadLimits
+
+DEFAULT_SIZE = 2**27
 
 
 def layout(navigation=(16, 32), frame=(8, 8), stored="<u2"):
@@ -38,8 +40,7 @@ def test_chunks_are_contiguous_whole_frames_within_the_limit(navigation, frame, 
 
 
 def test_auto_rows_give_detector_major_chunks_of_bounded_size():
-    with dask.config.set({"array.chunk-size": "64 KiB"}):
-        chunks = plan_chunks(layout((16, 32), (40, 8)), (-1, -1, "auto", -1))
+    chunks = plan_chunks(layout((16, 32), (40, 8)), (-1, -1, "auto", -1), 2**16)
     assert (chunks[0], chunks[1], chunks[3]) == ((16,), (32,), (8,))
     assert len(chunks[2]) > 1
     assert max(chunks[2]) * 16 * 32 * 8 * 2 <= 2**16
@@ -59,14 +60,13 @@ class TestLargeFrames:
     def test_frame_is_split_into_rows(self, chunks):
         montage = layout((), (50_000, 60_000))
         limit = parse_bytes("128 MiB" if chunks == "auto" else chunks)
-        with dask.config.set({"array.chunk-size": "128 MiB"}):
-            rows, columns = plan_chunks(montage, chunks)
+        rows, columns = plan_chunks(montage, chunks, DEFAULT_SIZE)
         assert columns == (60_000,)
         assert sum(rows) == 50_000
         assert limit / 2 < max(rows) * 60_000 * 2 <= limit
 
     def test_each_frame_of_a_stack_is_split(self):
-        frames, rows, columns = plan_chunks(layout((3,), (50_000, 60_000)), "128 MiB")
+        frames, rows, columns = plan_chunks(layout((3,), (50_000, 60_000)), "128 MiB", DEFAULT_SIZE)
         assert (frames, columns) == ((1, 1, 1), (60_000,))
         assert len(rows) == 45
 
@@ -75,34 +75,35 @@ class TestLargeFrames:
         [((16_384, 16_384), "128 MiB"), ((50_000, 60_000), "6 GiB"), ((50_000, 60_000), -1)],
     )
     def test_frames_that_fit_or_are_small_are_not_split(self, frame, chunks):
-        assert plan_chunks(layout((), frame), chunks) == ((frame[0],), (frame[1],))
+        assert plan_chunks(layout((), frame), chunks, DEFAULT_SIZE) == ((frame[0],), (frame[1],))
 
     def test_frames_that_are_compressed_as_a_whole_are_not_split(self):
         montage = layout((), (50_000, 60_000))
-        assert plan_chunks(montage, "auto", cut_frames=False) == ((50_000,), (60_000,))
+        assert plan_chunks(montage, "auto", DEFAULT_SIZE, cut_frames=False) == (
+            (50_000,),
+            (60_000,),
+        )
 
     @pytest.mark.parametrize("chunks", ["auto", "1 MiB"])
     def test_rows_beyond_the_limit_are_split_into_columns(self, chunks):
         limit = parse_bytes("128 MiB" if chunks == "auto" else chunks)
-        with dask.config.set({"array.chunk-size": "128 MiB"}):
-            rows, columns = plan_chunks(layout((), (4, 2**28)), chunks)
+        rows, columns = plan_chunks(layout((), (4, 2**28)), chunks, DEFAULT_SIZE)
         assert rows == (1, 1, 1, 1)
         assert columns == (limit // 2,) * (2**29 // limit)
 
     @pytest.mark.parametrize("frame", [(2**23, 2**6), (1, 2**29)])
     def test_too_many_pieces_of_a_frame_are_refused(self, frame):
         with pytest.raises(ArgumentError, match="more than 4194304 chunks"):
-            plan_chunks(layout((), frame), "1 B")
+            plan_chunks(layout((), frame), "1 B", DEFAULT_SIZE)
 
 
 @pytest.mark.parametrize("auto", ["auto", None])
-def test_auto_uses_the_chunk_size_of_dask(auto):
-    with dask.config.set({"array.chunk-size": "16 KiB"}):
-        assert plan_chunks(layout(), auto) == ((4,) * 4, (32,), (8,), (8,))
+def test_automatic_chunks_have_the_default_size(auto):
+    assert plan_chunks(layout(), auto, 2**14) == ((4,) * 4, (32,), (8,), (8,))
 
 
 def test_size_is_an_upper_limit():
-    assert plan_chunks(layout(), "8 KiB") == ((2,) * 8, (32,), (8,), (8,))
+    assert plan_chunks(layout(), "8 KiB", DEFAULT_SIZE) == ((2,) * 8, (32,), (8,), (8,))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_size_is_an_upper_limit():
     ],
 )
 def test_chunks_are_accepted_as_by_dask(chunks, shape):
-    assert tuple(max(axis) for axis in plan_chunks(layout(), chunks)) == shape
+    assert tuple(max(axis) for axis in plan_chunks(layout(), chunks, DEFAULT_SIZE)) == shape
 
 
 @pytest.mark.parametrize(
@@ -140,17 +141,17 @@ def test_chunks_are_accepted_as_by_dask(chunks, shape):
 )
 def test_invalid_chunks_are_refused(chunks):
     with pytest.raises(ArgumentError, match="chunks=") as caught:
-        plan_chunks(layout(), chunks)
+        plan_chunks(layout(), chunks, DEFAULT_SIZE)
     assert caught.value.cause
     assert "whole" in caught.value.remedy or "keys" in caught.value.remedy
 
 
 def test_empty_array_has_one_empty_block():
-    assert plan_chunks(layout((0,)), "auto") == ((0,), (8,), (8,))
+    assert plan_chunks(layout((0,)), "auto", DEFAULT_SIZE) == ((0,), (8,), (8,))
 
 
 def test_a_million_chunks_are_planned():
-    chunks = plan_chunks(layout((1000, 1000), (4, 4)), (1, 1, -1, -1))
+    chunks = plan_chunks(layout((1000, 1000), (4, 4)), (1, 1, -1, -1), DEFAULT_SIZE)
     assert np.prod([len(axis) for axis in chunks]) == 1_000_000
 
 
@@ -161,9 +162,19 @@ TOO_MANY = layout((2**31 - 1,), (16384, 16384))
 @pytest.mark.parametrize("chunks", ["auto", "1 MiB", 1, (1, -1, -1), {0: 1}])
 def test_too_many_chunks_are_an_error_that_proposes_others(chunks):
     with pytest.raises(ArgumentError, match="2147483647 in chunks of 1") as caught:
-        plan_chunks(TOO_MANY, chunks)
+        plan_chunks(TOO_MANY, chunks, DEFAULT_SIZE)
     assert "{0: 512}" in caught.value.remedy
 
 
 def test_chunks_proposed_by_that_error_are_planned():
-    assert len(plan_chunks(TOO_MANY, {0: 512})[0]) == 2**22
+    assert len(plan_chunks(TOO_MANY, {0: 512}, DEFAULT_SIZE)[0]) == 2**22
+
+
+@pytest.mark.parametrize(
+    ("length", "count", "noted"),
+    [(4, 3, False), (4, 4, True), (3, 2, False), (3, 3, True)],
+)
+def test_too_many_chunks_are_noted_and_fewer_small_ones_are_too_many(length, count, noted):
+    limits = ReadLimits(many_chunks=3, many_small_chunks=2, small_chunk=8)
+    notes = chunk_notes(((length,) * count, (1,)), itemsize=2, limits=limits)
+    assert [note.partition(" ")[0] for note in notes] == [str(count)] * noted

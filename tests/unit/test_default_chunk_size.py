@@ -1,0 +1,24 @@
+"""The default chunk size without a cluster."""
+
+from __future__ import annotations
+
+import dask
+import pytest
+
+from mrcdist.default_chunk_size import default_chunk_size
+from mrcdist.errors import ArgumentError
+
+
+def test_default_chunk_size_is_that_of_dask():
+    with dask.config.set({"array.chunk-size": "16 KiB"}):
+        assert default_chunk_size(itemsize=2) == 2**14
+
+
+@pytest.mark.parametrize("size", ["many", "0 B", None])
+def test_invalid_chunk_size_in_the_configuration_of_dask_is_refused(size):
+    with (
+        dask.config.set({"array.chunk-size": size}),
+        pytest.raises(ArgumentError, match=r"array\.chunk-size") as caught,
+    ):
+        default_chunk_size(itemsize=2)
+    assert caught.value.code == "setting-invalid"
