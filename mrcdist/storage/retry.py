@@ -16,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import aiohttp
@@ -45,24 +46,33 @@ DENIED_CODES = (
     *("SignatureDoesNotMatch", "TokenRefreshRequired"),
 )
 
-# Seconds: upper bound of the first wait, doubled after each failure up to a limit. The wait itself
-# is drawn uniformly from zero to that bound ("full jitter"), so that workers that failed together
-# do not retry together: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
-_FIRST_WAIT = 0.1
-_LONGEST_WAIT = 10.0
 
-# Least timeout in seconds of an attempt that begins just before the deadline.
-_LEAST_STALL = 0.01
+@dataclass(frozen=True)
+class RetryLimits:
+    """Limits of retries that are not settings; times are in seconds."""
 
-# Give up after about 3 s on a host never reached before: a typo is likelier than an outage.
-_ATTEMPTS_AT_FIRST_CONTACT = 6
+    # Upper bound of the first wait, doubled after each failure up to a limit. The wait itself is
+    # drawn uniformly from zero to that bound ("full jitter"), so that workers that failed together
+    # do not retry together:
+    # https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
+    first_wait: float = 0.1
+    longest_wait: float = 10.0
 
-# Consecutive responses like HTTP 400 without a reason before they are taken seriously: a proxy that
-# garbles one response in five garbles six in a row once in 15,000 requests.
-_ATTEMPTS_WHEN_REFUSED = 6
+    # Least timeout of an attempt that begins just before the deadline.
+    least_stall: float = 0.01
 
-# If a stall lasts this many seconds longer than allowed, the process was suspended.
-_OVERSLEPT = 1.0
+    # Give up after about 3 s on a host never reached before: a typo is likelier than an outage.
+    attempts_at_first_contact: int = 6
+
+    # Consecutive responses like HTTP 400 without a reason before they are taken seriously: a proxy
+    # that garbles one response in five garbles six in a row once in 15,000 requests.
+    attempts_when_refused: int = 6
+
+    # If a stall lasts this much longer than allowed, the process was suspended.
+    overslept: float = 1.0
+
+
+_LIMITS = RetryLimits()
 
 _stopped: ContextVar[threading.Event | None] = ContextVar("stopped", default=None)
 
@@ -189,12 +199,14 @@ class Attempts:
         span: tuple[int, int] | tuple[()] = (),
         *,
         first_contact: bool = False,
+        limits: RetryLimits = _LIMITS,
     ) -> None:
         self.last_failure = ""  # a description
         self.started = time.monotonic()
         self._resource = resource
         self._settings = settings
         self._span = span
+        self._limits = limits
         self._first_contact = first_contact
         self._failed = 0
         self._refused = 0
@@ -208,7 +220,7 @@ class Attempts:
         """
         now = self._begun = time.monotonic()
         remaining = self.started + self._settings.deadline - now if self._failed else math.inf
-        self._stall = max(min(self._settings.stall, remaining), _LEAST_STALL)
+        self._stall = max(min(self._settings.stall, remaining), self._limits.least_stall)
         self._clock = clock
         self._first_byte = 0.0
         self._postpone(now)
@@ -238,25 +250,26 @@ class Attempts:
         MrcdistError
             The failure is not transient, or retries or deadline are exhausted.
         """
-        failure = as_transient(error)
+        limits, failure = self._limits, as_transient(error)
         if failure is None:
             raise self.explained(error) from None
         self.last_failure = self._resource.scrub(str(failure))
         self._failed += 1
         self._refused = self._refused + 1 if isinstance(failure, Refused) else 0
         now = time.monotonic()
-        if now > self._due + _OVERSLEPT:
+        if now > self._due + limits.overslept:
             self.started += now - self._due  # the process was suspended
         self._due = math.inf
         elapsed = now - self.started
-        longest = min(_FIRST_WAIT * 2.0 ** min(self._failed - 1, 30), _LONGEST_WAIT)
+        longest = min(limits.first_wait * 2.0 ** min(self._failed - 1, 30), limits.longest_wait)
         wait = random.uniform(0, longest)  # noqa: S311 jitter
         unreachable = isinstance(failure, Unreachable)
+        first_contact = self._first_contact and unreachable
         if (
             elapsed + wait >= self._settings.deadline
             or self._failed > self._settings.retries
-            or self._refused >= _ATTEMPTS_WHEN_REFUSED
-            or (self._first_contact and unreachable and self._failed >= _ATTEMPTS_AT_FIRST_CONTACT)
+            or self._refused >= limits.attempts_when_refused
+            or (first_contact and self._failed >= limits.attempts_at_first_contact)
         ):
             raise self._exhausted(elapsed, unreachable=unreachable) from None
         stats.add(retries=1)
@@ -291,6 +304,7 @@ def retried(
     *,
     first_contact: bool = False,
     long: bool = False,
+    limits: RetryLimits = _LIMITS,
 ) -> _Result:
     """Return the result of a call, which is retried as `Attempts` decides.
 
@@ -298,7 +312,7 @@ def retried(
     take longer than that; it shows no message, and time in which this process was suspended does
     not count as time spent retrying.
     """
-    attempts = Attempts(resource, settings, first_contact=first_contact)
+    attempts = Attempts(resource, settings, first_contact=first_contact, limits=limits)
 
     def message() -> str:
         failure = attempts.last_failure
