@@ -229,11 +229,11 @@ def _data(plan: Plan, *, lazy: bool, distributed: bool, mmap_mode: MmapMode | No
         return map_writable(part.file, part.offset, plan.layout, mmap_mode or "c")
     if mmap_mode == "r+":
         raise ArgumentError(
-            f'mmap_mode="r+" for {plan.location.shown}',
+            f"`mmap_mode={mmap_mode!r}` for {plan.location.shown}",
             code="mmap-mode-invalid",
             argument="mmap_mode",
             cause="writing through requires one local file without decompression or conversion",
-            remedy='use mmap_mode="c", and write the result to a new file',
+            remedy='use `mmap_mode="c"`, and write the result to a new file',
         )
     return _read_all(plan)
 
@@ -278,11 +278,11 @@ def _mappable(plan: Plan, mode: MmapMode) -> bool:
 
 
 def _check_mode(mode: str | None, *, lazy: bool, distributed: bool) -> None:
-    problem = f'mmap_mode="{mode}"'
+    problem = f"`mmap_mode={mode!r}`"
     if mode == "w+":
         cause = "it would erase the file"
     elif mode not in (None, "r", "c", "r+"):
-        problem, cause = f"mmap_mode={mode!r}", "unknown mode"
+        cause = "unknown mode"
     elif mode == "r+" and (lazy or distributed):
         problem, cause = f"{problem} with a lazy array", "tasks never write to the file"
     else:
@@ -292,5 +292,6 @@ def _check_mode(mode: str | None, *, lazy: bool, distributed: bool) -> None:
         code="mmap-mode-invalid",
         argument="mmap_mode",
         cause=cause,
-        remedy='use None, "r" or "c"; "r+" (read-write) requires lazy=False and distributed=False',
+        remedy='use None, "r" or "c"; "r+" (read-write) requires `lazy=False` and '
+        "`distributed=False`",
     )

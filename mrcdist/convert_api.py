@@ -229,15 +229,15 @@ def _check_zarr(
     ):
         if is_unsupported:
             raise ArgumentError(
-                f"{name}={value}",
+                f"`{name}={value}`",
                 code="destination-unsuited",
                 argument=name,
                 cause=f"{cause}, and the destination ends in {suffix}",
-                remedy=f"leave {{{name}}} out, or convert to .mrc",
+                remedy=f"leave `{name}` out, or convert to .mrc",
             )
     if compressor not in (None, *CODECS):
         raise ArgumentError(
-            f"compressor={compressor!r}",
+            f"`compressor={compressor!r}`",
             code="compressor-invalid",
             argument="compressor",
             cause="Blosc has no such codec",

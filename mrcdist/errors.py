@@ -4,20 +4,17 @@ Every error is a subclass of `MrcdistError` and of the built-in exception that a
 Errors are pickled when tasks fail, so they contain only strings. URLs must be redacted before they
 are passed to an error (see `mrcdist.storage.location`). Codes are stable, messages may change.
 docs/howto/troubleshooting.md lists the codes; tests compare the list with the code.
+
+Arguments in texts are in backticks, as in "pass `scan_file=None`": the command line shows its own
+options instead.
 """
 
 from __future__ import annotations
 
 import copy
-import re
-from collections.abc import Callable
 from typing import ClassVar, Self
 
 from mrcdist.printable import printable
-
-# An argument in a remedy, such as {allow_truncated=True} or {scan_file}. The command line shows its
-# option instead.
-_ARGUMENT = re.compile(r"\{([a-z]\w*)(?:=([^{}]*))?\}")
 
 
 class MrcdistWarning(UserWarning):
@@ -30,8 +27,7 @@ class MrcdistError(Exception):
     Parameters
     ----------
     problem : str
-        Description of the error, with the invalid value. If it begins with the name of `argument`,
-        the command line shows its option instead.
+        Description of the error, with the invalid value.
     code : str, optional
         Stable identifier, listed on the troubleshooting page. Default: that of the class.
     argument : str, optional
@@ -39,15 +35,9 @@ class MrcdistError(Exception):
     cause : str, optional
         The probable cause.
     remedy : str, optional
-        Suggested fix. Arguments are in braces: ``{scan_file=None}``. Default: that of the class,
-        if it has one.
+        Suggested fix. Default: that of the class, if it has one.
     where : str, optional
         Redacted URL, byte range and host, if known.
-
-    Attributes
-    ----------
-    remedy : str
-        The remedy, with Python arguments instead of braces.
     """
 
     default_code: ClassVar[str] = "failed"
@@ -73,38 +63,16 @@ class MrcdistError(Exception):
         self.argument = argument
         self.cause = printable(cause, lines=True)
         self.where = printable(where, lines=True)
-        self._remedy = printable(remedy or self.default_remedy, lines=True)
+        self.remedy = printable(remedy or self.default_remedy, lines=True)
 
     def __str__(self) -> str:
-        return self.text(_in_python)
+        details = {"cause": self.cause, "remedy": self.remedy, "where": self.where}
+        lines = [f"  {label}: {text}" for label, text in details.items() if text]
+        return "\n".join([self.problem, *lines])
 
     def __repr__(self) -> str:
         """Return the full message, which the logs of workers show in this form."""
         return f"{type(self).__name__}({str(self)!r})"
-
-    @property
-    def remedy(self) -> str:
-        """Remedy for the caller, in terms of Python arguments."""
-        return _format_arguments(self._remedy, _in_python)
-
-    def text(self, name_argument: Callable[[str, str | None], str]) -> str:
-        """Return the full message, with arguments formatted by `name_argument`.
-
-        Parameters
-        ----------
-        name_argument : callable
-            Called with the name of an argument and its value as Python code, or None if no value
-            is given; returns what the user would write.
-        """
-        problem = self.problem
-        if self.argument and re.match(rf"{re.escape(self.argument)}\b", problem):
-            name, rest = name_argument(self.argument, None), problem.removeprefix(self.argument)
-            is_option = name != self.argument and rest.startswith("=")
-            problem = f"{name} {rest[1:]}" if is_option else f"{name}{rest}"
-        remedy = _format_arguments(self._remedy, name_argument)
-        details = {"cause": self.cause, "remedy": remedy, "where": self.where}
-        lines = [f"  {label}: {text}" for label, text in details.items() if text]
-        return "\n".join([problem, *lines])
 
     def located(self, where: str) -> Self:
         """Return a copy of the error with `where`, or the error itself if it already has one."""
@@ -112,21 +80,13 @@ class MrcdistError(Exception):
 
     def remedied(self, remedy: str) -> Self:
         """Return a copy of the error with another remedy."""
-        return self._copy(_remedy=printable(remedy, lines=True))
+        return self._copy(remedy=printable(remedy, lines=True))
 
     def _copy(self, **changes: str) -> Self:
         # Not copy.copy(), which would include the cause and its traceback if tblib is installed.
         other = type(self)(self.problem)
         other.__dict__ |= copy.deepcopy(self.__dict__) | changes
         return other
-
-
-def _format_arguments(text: str, name_argument: Callable[[str, str | None], str]) -> str:
-    return _ARGUMENT.sub(lambda match: name_argument(match[1], match[2]), text)
-
-
-def _in_python(name: str, value: str | None) -> str:
-    return name if value is None else f"{name}={value}"
 
 
 class ArgumentError(MrcdistError, ValueError, code="argument-invalid"):

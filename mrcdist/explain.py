@@ -160,5 +160,5 @@ def _remarks(cost: PlanReport, source: MrcSource, chunks: Chunks) -> Iterator[st
         chunk_argument = ", ".join(["-1"] * n_navigation + ['"auto"', "-1"])
         yield (
             "for the whole scan at each detector pixel (median, maximum over all frames), open the "
-            f"file with chunks=({chunk_argument}): rechunking in dask reads and keeps every chunk"
+            f"file with `chunks=({chunk_argument})`: rechunking in dask reads and keeps every chunk"
         )

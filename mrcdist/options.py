@@ -99,7 +99,7 @@ class ReadOptions:
                 continue
             if value is True:
                 words.append(name)
-            elif (word := _as_word(argument.name, value)) is not None:
+            elif (word := as_word(argument.name, value)) is not None:
                 words.append(f"{name}={word}")
         return tuple(words)
 
@@ -121,16 +121,16 @@ class ReadArguments(PlanArguments):
     mmap_mode: MmapMode | None = None
 
 
-def _as_word(name: str, value: Any) -> str | None:
+def as_word(name: str, value: Any) -> str | None:
     """Return a value as text for the command line; None if it has no such form."""
     if name == "endianness":
-        return next(word for word, order in BYTE_ORDERS.items() if order == value)
+        return next((word for word, order in BYTE_ORDERS.items() if order == value), None)
     if isinstance(value, dict):
         return _json({int(key): length for key, length in value.items()})
     if isinstance(value, tuple):
         if any(isinstance(part, Sequence) and not isinstance(part, str) for part in value):
             return _json(value)
-        words = [_as_word(name, part) for part in value]
+        words = [as_word(name, part) for part in value]
         return None if None in words else ",".join(map(str, words))
     if value is None:
         return None if name == "chunks" else "none"

@@ -161,9 +161,9 @@ def _arrange(
             _log.info("%s", reason)
     no_tilts = ""
     if requested is not None:
-        no_tilts = "navigation_shape defines the sections"
+        no_tilts = "`navigation_shape` defines the sections"
     elif skipped:
-        no_tilts = "skip_frames leaves out sections"
+        no_tilts = "`skip_frames` leaves out sections"
     elif scan is not None:
         no_tilts = "the sections are those of a scan or movie"
     tilt_file = AuxiliaryFile(TILT_ANGLES, options.tilt_file, scans.points.directory)

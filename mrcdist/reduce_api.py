@@ -223,12 +223,12 @@ def _plan(
         source = source_of(contents.array)
         if source is None:
             raise ArgumentError(
-                f"data with an array of shape {contents.array.shape}",
+                f"`data` with an array of shape {contents.array.shape}",
                 code="data-not-reducible",
                 argument="data",
                 cause="its array is not the lazy one that read_mrc returned: it was computed, "
                 "sliced or changed",
-                remedy="pass what read_mrc returned, or the file; for part of a scan, pass region",
+                remedy="pass what read_mrc returned, or the file, and `region` for part of a scan",
             )
         return source, contents.axes, contents.array.chunks
     if isinstance(data, Plan):

@@ -232,7 +232,7 @@ def plan_write(
 def _sequential_notes(resume: bool, statistics: bool) -> Iterator[Note]:
     """Yield notes on options that have no effect in a store that is written sequentially."""
     if resume:
-        yield Note("resume-ignored", "this store keeps no blocks: resume has no effect")
+        yield Note("resume-ignored", "this store keeps no blocks: `resume` has no effect")
     if statistics:
         sentence = "statistics are marked as undetermined: the header is written first"
         yield Note("statistics-undetermined", sentence)
@@ -244,7 +244,7 @@ def _check_not_broken(url: str | os.PathLike[str]) -> None:
     broken = re.search(r"(?:^|/)(s3|s3a|gs|gcs|abfs|az|http|https|memory):/(?!/)", name)
     if broken:
         raise ArgumentError(
-            f"url={name}",
+            f"`url={name}`",
             code="destination-invalid",
             argument="url",
             cause=f"it is a URL ({broken[1]}://…) that was converted to a path, as "

@@ -140,7 +140,7 @@ def write_references(
     suffix = target.name.rpartition(".")[2].lower()
     if suffix not in ("json", "parquet", "parq"):
         raise ArgumentError(
-            f"destination={target.shown}",
+            f"`destination={target.shown}`",
             code="destination-invalid",
             argument="destination",
             cause="its suffix selects the format of the references",

@@ -54,19 +54,19 @@ class ClusterOptions:
         options = [name for name, value in vars(self).items() if value is not None]
         running = [name for name in options if name in ("scheduler", "scheduler_file", "jobqueue")]
         if running and len(options) > 1:
-            others = " and ".join(f"{{{name}}}" for name in options if name != running[0])
+            others = " and ".join(f"`{name}`" for name in options if name != running[0])
             raise ArgumentError(
-                f"{running[0]} is not the only option for a cluster",
+                f"`{running[0]}` is not the only option for a cluster",
                 code="cluster-options-conflict",
                 argument=running[0],
                 cause="a job runs on one cluster; options for workers apply to a local one only",
-                remedy=f"leave out {others}, or {{{running[0]}}}",
+                remedy=f"leave out {others}, or `{running[0]}`",
             )
         if self.memory_limit not in (None, "auto"):
             size = parse_size(self.memory_limit)
             if size is None or size < 0:
                 raise ArgumentError(
-                    f"memory_limit={self.memory_limit!r}",
+                    f"`memory_limit={self.memory_limit!r}`",
                     code="memory-limit-invalid",
                     argument="memory_limit",
                     cause="not a valid size in bytes",

@@ -92,7 +92,7 @@ def read_job_queue(path: Path) -> JobQueue:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ArgumentError(
-            f"jobqueue={path}",
+            f"`jobqueue={path}`",
             code="jobqueue-invalid",
             argument="jobqueue",
             cause=str(error),

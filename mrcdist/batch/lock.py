@@ -60,7 +60,7 @@ class OutputLock:
                 pass
         except OSError as error:
             raise ArgumentError(
-                f"out={self.output}",
+                f"`out={self.output}`",
                 code="destination-invalid",
                 argument="out",
                 cause=f"nothing can be written to the folder {self.output.parent}: "
@@ -148,7 +148,7 @@ class OutputLock:
 
     def _in_use(self, holder: bytes | None) -> ArgumentError:
         return ArgumentError(
-            f"out={self.output} is in use",
+            f"`out={self.output}` is in use",
             code="destination-busy",
             argument="out",
             cause=f"another job is writing it: {_describe(holder)}",

@@ -75,7 +75,7 @@ def check_outputs(
         _require_format(path, ndim, panels)
         if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
             raise _invalid(
-                f"out={path}",
+                f"`out={path}`",
                 f"the folder {path.parent} does not exist or is not writable",
                 "create it, or choose another one",
             )
@@ -83,7 +83,7 @@ def check_outputs(
             require_no_input(path, file)
         if obstacle := _obstacle(path):
             raise _invalid(
-                f"out={path} is in the way",
+                f"`out={path}` is in the way",
                 f"it is {obstacle}, which is never replaced",
                 "delete or rename it, or choose another name",
             )
@@ -93,7 +93,7 @@ def _require_format(path: Path, ndim: int, panels: bool) -> None:
     """Raise unless the format of this suffix can store the result and its package is installed."""
     if path.suffix not in _FORMATS:
         raise _invalid(
-            f"out={path}",
+            f"`out={path}`",
             f"no output format for the suffix {path.suffix!r}",
             f"end the name in {', '.join(_FORMATS)}",
         )
@@ -102,7 +102,7 @@ def _require_format(path: Path, ndim: int, panels: bool) -> None:
         importlib.import_module(package)
     except ImportError:
         raise MissingExtraError(
-            f"out={path} needs {package}",
+            f"`out={path}` needs {package}",
             code="package-missing",
             argument="out",
             cause="it is not installed here",
@@ -110,11 +110,11 @@ def _require_format(path: Path, ndim: int, panels: bool) -> None:
         ) from None
     if ndim - panels not in image_axes or ndim > max_axes:
         raise ArgumentError(
-            f"out={path}: the result has {ndim} axes",
+            f"`out={path}`: the result has {ndim} axes",
             code="destination-unsuited",
             argument="out",
             cause=f"{path.suffix} holds images",
-            remedy="write .npy or .zarr, or give {navigation_shape=(X, Y)}",
+            remedy="write .npy or .zarr, or give `navigation_shape=(X, Y)`",
         )
 
 
@@ -142,12 +142,12 @@ def _obstacle(path: Path) -> str:
 def require_absent(path: Path) -> None:
     """Raise if a result of this name exists; only `overwrite` replaces it."""
     if path.exists():
-        raise exists(f"out={path}", "out")
+        raise exists(f"`out={path}`", "out")
 
 
 def require_no_input(path: Path, file: StoredFile, *, argument: str = "out") -> None:
     """Raise if an output is an input, a copy of one, or a folder that contains one."""
-    shown = f"{argument}={path}"
+    shown = f"`{argument}={path}`"
     check_not_input(Location(str(path.absolute())), file.location, shown, argument)
     # A server or a mount may give access to the same file under another name.
     if path.is_file() and path.stat().st_size == file.version.size:

@@ -41,6 +41,9 @@ from mrcdist.warning_notes import Notes
 # Interval between progress lines in a log, in seconds.
 _LOG_INTERVAL = 30.0
 
+# How to continue after a failure.
+_RESUME = "continue with `resume=True`"
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -147,14 +150,12 @@ def run(
     overwrite: bool = False,
     region: Any = None,
     frames: Any = None,
-    resume_hint: str = "continue with resume=True",
 ) -> Summary:
     """Compute results by name, and write each to its outputs, at least one file.
 
     Finished parts are kept in a folder next to the first output; with `resume`, those of an earlier
     run are used. Existing files are only replaced with `overwrite`. `region` and `frames` are as
-    for `Plan.frames`; a region may also be an `ArrayFile`. Progress goes to `stream`; `resume_hint`
-    tells the user how to continue with finished parts.
+    for `Plan.frames`; a region may also be an `ArrayFile`. Progress goes to `stream`.
 
     Raises
     ------
@@ -175,7 +176,7 @@ def run(
     if obstacle := one_pass.resume_obstacle():
         log(f"an interrupted run cannot be resumed, as {obstacle}")
     first_output = os.path.realpath(next(iter(outputs.values()))[0])
-    store = one_pass.store(partial_folder(Path(first_output)), resume_hint=resume_hint)
+    store = one_pass.store(partial_folder(Path(first_output)), resume_hint=_RESUME)
     with ExitStack() as locks:
         # Every job locks in the same order, so that no two of them wait for each other.
         for path in sorted(itertools.chain.from_iterable(paths.values())):
@@ -250,7 +251,7 @@ def _write_results(
 def computing(
     cluster_options: ClusterOptions,
     log: Callable[[str], None],
-    resume_hint: str = "continue with {resume=True}",
+    resume_hint: str = _RESUME,
 ) -> Iterator[Cluster]:
     """Connect to a cluster, check that it has mrcdist, and explain why workers died.
 
@@ -265,6 +266,6 @@ def computing(
             "workers died while computing the same task",
             code="workers-died",
             cause=f"they ran out of memory, or were killed: {error}",
-            remedy="give them more memory or smaller {chunks} (`mrcdist explain` estimates what "
+            remedy="give them more memory or smaller `chunks` (`mrcdist explain` estimates what "
             f"they need), and {resume_hint}",
         ) from None

@@ -197,6 +197,13 @@ def reduce(
     ]
     requests += [("com", CenterOfMass, com_detector)] * has_com
     requests += [(name, kind, None) for name, (kind, _) in _PATTERNS.items() if options.pop(name)]
+    if not requests:
+        raise ArgumentError(
+            "no results are requested",
+            code="results-empty",
+            argument="virtuals",
+            remedy="add `--mean`, `--com`, `--std` or `--virtual bf=bf`",
+        )
     _run(ctx, requests, options)
 
 
@@ -205,7 +212,7 @@ def _parse_virtual(text: str) -> tuple[str, str]:
     name, equals, detector = text.partition("=")
     if not equals or not _NAME.fullmatch(name):
         raise ArgumentError(
-            f"--virtual {text}",
+            f"`virtuals={text}`",
             code="result-name-invalid",
             argument="virtuals",
             cause="the name, used in file names, may have letters, digits, '_', '-' and '.'",
@@ -240,7 +247,6 @@ def _run(ctx: click.Context, requests: Sequence[_Request], options: dict[str, An
             cluster_options,
             sys.stderr,
             region=region and ArrayFile(region),
-            resume_hint="continue with --resume",
             **job,
         )
     print_notes(summary.notes)
@@ -256,12 +262,12 @@ def _outputs(names: Sequence[str], paths: Sequence[Path]) -> dict[str, tuple[Pat
                 code="result-name-invalid",
                 argument="virtuals",
                 cause="they would be written to the same files",
-                remedy=f"give --virtual a name other than {name}",
+                remedy=f"give `virtuals` a name other than {name}",
             )
     for path in paths:
         if len(names) > 1 and _PLACEHOLDER not in str(path):
             raise ArgumentError(
-                f"out={path}",
+                f"`out={path}`",
                 code="destination-invalid",
                 argument="out",
                 cause=f"{len(names)} results would be written to one file",

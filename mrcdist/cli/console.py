@@ -1,15 +1,18 @@
-"""Output to the console: characters it cannot show, JSON, full disks and closed pipes."""
+"""Output to the console: options for arguments, unsupported characters, JSON, full disks, pipes."""
 
 from __future__ import annotations
 
+import ast
 import codecs
 import errno
 import io
 import json
 import os
+import re
+import shlex
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any, TextIO
@@ -17,6 +20,7 @@ from typing import Any, TextIO
 import click
 import numpy as np
 
+from mrcdist.options import as_word
 from mrcdist.printable import printable
 from mrcdist.storage.redact import redact_text
 
@@ -136,22 +140,61 @@ def console() -> Iterator[None]:
         sys.stdout, sys.stderr = streams
 
 
-def echo(text: str = "", *, err: bool = False) -> None:
-    """Print lines of text with control characters escaped."""
-    click.echo(printable(text, lines=True), err=err)
+# An argument in a message: `scan_file`, or, with a value in Python's syntax, `scan_file=None`.
+_ARGUMENT = re.compile(r"`([a-z]\w*)(?:=([^`]*))?`")
+
+
+def echo(text: str = "", *, err: bool = False, label: str = "") -> None:
+    """Print lines of text, with options for arguments, and with control characters escaped."""
+    click.echo(label + printable(_with_options(text), lines=True), err=err)
 
 
 def print_error(text: str) -> None:
     """Print an error to standard error."""
-    label = click.style("error:", fg="red", bold=True)
-    click.echo(f"{label} {printable(text, lines=True)}", err=True)
+    echo(text, err=True, label=f"{click.style('error:', fg='red', bold=True)} ")
 
 
-def print_notes(notes: Sequence[str]) -> None:
+def print_notes(notes: Iterable[str]) -> None:
     """Print warnings to standard error."""
-    label = click.style("warning:", fg="yellow")
     for note in notes:
-        click.echo(f"{label} {printable(note, lines=True)}", err=True)
+        echo(note, err=True, label=f"{click.style('warning:', fg='yellow')} ")
+
+
+def _with_options(text: str) -> str:
+    """Replace the arguments in a message by the options of the current command, if it has them."""
+    context = click.get_current_context(silent=True)
+    command = context and context.command
+    if context and isinstance(command, click.Group):  # an error is printed by the group
+        command = command.get_command(context, context.invoked_subcommand or "")
+    options = {
+        str(option.name): max(option.opts, key=len)
+        for option in (command.params if command else ())
+        if isinstance(option, click.Option)
+    }
+
+    def replace(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        if name not in options:
+            return match[0]
+        is_flag = value is None or value == "True"
+        return f"`{options[name]}`" if is_flag else f"`{options[name]} {_as_value(name, value)}`"
+
+    return _ARGUMENT.sub(replace, text)
+
+
+def _as_value(name: str, value: str) -> str:
+    """Convert the value of an argument to that of its option, quoted for a shell."""
+    try:
+        parsed = ast.literal_eval(value)
+        if parsed is ...:
+            return "FILE"
+        if name == "storage_options":
+            return shlex.join(f"{key}={json.dumps(option)}" for key, option in parsed.items())
+        word = as_word(name, parsed)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        # Not a literal: a description of the value, such as (x, y), or a path.
+        word = value.strip("(),").replace(", ", ",").upper() if value.startswith("(") else value
+    return shlex.quote(value if word is None else word)
 
 
 def print_json(value: Any) -> None:

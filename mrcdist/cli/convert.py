@@ -122,8 +122,8 @@ def convert(
     with stopping(ctx, "--resume continues" if resume else ""):
         # Report errors before waiting for a cluster.
         conversion = make_conversion()
-        # Without {resume=True}, an unfinished file is removed.
-        resume_hint = "call again, with {resume=True}" + " to keep finished blocks" * (not resume)
+        # Without `resume`, an unfinished file is removed.
+        resume_hint = "call again, with `resume=True`" + " to keep finished blocks" * (not resume)
         with computing(cluster_opts, say, resume_hint) as cluster, cluster.running_dask():
             with cluster.client.as_current():
                 if task_memory() is not None:  # default chunks must fit in the memory of a worker

@@ -21,13 +21,6 @@ from mrcdist.startup_interrupt import IS_COMMAND, raise_on_interrupt
 from mrcdist.storage.event_loop import end_waiting
 from mrcdist.system_calls import send_to_main_thread
 
-# Remedies by error code, if the command line accepts fewer forms than Python does.
-_REMEDIES = {
-    "chunks-invalid": 'pass auto, a size such as "256 MiB", or a length for each axis '
-    "(-1: the whole axis): 32,256,-1,-1",
-    "results-empty": "add --mean, --com, --std or --virtual bf=bf",
-}
-
 # Environment variable that requests tracebacks of unexpected errors.
 _TRACEBACK = "MRCDIST_TRACEBACK"
 
@@ -172,36 +165,8 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except MrcdistError as error:
-            print_error("\n".join([_message(error, ctx), *getattr(error, "__notes__", ())]))
+            print_error("\n".join([str(error), *getattr(error, "__notes__", ())]))
             ctx.exit(1)
-
-
-def _message(error: MrcdistError, ctx: click.Context) -> str:
-    """Return the text of an error, with arguments as options of the command that raised it."""
-    command = main.get_command(ctx, ctx.invoked_subcommand or "")
-    options = {
-        str(option.name): max(option.opts, key=len)
-        for option in (command.params if command else ())
-        if isinstance(option, click.Option)
-    }
-
-    def name(argument: str, value: str | None) -> str:
-        if argument not in options:
-            return argument if value is None else f"{argument}={value}"
-        if value is None or value == "True":
-            return options[argument]
-        return f"{options[argument]} {_format_value(value)}"
-
-    if error.code in _REMEDIES:
-        error = error.remedied(_REMEDIES[error.code])
-    return error.text(name)
-
-
-def _format_value(value: str) -> str:
-    """Convert a value of a Python argument to that of an option."""
-    if value.startswith("("):
-        return value.strip("(),").replace(", ", ",").upper()
-    return {"None": "none", "...": "FILE"}.get(value, value.strip('"'))
 
 
 def _abandon_threads(status: int) -> None:

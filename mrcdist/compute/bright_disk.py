@@ -72,7 +72,7 @@ def _not_found(problem: str, cause: str) -> ArgumentError:
         code="bright-disk-not-found",
         argument="detector",
         cause=cause,
-        remedy="look at the mean pattern and pass {detector='circle:CY,CX,R'}",
+        remedy="look at the mean pattern and pass `detector='circle:CY,CX,R'`",
     )
 
 

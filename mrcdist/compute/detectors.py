@@ -67,6 +67,7 @@ class Ring:
             raise ArgumentError(
                 f"no pixel is inside {self}",
                 code="detector-empty",
+                argument="detector",
                 cause=f"frames have {shape[0]} rows and {shape[1]} columns",
                 remedy="pass row, column and radii in pixels, in this order",
             )
@@ -189,7 +190,7 @@ class AutoDisk:
     def __post_init__(self) -> None:
         if self.radius is not None and not 0 < self.radius < math.inf:
             raise ArgumentError(
-                f"radius={self.radius:g}",
+                f"`radius={self.radius:g}`",
                 code="radius-invalid",
                 argument="radius",
                 cause="the radius of the bright disk is not a positive number of pixels",
@@ -221,7 +222,7 @@ def adf_ring(disk: Ring, shape: FrameShape) -> Ring:
             code="detector-no-room",
             argument="detector",
             cause=f"its inner radius would be {inner:.6g} px, but the frame ends at {outer:.6g} px",
-            remedy="pass {detector='annulus:CY,CX,R1,R2'}",
+            remedy="pass `detector='annulus:CY,CX,R1,R2'`",
         )
     return Ring(disk.cy, disk.cx, inner, outer)
 
@@ -239,7 +240,7 @@ class ArrayFile:
             return np.asarray(np.lib.format.open_memmap(self.path, mode="r"))
         except Exception as error:  # noqa: BLE001 any content is possible
             raise ArgumentError(
-                f"{argument} {self.path} cannot be read",
+                f"`{argument}={self.path}` cannot be read",
                 code="detector-invalid" if is_detector else "frames-invalid",
                 argument=argument,
                 cause=str(error),
@@ -291,7 +292,7 @@ def parse_detector(
         return AutoDisk("bf" if text == "bf" else "adf", radius)
     if radius is not None:
         raise ArgumentError(
-            f"radius={radius:g}",
+            f"`radius={radius:g}`",
             code="radius-invalid",
             argument="radius",
             cause="it is the radius of the bright disk in pixels, for bf and adf only",

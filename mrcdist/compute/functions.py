@@ -115,7 +115,7 @@ class _EachFrame(Reduction):
                 argument="function",
                 cause="without merge, it must return one element per frame along the first axis, "
                 f"all of the same shape: {expected}",
-                remedy="return one value or one array per frame, or pass merge if it returns one "
+                remedy="return one value or one array per frame, or pass `merge` if it returns one "
                 "value for all frames",
             )
         if not _can_hold(self.dtype, values):
@@ -125,7 +125,7 @@ class _EachFrame(Reduction):
                 argument="dtype",
                 cause=f"they are stored as {self.dtype}, which cannot hold them; the default dtype "
                 "is that of the value for a frame of zeros",
-                remedy="pass FrameReduction(function, dtype=…) with a dtype for the values of "
+                remedy="pass `FrameReduction(function, dtype=…)` with a dtype for the values of "
                 "all frames, such as float",
             )
         return values

@@ -103,7 +103,7 @@ class OnePass:
                 code="results-empty",
                 argument="results",
                 cause="there is nothing to compute",
-                remedy='pass the results you want, such as results={"mean": MeanPattern()}',
+                remedy='pass the results you want, such as `results={"mean": MeanPattern()}`',
             )
         self.data = data
         self._device = device

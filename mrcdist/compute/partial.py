@@ -150,7 +150,7 @@ class PartialStore:
                 code="job-differs",
                 argument=self.argument,
                 cause="; ".join(changes) or "it has no description of the job",
-                remedy="resume with the same file, functions, options and {chunks}, or delete the "
+                remedy="resume with the same file, functions, options and `chunks`, or delete the "
                 "folder to start over",
             )
 

@@ -205,7 +205,7 @@ class RadialProfile:
             np.shape(self.center) == (2,) and np.isfinite(self.center).all()
         ):
             raise ArgumentError(
-                f"center={self.center!r}",
+                f"`center={self.center!r}`",
                 code="detector-invalid",
                 argument="center",
                 cause="a centre consists of two finite numbers",
@@ -214,7 +214,7 @@ class RadialProfile:
         bins = self._bins(data)
         if bins.max() < 0:
             raise ArgumentError(
-                f"center={self.center}, radius={self.radius}",
+                f"`center={self.center}`, `radius={self.radius}`",
                 code="detector-empty",
                 argument="center",
                 cause=f"no ring contains a pixel of a frame of shape {data.layout.frame_shape}",

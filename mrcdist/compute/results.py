@@ -129,11 +129,11 @@ def select_data(
         return Dataset(source, axes, chunks)
     if region is not None and frames is not None:
         raise ArgumentError(
-            "both region and frames are given",
+            "both `region` and `frames` are given",
             code="frames-invalid",
             argument="frames",
-            cause="frames could refer to the whole scan or to the region",
-            remedy="pass either {region} or {frames}",
+            cause="`frames` could refer to the whole scan or to the region",
+            remedy="pass either `region` or `frames`",
         )
     argument, selected = ("frames", frames) if region is None else ("region", region)
     try:
@@ -145,11 +145,11 @@ def select_data(
         raise
     if not source.layout.n_frames:
         raise ArgumentError(
-            f"{argument} selects nothing",
+            f"`{argument}` selects nothing",
             code="frames-invalid",
             argument=argument,
             cause="it is empty, or a mask without a true value",
-            remedy=f"select at least one frame, or omit {{{argument}}}",
+            remedy=f"select at least one frame, or omit `{argument}`",
         )
     return Dataset(source, axes, chunks)
 

@@ -91,7 +91,7 @@ def array_module(device: str) -> Any:
     """
     if device not in DEVICES:
         raise ArgumentError(
-            f"device={device!r}",
+            f"`device={device!r}`",
             code="device-unknown",
             argument="device",
             cause="unknown device",
@@ -104,11 +104,10 @@ def array_module(device: str) -> Any:
         module.cuda.Device().compute_capability  # noqa: B018 raises if there is no GPU
     except Exception as error:  # noqa: BLE001 CuPy's own, or the driver's
         raise MissingExtraError(
-            f"device={device!r} cannot be used",
+            f"`device={device!r}` cannot be used",
             argument="device",
             cause=f"no GPU with CuPy here: {error}",
-            remedy=f"{install_command('gpu')} on a host with an NVIDIA GPU, or leave out "
-            "{device}",
+            remedy=f"{install_command('gpu')} on a host with an NVIDIA GPU, or leave out `device`",
         ) from None
     return module
 

@@ -126,7 +126,7 @@ class AuxiliaryFile(Generic[_T]):
             return self._read_location(locate(option, self.directory.location, kind.argument))
         if not hasattr(option, "read"):
             raise ArgumentError(
-                f"{kind.argument} is a {type(option).__name__}",
+                f"`{kind.argument}` is a {type(option).__name__}",
                 code="argument-type-invalid",
                 argument=kind.argument,
                 cause="a file is needed",
@@ -140,7 +140,7 @@ class AuxiliaryFile(Generic[_T]):
     def absence(self) -> str:
         """Return the reason why `read` returned None."""
         if self._choice == "none":
-            return f"{self.kind.argument}=None was passed"
+            return f"`{self.kind.argument}=None` was passed"
         if candidates := self.kind.candidates(self.directory.location.name):
             return f"looked for next to the movie: {', '.join(candidates)}"
         return "it is only looked for next to a file called *_movie.mrc"
@@ -163,7 +163,7 @@ class AuxiliaryFile(Generic[_T]):
             except AccessDeniedError as error:  # in S3 also for missing files, without ListBucket
                 notes.add(
                     f"could not check for {name} next to the data ({error.cause}); "
-                    f"pass {kind.argument}=..., or {kind.argument}=None to skip it"
+                    f"pass `{kind.argument}=...`, or `{kind.argument}=None` to skip it"
                 )
         return None
 
@@ -177,12 +177,12 @@ class AuxiliaryFile(Generic[_T]):
         kind = self.kind
         if len(content) > kind.max_bytes:
             raise SidecarError(
-                f"a file of more than {kind.max_bytes // _MIB} MiB is given for {kind.argument}; "
+                f"a file of more than {kind.max_bytes // _MIB} MiB is given for `{kind.argument}`; "
                 f"it begins with {content[:40]!r}",
                 code="auxiliary-file-too-large",
                 argument=kind.argument,
                 cause="it is a different kind of file, such as a data file, or it is damaged",
-                remedy=f"pass the right file as {{{kind.argument}}}, or {{{kind.argument}=None}} "
+                remedy=f"pass the right file as `{kind.argument}`, or `{kind.argument}=None` "
                 "to read without it",
             )
         return kind.parse(name, content)
@@ -211,7 +211,7 @@ class AuxiliaryFile(Generic[_T]):
             cause = "the stream is empty, or has already been read to its end"
             remedy = "rewind it with seek(0), or pass a path"
         raise ArgumentError(
-            f"{kind.argument} {problem}",
+            f"`{kind.argument}` {problem}",
             code="stream-unreadable",
             argument=kind.argument,
             cause=cause,
@@ -235,7 +235,7 @@ def find_sidecars(
     sidecars = list({id(each): each for each in by_file if each is not None}.values())
     if sidecars and None in by_file:
         text = "some of the files have a sidecar and others none: none is used"
-        more = "except for the signedness of bytes; metadata_file applies one to all files"
+        more = "except for the signedness of bytes; `metadata_file` applies one to all files"
         notes.add(Note("files-differ-sidecar", f"{text} {more}"))
         return [], by_file
     equal = all(sidecar.values == sidecars[0].values for sidecar in sidecars)

@@ -36,13 +36,14 @@ def check_images(argument: str, images: Any) -> None:
     is_path = is_filename(images)
     if choose(images) != "named" or (isinstance(images, Sequence) and not is_path):
         return
-    value = f"={text_of(images)!r}" if is_path else f" is a {type(images).__name__}"
     raise ArgumentError(
-        f"{argument}{value}",
+        f"`{argument}={text_of(images)!r}`"
+        if is_path
+        else f"`{argument}` is a {type(images).__name__}",
         code="argument-type-invalid",
         argument=argument,
         cause="a list of files is needed",
-        remedy=f'pass {argument}=["..."], "auto" or None',
+        remedy=f'pass `{argument}=["..."]`, "auto" or None',
     )
 
 

@@ -28,7 +28,7 @@ from mrcdist.plan.navigation_shape import RequestedShape
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.warning_notes import Notes
 
-_SHAPE_OVERRIDES = "navigation_shape takes the frames in the order of the file"
+_SHAPE_OVERRIDES = "`navigation_shape` takes the frames in the order of the file"
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,8 @@ class ScanSources:
                 argument="metadata_file",
                 cause="the files belong to several scans, or to scans and movies, and their frames "
                 "have no common order",
-                remedy="open them one by one, or pass {navigation_shape}, or {metadata_file=None} "
-                "to read the frames as a plain stack; {metadata_file=...} uses one sidecar for "
+                remedy="open them one by one, or pass `navigation_shape`, or `metadata_file=None` "
+                "to read the frames as a plain stack; `metadata_file=...` uses one sidecar for "
                 "all files",
             )
 
@@ -147,7 +147,7 @@ class ScanSources:
                 code="scan-points-missing",
                 argument="scan_file",
                 cause=self.points.absence(),
-                remedy="pass {scan_file=...}, or {navigation_shape=(frames,)} for the frames in "
+                remedy="pass `scan_file=...`, or `navigation_shape=(frames,)` for the frames in "
                 "file order",
             )
         points, notes = content
@@ -157,7 +157,7 @@ class ScanSources:
     def _ignore_points(self, reason: str) -> None:
         """Add a note if the caller passed a list of points, which is not used."""
         if self.points.named:
-            self.notes.add(f"scan_file is not used: {reason}")
+            self.notes.add(f"`scan_file` is not used: {reason}")
 
     def _require_first_part(self, n_points: int, n_frames: int) -> None:
         """Raise if earlier parts of the scan are missing: frames would be at wrong points."""
@@ -171,7 +171,7 @@ class ScanSources:
                 cause=f"{self.names[-1]} is a numbered part, and the frames of earlier parts come "
                 "first",
                 remedy="pass the first part, which finds the others, or all parts as a list; for "
-                "these frames alone, pass {navigation_shape=(frames,)}, or {metadata_file=None}",
+                "these frames alone, pass `navigation_shape=(frames,)`, or `metadata_file=None`",
             )
 
 

@@ -51,7 +51,7 @@ def find_tilts(
         reason = excluded_by or "no tilt angles are known"
         for argument, is_passed in (("tilt_file", tilt_file.named), ("sort_by_tilt", sort)):
             if is_passed:
-                notes.add(f"{argument} is not used: {reason}")
+                notes.add(f"`{argument}` is not used: {reason}")
         return None
     series = series.first(frames.present)
     return series.by_tilt() if sort else series
@@ -69,7 +69,7 @@ def _passed(
             code="tilt-angles-mismatch",
             argument="tilt_file",
             cause="the list belongs to another tilt series, or sections were left out",
-            remedy="pass the list that belongs to this file, or {tilt_file=None}",
+            remedy="pass the list that belongs to this file, or `tilt_file=None`",
         )
     return series
 
@@ -104,7 +104,7 @@ def _discovered(
             notes.add(
                 f"{series.source} is not used: its tilt angles, from {min(series.angles):g} to "
                 f"{max(series.angles):g} degrees, are those of a stationary stage; a file "
-                "that is passed as tilt_file is used whatever its angles"
+                "that is passed as `tilt_file` is used whatever its angles"
             )
         return None
     if len(series.angles) != frames.announced:

@@ -24,7 +24,7 @@ def check_byte_order(argument: str, value: object) -> None:
     """Raise `ArgumentError` unless the value of an argument is a byte order or None."""
     if value not in (None, "<", ">"):
         raise ArgumentError(
-            f"{argument}={value!r}",
+            f"`{argument}={value!r}`",
             code="byte-order-invalid",
             argument=argument,
             cause="not a valid byte order",
@@ -59,7 +59,7 @@ def choose_order(
         smaller: ByteOrder = "<" if _n_pixels(raw, "<") <= _n_pixels(raw, ">") else ">"
         order = stamp or endianness or smaller
     if endianness is not None and endianness != order:
-        text = f"endianness={endianness!r} was requested, but the file is {ORDER_NAMES[order]}"
+        text = f"`endianness={endianness!r}` was requested, but the file is {ORDER_NAMES[order]}"
         notes.append(Note("byte-order-overruled", f"{text}: read as {ORDER_NAMES[order]}"))
     return order, notes
 

@@ -83,11 +83,11 @@ def choose_storage(dtype: np.dtype[Any], requested: str | None) -> Storage:
         "u": "uint16 holds 0 to 65535, float32 integers up to 16,777,216",
     }
     raise ArgumentError(
-        f"dtype={name}",
+        f"`dtype={name}`",
         code="dtype-unwritable",
         argument="dtype",
         cause="MRC has no mode for it: " + alternatives.get(dtype.kind, "it stores only numbers"),
-        remedy=f"pass dtype, one of {_WRITABLE}; values that do not fit raise an error: integers "
+        remedy=f"pass `dtype`, one of {_WRITABLE}; values that do not fit raise an error: integers "
         "are never clipped or rounded, and floating-point numbers are rounded to the precision of "
         "the dtype",
     )
@@ -99,7 +99,7 @@ def dtype_name(dtype: Any) -> str:
         return str(np.dtype(dtype).name)
     except TypeError:
         raise ArgumentError(
-            f"dtype={dtype!r}",
+            f"`dtype={dtype!r}`",
             code="dtype-unwritable",
             argument="dtype",
             cause="not a numpy dtype",
@@ -152,7 +152,7 @@ def cast_exactly(
         argument="dtype",
         cause=f"{int((~fits).sum())} of {numbers.size} values of a block are out of range, not "
         "integers, not real numbers, or have too many digits",
-        remedy="convert the array first (scale, round or clip it), or pass another {dtype}",
+        remedy="convert the array first (scale, round or clip it), or pass another `dtype`",
     )
 
 
@@ -220,12 +220,13 @@ class NewHeader:
                 raise ArgumentError(
                     f"{field} = {', '.join(f'{value:g}' for value in values)}",
                     code="header-field-overflow",
+                    argument="data",
                     cause="the header stores magnitudes up to 3.4e38",
                     remedy="correct the scales, offsets or metadata of the data",
                 )
         if len(self.labels) > _LABELS:
             raise ArgumentError(
-                f"labels: {len(self.labels)} of them",
+                f"`labels`: {len(self.labels)} of them",
                 code="labels-invalid",
                 argument="labels",
                 cause=f"the header has room for {_LABELS}, one of which names mrcdist and the date",
@@ -234,7 +235,7 @@ class NewHeader:
         for label in self.labels:
             if not is_label(label):
                 raise ArgumentError(
-                    f"labels: {label!r}",
+                    f"`labels`: {label!r}",
                     code="labels-invalid",
                     argument="labels",
                     cause=f"a label is up to {_LABEL_BYTES} printable ASCII characters",

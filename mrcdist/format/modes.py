@@ -103,10 +103,10 @@ def find_packing(
         return "label", Note(
             "packing-by-label",
             f"{evidence} is half a frame: read as two pixels per byte; "
-            'mode0="int8" or "uint8" reads whole bytes',
+            '`mode0="int8"` or `mode0="uint8"` reads whole bytes',
         )
     return None, Note(
         "packing-by-label",
         f"{evidence} is not half a frame of a Gatan camera: read as whole bytes; "
-        'mode0="uint4" reads two pixels per byte',
+        '`mode0="uint4"` reads two pixels per byte',
     )

@@ -97,7 +97,7 @@ def pixel_format(
     """
     if mode0 not in (None, "int8", "uint8", "uint4"):
         raise ArgumentError(
-            f"mode0={mode0!r}",
+            f"`mode0={mode0!r}`",
             code="mode0-invalid",
             argument="mode0",
             cause="bytes of mode 0 are signed, unsigned, or two 4-bit pixels each",

@@ -19,7 +19,7 @@ from mrcdist.errors import SidecarError
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _SECTION = re.compile(r"\[\s*([^=\]]+?)\s*=\s*(.*?)\s*\]")
 _NOT_AN_ANGLE = "a tilt angle is one number between -360 and 360, in degrees"
-_REMEDY = "check the file, or load the data with {tilt_file=None}"
+_REMEDY = "check the file, or load the data with `tilt_file=None`"
 
 
 def tilt_file_candidates(name: str) -> tuple[str, ...]:

@@ -118,7 +118,7 @@ def _check_axes(axes: tuple[Axis, ...]) -> None:
     if names[n_others:] == space and len(space) > 1 and n_others < 2 and "rgb" not in names:
         return
     raise ArgumentError(
-        f"destination: OME-Zarr cannot store the axes {', '.join(names)}",
+        f"`destination`: OME-Zarr cannot store the axes {', '.join(names)}",
         code="destination-unsuited",
         argument="destination",
         cause="it has two or three spatial axes, and at most one other axis before them",

@@ -185,5 +185,5 @@ def require_equal(
         f"{shown}: [{ranges}] differs from the source",
         code="verification-failed",
         cause="the disk or the network corrupted the data, or another program wrote to the file",
-        remedy="check the disk, and convert again without {resume}",
+        remedy="check the disk, and convert again without `resume`",
     )

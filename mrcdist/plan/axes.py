@@ -51,7 +51,7 @@ def arrange(
         scan_sizes = tuple(axis.size for axis in scan_axes)
         if sizes != scan_sizes and sizes == scan_sizes[::-1]:
             notes.add(
-                f"navigation_shape={sizes[::-1]} is used as given, but the shape of the scan is "
+                f"`navigation_shape={sizes[::-1]}` is used as given, but the shape of the scan is "
                 f"{scan_sizes[::-1]}: lengths must be in HyperSpy's order, (x, y), fastest axis "
                 "first"
             )

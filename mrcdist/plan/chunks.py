@@ -20,8 +20,8 @@ from mrcdist.read_limits import DEFAULT_LIMITS, ReadLimits
 Chunks = tuple[tuple[int, ...], ...]
 
 _REMEDY = (
-    'pass "auto" or None (whole frames), a size such as "256 MiB", an int, a tuple or a dict '
-    "with a chunk length per axis (-1: the whole axis)"
+    'pass `chunks="auto"` (whole frames), a size such as `chunks="256 MiB"`, or a length for all '
+    "axes or for each, such as `chunks=(32, 256, -1, -1)` (-1: the whole axis)"
 )
 
 
@@ -48,16 +48,16 @@ def plan_chunks(
     if isinstance(chunks, str):
         size = parse_size(chunks)
         if size is None:
-            raise _invalid(f"chunks={chunks!r}", "not a valid size in bytes")
+            raise _invalid(f"`chunks={chunks!r}`", "not a valid size in bytes")
         if size <= 0:
-            raise _invalid(f"chunks={chunks!r}", "a chunk must have at least one byte")
+            raise _invalid(f"`chunks={chunks!r}`", "a chunk must have at least one byte")
         return frame_chunks(layout, size, cut_frames=cut_frames, limits=limits)
     by_axis = _dict_by_axis(chunks, layout)
     lengths = by_axis if isinstance(by_axis, tuple | list) else [by_axis] * len(layout.shape)
     for axis, (size, length) in enumerate(zip(layout.shape, lengths, strict=False)):
         if isinstance(length, int) and length > 0:
             _check_count(axis, size, length, limits)
-    problem = f"chunks={chunks!r} for an array of shape {layout.shape}"
+    problem = f"`chunks={chunks!r}` for an array of shape {layout.shape}"
     try:
         resolved: Chunks = normalize_chunks(by_axis, layout.shape, default_size, layout.dtype)
     except (ValueError, TypeError, NotImplementedError, ZeroDivisionError) as error:
@@ -135,7 +135,7 @@ def _dict_by_axis(chunks: Any, layout: Layout) -> Any:
     bad = [axis for axis in chunks if not isinstance(axis, int) or not -n_axes <= axis < n_axes]
     if bad:
         raise _invalid(
-            f"chunks={chunks!r}: no axis {bad[0]!r} in an array of {n_axes} axes",
+            f"`chunks={chunks!r}`: no axis {bad[0]!r} in an array of {n_axes} axes",
             "the keys of a dict are axis numbers",
             f"use keys from {-n_axes} to {n_axes - 1}",
         )
@@ -164,5 +164,5 @@ def chunk_notes(
     return (
         f"{tasks:,} chunks are more than a dask scheduler handles efficiently (about 1 ms each, "
         "and seconds to optimise the graph); "
-        'use larger ones: chunks="auto" or a size such as chunks="512 MiB"',
+        'use larger ones: `chunks="auto"` or a size such as `chunks="512 MiB"`',
     )

@@ -72,13 +72,13 @@ class RequestedShape:
                 cause = f"{frames.announced} frames are not divisible by {rest}"
                 raise _invalid(self.lengths, cause)
             lengths[lengths.index(-1)] = n_frames // rest
-        frames.require_shape(math.prod(lengths), f"navigation_shape={self.lengths}")
+        frames.require_shape(math.prod(lengths), f"`navigation_shape={self.lengths}`")
         return tuple(length for length in reversed(lengths) if length != 1) or (1,)
 
 
 def _invalid(navigation_shape: Any, cause: str) -> ArgumentError:
     return ArgumentError(
-        f"navigation_shape={navigation_shape!r}",
+        f"`navigation_shape={navigation_shape!r}`",
         code="navigation-shape-invalid",
         argument="navigation_shape",
         cause=cause,
@@ -115,6 +115,6 @@ def scan_question(axes: Sequence[Axis]) -> str:
     n_frames, *frame = (axis.size for axis in axes)
     return (
         f"no scan shape is known for {n_frames} frames of "
-        f"{format_shape(frame)}: {x} × {y}? navigation_shape=({x}, {y}), "
-        f"or --navigation-shape {x},{y}"
+        f"{format_shape(frame)}: {x} × {y}? "
+        f"`navigation_shape=({x}, {y})`"
     )

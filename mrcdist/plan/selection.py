@@ -134,19 +134,19 @@ def selected_box(select: str | Sequence[slice], shape: tuple[int, ...]) -> Box:
     parts = _parse_ranges(select) if isinstance(select, str) else tuple(select)
     if len(parts) > len(shape):
         raise _box_invalid(
-            f"select: {len(parts)} ranges for an array of {len(shape)} axes",
+            f"`select`: {len(parts)} ranges for an array of {len(shape)} axes",
             f"the array has the shape {shape}",
             "pass at most one range per axis",
         )
     if not all(isinstance(part, slice) for part in parts):
         raise _box_invalid(
-            f"select={select!r}",
+            f"`select={select!r}`",
             "it must consist of one slice per axis",
             "for a single position, pass a slice such as slice(3, 4), which keeps the axis",
         )
     if any(part.step not in (None, 1) for part in parts):
         raise _box_invalid(
-            "select has steps",
+            "`select` has steps",
             "only one contiguous box of the array can be written",
             "pass ranges without a step",
         )
@@ -154,7 +154,7 @@ def selected_box(select: str | Sequence[slice], shape: tuple[int, ...]) -> Box:
     box = tuple(slice(*part.indices(size)[:2]) for part, size in zip(parts, shape, strict=True))
     if any(part.stop <= part.start for part in box):
         raise _box_invalid(
-            f"select is empty for an array of the shape {shape}",
+            f"`select` is empty for an array of the shape {shape}",
             "a range is empty",
             "pass ranges with at least one position",
         )
@@ -166,7 +166,7 @@ def _parse_ranges(text: str) -> Box:
         return tuple(parse_range(part) for part in text.split(","))
     except ValueError:
         raise _box_invalid(
-            f"select={text}",
+            f"`select={text}`",
             "it must have one range per axis, slowest first: start:stop, both optional",
             "pass ranges such as 0:10,:,64:192,64:192",
         ) from None

@@ -75,12 +75,12 @@ class SkippedFrames:
         if present <= max(-self.before, 0):
             raise _invalid(argument, f"none of the {frames.present} frames is left")
         if self.before < 0 and n_points is None:
-            raise _invalid(argument, "a negative number needs a scan or a navigation_shape")
+            raise _invalid(argument, "a negative number needs a scan or `navigation_shape`")
         if self.before < 0:
-            text = f"the first {-self.before} points have no frame and read as 0 (skip_frames)"
+            text = f"the first {-self.before} points have no frame and read as 0 (`skip_frames`)"
             notes.add(Note("frames-skipped", text))
         if n_points is not None and announced > n_points:
-            text = f"{announced - n_points} frames after the scan are left out (skip_frames)"
+            text = f"{announced - n_points} frames after the scan are left out (`skip_frames`)"
             notes.add(Note("frames-skipped", text))
             announced, present = n_points, min(present, n_points)
         return replace(frames, announced=announced, present=present)
@@ -100,7 +100,7 @@ class SkippedFrames:
 
 def _invalid(skip_frames: Any, cause: str) -> ArgumentError:
     return ArgumentError(
-        f"skip_frames={skip_frames!r}",
+        f"`skip_frames={skip_frames!r}`",
         code="skip-frames-invalid",
         argument="skip_frames",
         cause=cause,

@@ -15,7 +15,7 @@ from mrcdist.format.direct_electron.scan_points import MAX_PLACES
 from mrcdist.warning_notes import Note, Notes
 
 SHAPE_REMEDY = (
-    "pass {navigation_shape=(x, y, ...)} in HyperSpy's order, fastest axis first; "
+    "pass `navigation_shape=(x, y, ...)` in HyperSpy's order, fastest axis first; "
     "one length may be -1"
 )
 
@@ -68,7 +68,7 @@ class MissingFrames:
             )
             if frame_bytes and trailing % frame_bytes == 0:
                 frames = announced + trailing // frame_bytes
-                text += f"; navigation_shape=({frames},) reads them as frames"
+                text += f"; `navigation_shape=({frames},)` reads them as frames"
             notes.add(Note("bytes-after-frames", text))
         if file_size is None or trailing >= 0:
             return replace(self, announced=announced, present=announced)
@@ -84,7 +84,7 @@ class MissingFrames:
             f"the file has {file_size} bytes, its header announces {expected}: "
             f"{counts.present} of {announced} frames are complete",
             cause="the acquisition was aborted or is still running, or the copy is incomplete",
-            remedy="finish the acquisition or copy the file again; {allow_truncated=True} "
+            remedy="finish the acquisition or copy the file again; `allow_truncated=True` "
             f"loads the complete frames{no_extended_header}",
             if_none=f"the file has {file_size} bytes, less than one frame of {frame_bytes} bytes",
         )
@@ -109,7 +109,7 @@ class MissingFrames:
             f"the header announces {announced} compressed sections, but the {file_size} bytes "
             f"of the file contain {complete} complete ones",
             cause="the file is truncated, or is still being written or copied",
-            remedy="copy it again; {allow_truncated=True} loads the complete sections",
+            remedy="copy it again; `allow_truncated=True` loads the complete sections",
             if_none=f"none of the sections in the {file_size} bytes of the file is complete",
         )
         missing = announced - complete
@@ -172,7 +172,7 @@ class MissingFrames:
                 code="scan-size-mismatch",
                 cause="the sidecar belongs to another acquisition, or frames were recorded outside "
                 "the scan",
-                remedy=f"{SHAPE_REMEDY}; or {{metadata_file=None}} to load a plain stack",
+                remedy=f"{SHAPE_REMEDY}; or `metadata_file=None` to load a plain stack",
             )
         if self._too_long(scan.size):
             raise SidecarError(
@@ -187,8 +187,7 @@ class MissingFrames:
                 f"{problem} points, but the file has only {self.announced} frames",
                 code="scan-incomplete",
                 cause="the acquisition was aborted, or the sidecar belongs to another one",
-                remedy=f"{{allow_truncated=True}} fills the missing frames with 0; or "
-                f"{SHAPE_REMEDY}",
+                remedy=f"`allow_truncated=True` fills the missing frames with 0; or {SHAPE_REMEDY}",
             )
 
     def require_points(self, n_points: int, remedy: str) -> None:
@@ -200,7 +199,7 @@ class MissingFrames:
             return
         if self.announced < n_points:
             cause = "the acquisition was aborted or is still running"
-            remedy = "pass {allow_truncated=True} to fill the missing frames with 0"
+            remedy = "pass `allow_truncated=True` to fill the missing frames with 0"
         else:
             cause = "the list belongs to another acquisition, or the scan was repeated"
         raise SidecarError(
@@ -212,18 +211,18 @@ class MissingFrames:
             remedy=remedy,
         )
 
-    def require_shape(self, n_points: int, argument: str) -> None:
-        """Raise unless the frames fit the caller's shape; `argument` is the text for the error."""
+    def require_shape(self, n_points: int, shown: str) -> None:
+        """Raise unless the frames fit the caller's shape, which the error describes as `shown`."""
         too_long = self._too_long(n_points)
         if not too_long and (self._fit(n_points) or n_points in self.sizes):
             return
         cause = "every frame must belong to one point; none may be dropped or invented"
-        remedy = f"{SHAPE_REMEDY}; {{allow_truncated=True}} fills missing frames with 0"
+        remedy = f"{SHAPE_REMEDY}; `allow_truncated=True` fills missing frames with 0"
         if too_long:
             cause = f"scans with missing frames can have at most {MAX_PLACES} points"
             remedy = SHAPE_REMEDY
         raise ArgumentError(
-            f"{argument} has {n_points} points, but the file has {self.announced} frames",
+            f"{shown} has {n_points} points, but the file has {self.announced} frames",
             code="navigation-shape-mismatch",
             argument="navigation_shape",
             cause=cause,

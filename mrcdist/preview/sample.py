@@ -69,7 +69,7 @@ def choose_view(
             code="view-unsuited",
             argument="view",
             cause="a scan needs navigation axes y and x, a volume sections along x, y or z",
-            remedy='use view "images", or pass the scan\'s shape as {navigation_shape}',
+            remedy='use view "images", or pass the scan\'s shape as `navigation_shape`',
         )
     return View(view, plane)
 
@@ -161,7 +161,7 @@ def require_budget(budget: int) -> None:
     """Raise unless the budget is positive."""
     if budget < 1:
         raise ArgumentError(
-            f"budget={budget}",
+            f"`budget={budget}`",
             code="budget-invalid",
             argument="budget",
             remedy="give a number of bytes, such as 64 * 2**20",

@@ -203,7 +203,7 @@ def _scan_axes(axes: Sequence[Axis]) -> tuple[tuple[int, int], list[Axis]]:
             code="data-not-browsable",
             argument="data",
             cause="navigation axes y and x are needed, and frames of two axes",
-            remedy="pass the scan's shape as {navigation_shape=(x, y)}; `mrcdist preview` shows "
+            remedy="pass the scan's shape as `navigation_shape=(x, y)`; `mrcdist preview` shows "
             "volumes and stacks",
         )
     return plane, [axes[plane[0]], axes[plane[1]], *signal]

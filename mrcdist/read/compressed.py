@@ -85,7 +85,7 @@ class StreamReader:
 
     def _ended(self, stream: _Decompressed, needed: int) -> TruncatedFileError:
         cause = "the acquisition was aborted before the file was compressed"
-        remedy = "decompress the file; {allow_truncated=True} then loads the complete frames"
+        remedy = "decompress the file; `allow_truncated=True` then loads the complete frames"
         if stream.trailing:
             cause = f"the data after that are not {self._kind}: the file is damaged"
             remedy = "copy the file again"

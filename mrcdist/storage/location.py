@@ -58,7 +58,7 @@ class Location:
             filename, upath_options = url.text_of(filename), url.upath_options(filename)
         if not isinstance(filename, str | os.PathLike):
             raise ArgumentError(
-                f"{argument} is a {type(filename).__name__}",
+                f"`{argument}` is a {type(filename).__name__}",
                 code="argument-type-invalid",
                 argument=argument,
                 **_FILENAME_NEEDED,
@@ -66,18 +66,18 @@ class Location:
         text = os.fsdecode(filename)
         if not text or "\0" in text:
             raise ArgumentError(
-                f"{argument} {'contains a NUL character' if text else 'is empty'}",
+                f"`{argument}` {'contains a NUL character' if text else 'is empty'}",
                 code="filename-invalid",
                 argument=argument,
                 **_FILENAME_NEEDED,
             )
         if storage_options is not None and not isinstance(storage_options, Mapping):
             raise ArgumentError(
-                f"storage_options is a {type(storage_options).__name__}",
+                f"`storage_options` is a {type(storage_options).__name__}",
                 code="argument-type-invalid",
                 argument="storage_options",
                 cause="fsspec takes options by name",
-                remedy='pass a dict, such as {"anon": True}',
+                remedy='pass a dict, such as `storage_options={"anon": True}`',
             )
         options = {**upath_options, **(storage_options or {})}
         if (path := url.as_path(text)) is not None:
@@ -162,7 +162,7 @@ class Location:
                 code="filesystem-unavailable",
                 argument="storage_options" if isinstance(error, TypeError) else self.argument,
                 cause=self.scrub(str(error)),
-                remedy="check the protocol of the URL and storage_options, and install the "
+                remedy="check the protocol of the URL and `storage_options`, and install the "
                 "package for the protocol, here and on the workers",
             ) from None
         except Exception as error:  # noqa: BLE001 the outer file of a chain is opened here
@@ -289,11 +289,12 @@ class Location:
         pool = config.setdefault("max_pool_connections", max(10, settings.process_concurrency))
         if not isinstance(pool, int | None) or (pool or 0) < 0:  # botocore would wait forever
             raise ArgumentError(
-                f"max_pool_connections in storage_options is {pool!r}",
+                f"max_pool_connections in `storage_options` is {pool!r}",
                 code="storage-options-invalid",
                 argument="storage_options",
                 cause="it must be a non-negative integer",
-                remedy='pass {"config_kwargs": {"max_pool_connections": 32}}, or leave it out',
+                remedy='pass `storage_options={"config_kwargs": {"max_pool_connections": 32}}`, or '
+                "leave it out",
             )
         config.setdefault("retries", {"total_max_attempts": 1, "mode": "standard"})
         config.setdefault("read_timeout", settings.stall)

@@ -35,12 +35,11 @@ _MISSING_REMEDY = (
     "at the same path, or an object store URL)"
 )
 _DENIED_REMEDY = (
-    "give this process credentials that may read the file: in storage_options, or in the "
+    "give this process credentials that may read the file: in `storage_options`, or in the "
     "environment or instance role of every worker"
 )
 _PUBLIC_REMEDY = (
-    'a public bucket needs none: storage_options={"anon": True}, or --storage-option anon=true; '
-    f"else {_DENIED_REMEDY}"
+    f'a public bucket needs none: `storage_options={{"anon": True}}`; else {_DENIED_REMEDY}'
 )
 
 _NO_CREDENTIALS = (
@@ -93,7 +92,7 @@ def _request_refused(shown: str, response: object, *, server_error: bool = False
         cause=f"the store answered {response}",
         remedy="try again later, and check that the store can be reached from this host"
         if server_error
-        else "check the URL and storage_options",
+        else "check the URL and `storage_options`",
     )
 
 
@@ -149,5 +148,5 @@ def explain_failure(error: BaseException, shown: str, scrub: Callable[[str], str
     return ReadError(
         f"{shown} could not be read",
         cause=text,
-        remedy="check that the store can be reached from this host, the URL and storage_options",
+        remedy="check that the store can be reached from this host, the URL and `storage_options`",
     )

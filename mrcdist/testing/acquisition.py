@@ -234,14 +234,14 @@ def _check_files(dtype: str, byteorder: str, parts: int, announced: int | None) 
     if dtype not in MODES or byteorder not in ("<", ">"):
         raise invalid(
             "byteorder" if dtype in MODES else "dtype",
-            f"dtype={dtype!r}, byteorder={byteorder!r}",
+            f"`dtype={dtype!r}`, `byteorder={byteorder!r}`",
             "MRC has no mode or no machine stamp for it",
             f"use one of {', '.join(MODES)}, and '<' or '>'",
         )
     if parts < 1 or (announced is not None and parts > 1):
         raise invalid(
             "parts" if parts < 1 else "announced",
-            f"parts={parts} with announced={announced}",
+            f"`parts={parts}` with `announced={announced}`",
             "only for a single movie can the header announce a different number of frames",
             "use parts=1, or omit announced",
         )

@@ -296,7 +296,7 @@ def _file_size(facts: Facts) -> Finding | None:
         return error(
             found,
             f"{expected - size} bytes of data are missing",
-            "finish the acquisition or copy the file again; allow_truncated=True loads the "
+            "finish the acquisition or copy the file again; `allow_truncated=True` loads the "
             "complete frames",
         )
     if size > expected:

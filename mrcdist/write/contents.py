@@ -76,18 +76,18 @@ def _as_dask(data: Any) -> da.Array:
     if not isinstance(data, da.Array):
         array = np.asanyarray(data)
         if array.dtype.kind not in "biufc":
-            raise _unwritable(f"data is of type {type(data).__name__} and dtype {array.dtype}")
+            raise _unwritable(f"`data` is of type {type(data).__name__} and dtype {array.dtype}")
         data = da.from_array(array, chunks="auto", asarray=False) if array.ndim else array
     if data.ndim < 2:
-        raise _unwritable(f"data has {data.ndim} axes")
+        raise _unwritable(f"`data` has {data.ndim} axes")
     if any(math.isnan(size) for size in data.shape):
         raise _unwritable(
-            f"data has the shape {data.shape}",
+            f"`data` has the shape {data.shape}",
             "the header, which comes first in the file, contains the lengths of all axes",
             "call compute_chunk_sizes() of the dask array first",
         )
     if 0 in data.shape:
-        raise _unwritable(f"data has the shape {data.shape}")
+        raise _unwritable(f"`data` has the shape {data.shape}")
     return data
 
 
@@ -95,7 +95,7 @@ def refuse_mask(array: Any) -> None:
     """Raise `ArgumentError` for a masked array; a dask array may turn out to be one in a task."""
     if np.ma.isMaskedArray(array):
         raise _unwritable(
-            "data is a masked array",
+            "`data` is a masked array",
             "an MRC file cannot store a mask",
             "fill the masked values first, as with data.filled(0) or dask.array.ma.filled",
         )
@@ -119,7 +119,7 @@ def _ordered_axes(
     dicts = dicts or [{}] * array.ndim
     if len(dicts) != array.ndim:
         raise ArgumentError(
-            f"axes: {len(dicts)} dicts for an array of {array.ndim} axes",
+            f"`axes`: {len(dicts)} dicts for an array of {array.ndim} axes",
             code="axes-mismatch",
             argument="axes",
             cause="each axis of the array needs one dict",
@@ -131,7 +131,7 @@ def _ordered_axes(
     ]
     if any(axis.name == "rgb" for axis in axes):
         raise _unwritable(
-            f"data has the shape {array.shape} with an axis of colours",
+            f"`data` has the shape {array.shape} with an axis of colours",
             "mode 16 (RGB) is read, but not written, and colours must not become columns of frames",
             "write one colour, data[..., 0], or a sum over the colours, with its own axes",
         )

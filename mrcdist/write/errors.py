@@ -39,7 +39,7 @@ def _of_writing(error: MrcdistError, location: Location) -> MrcdistError:
             cause=error.cause,
             remedy="write to a folder in which every worker may create files"
             if location.is_local
-            else "give this process credentials with write access: in storage_options, or in the "
+            else "give this process credentials with write access: in `storage_options`, or in the "
             "environment or instance role of every worker",
             where=where,
         )
@@ -48,13 +48,13 @@ def _of_writing(error: MrcdistError, location: Location) -> MrcdistError:
     if location.is_local:
         remedy = (
             "check that every worker has the folder at the same path and may write to it, then "
-            "call again with {resume=True}"
+            "call again with `resume=True`"
         )
     elif isinstance(error, MissingFileError):
         remedy = "check that the bucket or folder exists, and that nobody deletes unfinished files"
     else:
         remedy = (
-            "check the store and the network, then call again, with {resume=True} if the first "
+            "check the store and the network, then call again, with `resume=True` if the first "
             "call had it"
         )
     problem = f"{location.shown} could not be written"
@@ -70,7 +70,7 @@ def give_up(abandon: Callable[[], object], error: BaseException) -> None:
 
 
 def exists(
-    shown: str, argument: str = "url", alternative: str = "pass {overwrite=True}"
+    shown: str, argument: str = "url", alternative: str = "pass `overwrite=True`"
 ) -> ArgumentError:
     """Build the error for a file that already exists."""
     return ArgumentError(
@@ -98,7 +98,7 @@ def incomplete(location: Location, count: int, expected: int, items: str) -> Wri
     return WriteError(
         f"{location.shown}: {count} of {expected} {items} have arrived",
         cause="the store lost some, or another process has removed or changed them",
-        remedy="call again with {overwrite=True}",
+        remedy="call again with `overwrite=True`",
         where=here(location),
     )
 
@@ -108,7 +108,7 @@ def overtaken(location: Location, unfinished: str) -> WriteError:
     return WriteError(
         f"{location.shown}: the unfinished file no longer exists",
         code="unfinished-file-missing",
-        cause=f"another call with {{overwrite=True}} has taken over, {unfinished} was deleted, or "
+        cause=f"another call with `overwrite=True` has taken over, {unfinished} was deleted, or "
         "this worker sees a different folder under that path",
         remedy="write a file with only one call at a time, to a folder that all workers share",
         where=here(location),
@@ -122,6 +122,6 @@ def busy(location: Location, unfinished: str) -> ArgumentError:
         code="destination-busy",
         argument="url",
         cause=f"{unfinished} exists",
-        remedy="wait for the other call; if there is none, pass {resume=True} to continue, or "
-        f"{{overwrite=True}} to start over, or delete {unfinished}",
+        remedy="wait for the other call; if there is none, pass `resume=True` to continue, or "
+        f"`overwrite=True` to start over, or delete {unfinished}",
     )

@@ -44,7 +44,7 @@ def find_codec(compressor: str | None, storage: Storage, frame_shape: tuple[int,
         require_codec(compressor)
         return CODECS.index(compressor) + 1
     raise ArgumentError(
-        f"compressor={compressor!r}",
+        f"`compressor={compressor!r}`",
         code="compressor-invalid",
         argument="compressor",
         cause=cause,

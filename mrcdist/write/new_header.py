@@ -36,12 +36,12 @@ def choose_kind(contents: Contents, kind: ImageKind | None, codec: int) -> Image
     if possible.get(kind):
         return kind
     raise ArgumentError(
-        f"kind={kind!r} for an array of {n_axes} axes{' with a compressor' * bool(codec)}",
+        f"`kind={kind!r}` for an array of {n_axes} axes{' with a compressor' * bool(codec)}",
         code="kind-invalid",
         argument="kind",
         cause="sections are images, slices of one volume, which has three axes, or slices of "
         "several volumes, which have four axes and cannot be stored as MRCZ",
-        remedy='pass "images", "volume" or "volumes", reshape the array, or leave the compressor '
+        remedy='pass "images", "volume" or "volumes", reshape the array, or leave `compressor` '
         "out and write to .mrc",
     )
 
@@ -176,11 +176,11 @@ def choose_extended_header(
         raw = bytes(extended_header)
     if exttyp is not None and not (raw and exttyp.isascii() and len(exttyp) <= 4):
         raise ArgumentError(
-            f"exttyp={exttyp!r}",
+            f"`exttyp={exttyp!r}`",
             code="extended-header-type-invalid",
             argument="exttyp",
             cause="it is the type of an extended header, in up to four ASCII characters",
-            remedy="pass extended_header with it",
+            remedy="pass `extended_header` with it",
         )
     if raw is not None:
         return StoredRecords(exttyp or "", (raw,), empty.byteorder, *records)
@@ -199,10 +199,10 @@ def choose_extended_header(
     elif len(stored.records) != contents.sections:
         reason = (
             f"it has {len(stored.records)} records for {contents.sections} sections; "
-            "extended_header=range(3, 10) keeps those of sections 3 to 9"
+            "`extended_header=range(3, 10)` keeps those of sections 3 to 9"
         )
     elif byteorder not in (None, stored.byteorder):
-        reason = f"its records have another byte order; byteorder='{stored.byteorder}' keeps it"
+        reason = f"its records have another byte order; `byteorder='{stored.byteorder}'` keeps it"
     else:
         return stored
     sentence = f"the extended header of the source file ({source['type']}) is left out: {reason}"
@@ -224,7 +224,7 @@ def _selected_records(
 
 def _unusable(extended_header: object, cause: str) -> ArgumentError:
     return ArgumentError(
-        f"extended_header={extended_header!r}",
+        f"`extended_header={extended_header!r}`",
         code="extended-header-invalid",
         argument="extended_header",
         cause=cause,

@@ -101,8 +101,9 @@ class TestSource:
         written = write_acquisition(
             tmp_path, scan_shape=(2, 4), frame_shape=FRAME, sidecar={"Operator": "caf\xe9"}
         )
-        with pytest.raises(ArgumentError, match=f"metadata_file .*{message}") as caught:
+        with pytest.raises(ArgumentError, match=message) as caught:
             read_mrc(written.movie, metadata_file=opened(written.sidecar))
+        assert caught.value.argument == "metadata_file"
         assert remedy in caught.value.remedy
 
     def test_stream_with_short_reads_is_read_to_its_end(self, tmp_path):
@@ -123,7 +124,7 @@ class TestSource:
 
     def test_metadata_file_of_an_unsupported_type_is_an_error(self, tmp_path, store):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
-        with pytest.raises(ArgumentError, match="metadata_file is a dict"):
+        with pytest.raises(ArgumentError, match="is a dict"):
             read(written.movie, store, metadata_file={})
 
     def test_sidecar_of_another_acquisition_is_not_used(self, tmp_path, store):

@@ -295,7 +295,7 @@ class TestNavigationShape:
 
     def test_navigation_shape_in_reversed_order_causes_a_warning(self, tmp_path):
         written = write_acquisition(tmp_path, scan_shape=(3, 8), frame_shape=FRAME)
-        with pytest.warns(MrcdistWarning, match=r"\(3, 8\) is used as given.* scan is \(8, 3\)"):
+        with pytest.warns(MrcdistWarning, match=r"\(3, 8\)` is used as given.* scan is \(8, 3\)"):
             [dataset] = read_mrc(written.movie, navigation_shape=(3, 8))
         assert dataset["data"].shape == (8, 3, *FRAME)
 

@@ -153,7 +153,7 @@ class TestScanPoints:
     )
     def test_scan_file_that_is_not_used_causes_a_warning(self, tmp_path, store, options, reason):
         written = custom(tmp_path, ONCE)
-        with pytest.warns(MrcdistWarning, match=f"scan_file is not used: .*{reason}"):
+        with pytest.warns(MrcdistWarning, match=f"`scan_file` is not used: .*{reason}"):
             dataset = read(written.movie, store, scan_file=tmp_path / "nowhere.csv", **options)
         assert dataset["data"].shape == (8, *FRAME)
 
@@ -162,7 +162,7 @@ class TestScanPoints:
         self, tmp_path, store, scan, kind
     ):
         written = write_acquisition(tmp_path, scan_shape=GRID, frame_shape=FRAME, scan=scan)
-        with pytest.warns(MrcdistWarning, match=f"scan_file is not used: .* {kind}"):
+        with pytest.warns(MrcdistWarning, match=f"`scan_file` is not used: .* {kind}"):
             data = read(written.movie, store, scan_file=tmp_path / "nowhere.csv")["data"]
         np.testing.assert_array_equal(
             data.compute().reshape(12, *FRAME), frames_of(range(12), written)

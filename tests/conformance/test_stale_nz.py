@@ -242,7 +242,7 @@ def test_bytes_after_all_announced_sections_of_mrcz_cause_a_note(tmp_path, trail
 def test_nz_is_used_without_a_scan_and_the_warning_suggests_navigation_shape(tmp_path, nz):
     path = tmp_path / "a.mrc"
     path.write_bytes(bytes_with_nz(NUMBERS, nz))
-    with pytest.warns(MrcdistWarning, match="navigation_shape=\\(20,\\) reads them as frames"):
+    with pytest.warns(MrcdistWarning, match="`navigation_shape=\\(20,\\)` reads them as frames"):
         [ds] = mrcdist.read_mrc(path)
     assert ds["data"].shape == ((6, 8) if nz == 1 else (nz, 6, 8))
     assert_complete(read(path, navigation_shape=(20,)), NUMBERS, nz)

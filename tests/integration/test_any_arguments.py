@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import click
@@ -186,8 +187,8 @@ class TestValues:
     def test_error_about_invalid_chunks_has_the_syntax(self, folder, chunks):
         done = check(["explain", "a.mrc", f"--chunks={chunks}"], folder)
         assert done.exit_code == 1
-        assert f"error: --chunks {chunks!r}" in done.stderr
-        assert 'a size such as "256 MiB"' in done.stderr
+        assert f"error: `--chunks {shlex.quote(chunks)}`" in done.stderr
+        assert "`--chunks '256 MiB'`" in done.stderr
 
     @pytest.mark.parametrize("chunks", ["1e1 KB", " 1 , -1, -1 ", "+1,-1,-1", " auto "])
     def test_chunks_may_have_spaces_and_signs(self, folder, chunks):

@@ -133,7 +133,7 @@ class TestResults:
             *job, "--region", "scan.npy", "--frames", ":5", "--out", "{}2.npy", "--scheduler",
             address(cluster),
         )  # fmt: skip
-        assert "both region and frames are given" in output
+        assert "both `--region` and `--frames` are given" in output
 
     def test_region_is_not_overwritten_by_a_result(
         self, cluster: Client, movie: Path, monkeypatch: pytest.MonkeyPatch

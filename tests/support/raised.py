@@ -1,23 +1,35 @@
-"""All places in the package where an error is created, found in its syntax trees."""
+"""All errors that the package creates, and all its texts, found in its syntax trees."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import mrcdist
 from mrcdist import errors
 from tests.support.processes import ROOT
 
-__all__ = ["KINDS", "RAISED", "Raised"]
+__all__ = ["KINDS", "RAISED", "TEXTS", "Raised"]
 
 # Names of the public exceptions and of the warning.
 KINDS = sorted(name for name in mrcdist.__all__ if hasattr(errors, name))
 
 
+def _text_of(node: ast.expr | None) -> str:
+    """Return the text of a string; the values in an f-string are expressions in «»."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(map(_text_of, node.values))
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.FormattedValue):
+        node = node.value
+    return f"«{ast.unparse(node)}»" if node else ""
+
+
 @dataclass(frozen=True)
 class Raised:
-    """A call that creates an error.
+    """A call that creates an error; texts have the form of `_text_of`.
 
     Attributes
     ----------
@@ -26,14 +38,14 @@ class Raised:
     kind : type
     explicit_code : str or None
         The argument `code`, as source code if it is not a literal; None if there is none.
-    source : str
-        The call.
+    argument, problem : str
     """
 
     place: str
     kind: type[errors.MrcdistError]
     explicit_code: str | None
-    source: str
+    argument: str
+    problem: str
 
     @property
     def code(self) -> str:
@@ -41,26 +53,40 @@ class Raised:
         return self.explicit_code or self.kind.default_code
 
 
-def _find_raised() -> list[Raised]:
-    raised = []
+def _nodes() -> Iterator[tuple[str, ast.AST]]:
+    """Yield all nodes of the syntax trees, each with its module and line."""
     for path in sorted((ROOT / "mrcdist").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if not isinstance(node, ast.Call):
-                continue
-            kind = getattr(errors, getattr(node.func, "id", ""), None)
-            if isinstance(kind, type) and issubclass(kind, errors.MrcdistError):
-                [code] = [k.value for k in node.keywords if k.arg == "code"] or [None]
-                place = f"{path.relative_to(ROOT / 'mrcdist')}:{node.lineno}"
-                # A conditional expression has two codes: one entry for each.
-                codes = [code.body, code.orelse] if isinstance(code, ast.IfExp) else [code]
-                for node_of_code in codes:
-                    explicit = (
-                        node_of_code.value
-                        if isinstance(node_of_code, ast.Constant)
-                        else node_of_code and ast.unparse(node_of_code)
-                    )
-                    raised.append(Raised(place, kind, explicit, ast.unparse(node)))
-    return raised
+            line = getattr(node, "lineno", 0)
+            yield f"{path.relative_to(ROOT / 'mrcdist')}:{line}", node
 
 
-RAISED = _find_raised()
+def _find_raised() -> Iterator[Raised]:
+    for place, node in _nodes():
+        if not isinstance(node, ast.Call):
+            continue
+        kind = getattr(errors, getattr(node.func, "id", ""), None)
+        if isinstance(kind, type) and issubclass(kind, errors.MrcdistError):
+            keywords = {keyword.arg: keyword.value for keyword in node.keywords}
+            code = keywords.get("code")
+            argument, problem = _text_of(keywords.get("argument")), _text_of(node.args[0])
+            # A conditional expression has two codes: one entry for each.
+            for each in [code.body, code.orelse] if isinstance(code, ast.IfExp) else [code]:
+                explicit = _text_of(each).strip("«»") or None
+                yield Raised(place, kind, explicit, argument, problem)
+
+
+def _find_texts() -> Iterator[tuple[str, str]]:
+    """Yield all strings of several words except docstrings, each with its place."""
+    inner: set[ast.AST] = set()
+    for place, node in _nodes():
+        if isinstance(node, ast.Expr | ast.JoinedStr):
+            inner.update(ast.walk(node))
+            inner.discard(node)
+        text = _text_of(node) if isinstance(node, ast.Constant | ast.JoinedStr) else ""
+        if node not in inner and (" " in text or isinstance(node, ast.JoinedStr)):
+            yield place, text
+
+
+RAISED = list(_find_raised())
+TEXTS = dict(_find_texts())

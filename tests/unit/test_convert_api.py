@@ -299,7 +299,7 @@ class TestSelect:
             ("a", "one range per axis"),
             ([3], "one slice per axis"),
             ((slice(None, None, 2),), "has steps"),
-            ("0:0", "select is empty"),
+            ("0:0", "is empty"),
             (":,:,:,:", "4 ranges"),
         ],
     )

@@ -157,10 +157,10 @@ def test_detector_and_region_files_without_an_array_are_refused(
     for name in (archive, tmp_path / "none.npy"):
         error = error_of(plan, {"bf": VirtualImage(str(name))})
         assert (error.code, error.argument) == ("detector-invalid", "detector")
-        assert error.problem == f"detector {name} cannot be read"
+        assert error.problem == f"`detector={name}` cannot be read"
         error = error_of(plan, {"mean": MeanPattern()}, region=ArrayFile(str(name)))
         assert (error.code, error.argument) == ("frames-invalid", "region")
-        assert error.problem == f"region {name} cannot be read"
+        assert error.problem == f"`region={name}` cannot be read"
         assert "mask over the scan" in error.remedy
 
 

@@ -17,7 +17,7 @@ from mrcdist.format.direct_electron import sidecar_keys as keys
 from mrcdist.format.direct_electron.sidecar import Sidecar, shorten, to_float
 from mrcdist.format.direct_electron.sidecar_keys import IN_HYPERSPY, KEYS, Key
 
-_REMEDY = "pass {navigation_shape}, or {metadata_file=None} to read the frames as a plain stack"
+_REMEDY = "pass `navigation_shape`, or `metadata_file=None` to read the frames as a plain stack"
 
 # Each along y and x.
 _SCAN_SIZE = (keys.SCAN_SIZE_Y, keys.SCAN_SIZE_X)

@@ -31,7 +31,7 @@ _PLACES_PER_POINT = 64
 _FIRST_BYTES = 2**15
 
 POINTS_REMEDY = (
-    "pass the right file as {scan_file}, or {navigation_shape} to read the frames in the order in"
+    "pass the right file as `scan_file`, or `navigation_shape` to read the frames in the order in"
     " which they were recorded"
 )
 

@@ -81,7 +81,7 @@ def parse_sidecar(raw: bytes) -> Sidecar:
             code="sidecar-not-text",
             argument="metadata_file",
             cause="the file is empty, or it is not a Direct Electron _info.txt file",
-            remedy="pass the right file as {metadata_file}, or {metadata_file=None} to ignore it",
+            remedy="pass the right file as `metadata_file`, or `metadata_file=None` to ignore it",
         )
     notes = []
     if repeated:

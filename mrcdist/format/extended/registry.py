@@ -211,7 +211,7 @@ def scan_of_sections(
     reason = f"the file has {n_sections} sections" if differs else "not the order of its frames"
     return None, (
         f"the extended header describes a {'serpentine ' * scan.serpentine}scan of {columns} x "
-        f"{rows} points, but {reason}: the sections are left in one axis; navigation_shape sets "
+        f"{rows} points, but {reason}: the sections are left in one axis; `navigation_shape` sets "
         "their shape"
     )
 

@@ -19,7 +19,7 @@ from mrcdist.errors import ArgumentError, MrcdistError
 )
 def test_conflicting_or_invalid_cluster_options_are_refused(options):
     name = next(iter(options))
-    with pytest.raises(ArgumentError, match=f"^{name}") as refused:
+    with pytest.raises(ArgumentError, match=f"^`{name}") as refused:
         ClusterOptions(**options)
     assert refused.value.argument == name
 

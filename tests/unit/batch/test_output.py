@@ -309,7 +309,7 @@ class TestInputs:
         mask = tmp_path / "mask.npy"
         np.save(mask, np.ones((3, 4)))
         files = [opened(movie), opened(mask)]
-        with pytest.raises(ArgumentError, match=r"mask.npy is an input"):
+        with pytest.raises(ArgumentError, match=r"mask.npy` is an input"):
             check_outputs([tmp_path / "a.npy", mask], 2, panels=False, inputs=files)
 
     def test_another_file_of_the_same_size_is_not_taken_for_the_input(self, movie):

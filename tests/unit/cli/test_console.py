@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist.cli import main
-from mrcdist.cli.console import Console, UnwritableError
+from mrcdist.cli.console import Console, UnwritableError, echo
 from tests.support.mrc_files import counting, write_mrc
 
 FULL = Path("/dev/full")
@@ -291,3 +291,25 @@ class TestUnexpectedErrors:
         assert program("preview", file, "-o", picture, stdout=stream(), stderr=stderr) == 1
         assert "File name too long" in written(stderr)
         assert "the operating system refused this" in written(stderr)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("`allow_truncated=True`", "`--allow-truncated`"),
+        ('`chunks="256 MiB"`', "`--chunks '256 MiB'`"),
+        ("`chunks={0: 4}`", """`--chunks '{"0": 4}'`"""),
+        ("`endianness='<'`", "`--endianness little`"),
+        ("`metadata_file=None`", "`--metadata-file none`"),
+        ("`navigation_shape=(x, y, ...)`", "`--navigation-shape X,Y,...`"),
+        ("`navigation_shape=(4, 3)`", "`--navigation-shape 4,3`"),
+        ("`scan_file=...`", "`--scan-file FILE`"),
+        ("`scan_file=/a b.csv`", "`--scan-file '/a b.csv'`"),
+        ('`storage_options={"anon": True}`', "`--storage-option anon=true`"),
+        *((text, text) for text in ("`mmap_mode='c'`", "`dask worker`", "{chunks} chunks=4")),
+    ],
+)
+def test_arguments_in_texts_are_shown_as_options(text, shown, capsys):
+    with click.Context(main.commands["explain"]):
+        echo(f"pass {text}, or not")
+    assert capsys.readouterr().out == f"pass {shown}, or not\n"

@@ -111,7 +111,7 @@ class TestReading:
             assert read(data, stream) == (("b.words", "open"), [])
 
     def test_argument_of_another_type_is_an_error_that_names_it(self, data):
-        with pytest.raises(ArgumentError, match="words_file is a int") as caught:
+        with pytest.raises(ArgumentError, match="is a int") as caught:
             read(data, 3)
         assert (caught.value.argument, caught.value.code) == (
             "words_file",
@@ -212,7 +212,7 @@ class TestAbsence:
     @pytest.mark.parametrize(
         ("name", "wanted", "reason"),
         [
-            ("a.mrc", None, "words_file=None was passed"),
+            ("a.mrc", None, "`words_file=None` was passed"),
             ("a.mrc", "auto", "looked for next to the movie: a.mrc.words, all.words"),
             ("a.dat", "auto", "looked for next to a file called"),
         ],

@@ -166,7 +166,7 @@ class TestUse:
     def test_unused_options_cause_a_note_if_a_shape_is_passed(self, stack, option):
         stack.with_name("ts.tlt").write_text(tlt(UP_AND_DOWN))
         value = {"tilt_file": stack.with_name("ts.tlt"), "sort_by_tilt": True}[option]
-        with pytest.warns(MrcdistWarning, match=f"{option} is not used: navigation_shape"):
+        with pytest.warns(MrcdistWarning, match=f"`{option}` is not used: `navigation_shape`"):
             plan = plan_mrc(stack, navigation_shape=(7,), **{option: value})
         assert (plan.tilts, plan.source.table) == (None, None)
 
@@ -175,7 +175,7 @@ class TestUse:
         assert plan_mrc(stack, navigation_shape=(7,)).notes == ()
 
     def test_sorting_without_angles_causes_a_note(self, stack):
-        with pytest.warns(MrcdistWarning, match="sort_by_tilt is not used: no tilt angles"):
+        with pytest.warns(MrcdistWarning, match="`sort_by_tilt` is not used: no tilt angles"):
             [dataset] = read_mrc(stack, sort_by_tilt=True)
         np.testing.assert_array_equal(dataset["data"].compute(), SECTIONS)
 

@@ -101,7 +101,7 @@ def long_movie(tmp_path: Path) -> Path:
     return path
 
 
-QUESTION = "1600 frames of 8 × 8: 40 × 40? navigation_shape=(40, 40), or --navigation-shape 40,40"
+QUESTION = "1600 frames of 8 × 8: 40 × 40?"
 
 
 @pytest.mark.parametrize("command", ["info", "explain", "preview"])
@@ -109,7 +109,7 @@ def test_commands_suggest_the_shape(long_movie: Path, tmp_path: Path, command: s
     output = ["-o", str(tmp_path / "look.png")] if command == "preview" else []
     result = CliRunner().invoke(main, [command, str(long_movie), *output])
     assert result.exit_code == 0, result.output
-    assert QUESTION in result.stdout
+    assert f"{QUESTION} `--navigation-shape 40,40`" in result.stdout
     with_shape = CliRunner().invoke(
         main, [command, str(long_movie), "--navigation-shape", "40,40", *output]
     )
@@ -127,4 +127,4 @@ def test_preview_of_a_long_stack_shows_images(long_movie: Path, tmp_path: Path) 
 def test_printed_plan_is_its_report(long_movie: Path) -> None:
     plan = mrcdist.plan_mrc(long_movie)
     assert str(plan) == str(plan.explain())
-    assert QUESTION in str(plan)
+    assert f"{QUESTION} `navigation_shape=(40, 40)`" in str(plan)

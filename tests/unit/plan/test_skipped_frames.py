@@ -50,7 +50,7 @@ def test_frames_after_the_scan_are_left_out_with_a_note():
     notes = Notes()
     counts = SkippedFrames.of(2, None).in_scan(MissingFrames(12, 12, allowed=False), 6, notes)
     assert counts.announced == 6
-    assert list(notes) == ["4 frames after the scan are left out (skip_frames)"]
+    assert list(notes) == ["4 frames after the scan are left out (`skip_frames`)"]
 
 
 @pytest.mark.parametrize("given", ["1", 1.5, (1,), (1, 2, 3), (0, -1), (0, 1.0), None, (True, "")])

@@ -300,7 +300,7 @@ def test_invalid_positions_are_errors_and_change_nothing(browser):
         (lambda: browser.show(0, -1), "no scan point", "x"),
         (lambda: browser.place_detector(16, 12, 3, 4), "radii", "outer"),
         (lambda: browser.place_detector(16, 12, 3, -1), "radii", "inner"),
-        (lambda: browser.place_detector(-90, 12, 3), "no pixel", ""),
+        (lambda: browser.place_detector(-90, 12, 3), "no pixel", "detector"),
     ):
         with pytest.raises(ArgumentError, match=words) as error:
             action()

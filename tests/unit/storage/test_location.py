@@ -436,7 +436,7 @@ class TestVersion:
 @pytest.mark.parametrize("pool", ["32", 2.5, -1])
 def test_invalid_size_of_the_connection_pool_is_refused(pool):
     options = {"config_kwargs": {"max_pool_connections": pool}}
-    with pytest.raises(ArgumentError, match="max_pool_connections in storage_options"):
+    with pytest.raises(ArgumentError, match="max_pool_connections"):
         Location.of("s3://bucket/a.mrc", options).filesystem()
 
 

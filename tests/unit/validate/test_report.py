@@ -69,7 +69,7 @@ class TestCommand:
         result = CliRunner().invoke(main, ["validate", str(path)])
         assert result.exit_code == 1
         assert "10 bytes of data are missing" in result.output
-        assert "allow_truncated=True" in result.output
+        assert "`allow_truncated=True`" in result.output
         assert result.output.rstrip().endswith("not valid: 1 error")
 
     def test_exit_status_is_1_for_a_missing_file(self, path):
