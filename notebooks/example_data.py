@@ -19,10 +19,10 @@ import numpy.typing as npt
 import s3fs
 from distributed import Client, LocalCluster
 
+from demo.tilt_series import Microscope, write_tilt_series
 from mrcdist import write_mrc
 from mrcdist.testing.acquisition import Acquisition, write_acquisition
 from mrcdist.testing.server import S3Server, serve_s3
-from mrcdist.testing.tilt_series import Microscope, write_tilt_series
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # to import from demo/
 from demo.field import demo_detectors, demo_frames

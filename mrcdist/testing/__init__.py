@@ -5,7 +5,6 @@
 | `acquisition` | write a Direct Electron acquisition: movie, sidecar, scan points, images |
 | `sidecar` | the content of its `_info.txt` |
 | `movie` | the content of its MRC files; frames that encode their index |
-| `specimen` | diffraction patterns of a thin crystal |
-| `tilt_series` | tilt series with the extended header of FEI or SerialEM |
+| `specimen` | diffraction patterns of a thin crystal, for the examples in the documentation |
 | `server` | a local S3 server that counts requests |
 """

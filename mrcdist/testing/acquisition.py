@@ -18,6 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcdist.format.byte_order import ByteOrder
+from mrcdist.format.direct_electron.filenames import (
+    MOVIE_ENDING,
+    SCAN_POINTS_ENDING,
+    SIDECAR_ENDING,
+)
 from mrcdist.format.direct_electron.sidecar import sidecar_text
 from mrcdist.testing.movie import MODES, indexed_frame, invalid, write_movie
 from mrcdist.testing.sidecar import (
@@ -163,17 +168,15 @@ def write_acquisition(
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    pixels: dict[str, Any] = {"dtype": dtype, "byteorder": byteorder, "frame_shape": frame_shape}
     movies = _movie_files(folder, name, parts, announced, per_file, n_frames)
-    pixels: dict[str, Any] = {"dtype": dtype, "byteorder": byteorder}
     for path, part, count in movies:
-        write_movie(path, map(make_frame, part), count=count, frame_shape=frame_shape, **pixels)
+        write_movie(path, map(make_frame, part), count=count, **pixels)
     number = "virt{}" if server == "new" else "{}"
     virtual = _write_images(folder, f"{name}_{number}_{{}}_sum.mrc", 0, virtual_images, byteorder)
     external = _write_images(folder, f"{name}_ext{{}}_{{}}.mrc", 1, external_images, byteorder)
-    scan_points = xyz = None
-    if custom_points is not None:
-        scan_points, xyz = folder / f"{name}_scan_coordinates.csv", f"{name}.xyz"
-        np.savetxt(scan_points, custom_points, fmt="%d", delimiter=",")
+    points = _write_points(folder, name, custom_points)
+    xyz = f"{name}.xyz" if points else None
 
     generated = ordered(
         server_values(name, server, finished=n_frames == planned),
@@ -181,16 +184,15 @@ def write_acquisition(
         scan_values(xyz, scan_shape, roi, (repeats, point_repeats), planned, server, scan=scan),
         image_values(virtual, external),
     )
-    changed = {**generated, **(sidecar or {})}.items()
-    values = {key: value for key, value in changed if value is not None}
-    info = folder / f"{name}_info.txt"
+    values = {k: v for k, v in {**generated, **(sidecar or {})}.items() if v is not None}
+    info = folder / f"{name}{SIDECAR_ENDING}"
     info.write_bytes(sidecar_text(values, "\r\n" if server == "2.7" else "\n"))
 
     return Acquisition(
         name=name,
         movies=tuple(path for path, *_ in movies),
         sidecar=info,
-        scan_points=scan_points,
+        scan_points=points,
         companions=tuple(folder / file for file in (*virtual.values(), *external.values())),
         navigation_shape=tuple(n for n in shape if n > 1) if scan and not xyz else (planned,),
         frame_shape=frame_shape,
@@ -204,13 +206,21 @@ def _movie_files(
     """Return path, frames and NZ of each movie to write; parts without frames are omitted."""
     if parts == 1:
         count = n_frames if announced is None else announced
-        return [(folder / f"{name}_movie.mrc", range(n_frames), count)]
+        return [(folder / f"{name}{MOVIE_ENDING}", range(n_frames), count)]
     starts = range(0, max(n_frames, 1), per_file)[:parts]
     parts_of_movie = [range(*ends) for ends in pairwise([*starts, n_frames])]
     return [
-        (folder / f"{name}_{number}_movie.mrc", frames, len(frames))
+        (folder / f"{name}_{number}{MOVIE_ENDING}", frames, len(frames))
         for number, frames in enumerate(parts_of_movie)
     ]
+
+
+def _write_points(folder: Path, name: str, points: NDArray[Any] | None) -> Path | None:
+    if points is None:
+        return None
+    path = folder / f"{name}{SCAN_POINTS_ENDING}"
+    np.savetxt(path, points, fmt="%d", delimiter=",")
+    return path
 
 
 def _write_images(

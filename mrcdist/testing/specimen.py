@@ -1,4 +1,8 @@
-"""Simulated diffraction patterns of a thin crystal with a hole."""
+"""Simulated diffraction patterns of a thin crystal with a hole.
+
+In the package, unlike the specimens of the demo, because the tutorial needs them wherever mrcdist
+is installed.
+"""
 
 from __future__ import annotations
 

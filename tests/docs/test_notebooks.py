@@ -15,8 +15,8 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 import mrcdist
 from demo.field import demo_frames
+from demo.tilt_series import write_tilt_series
 from mrcdist.testing.acquisition import write_acquisition
-from mrcdist.testing.tilt_series import write_tilt_series
 from notebooks.execute import NEEDS_ZARR3, NOTEBOOKS, execute, faults, for_own_data
 from tests.support.compiling import pyxem_to_itself
 from tests.support.processes import ROOT

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from demo.tilt_series import write_tilt_series
 from mrcdist import ArgumentError, convert, plan_mrc
 from mrcdist.testing.movie import movie_header
-from mrcdist.testing.tilt_series import write_tilt_series
 from tests.support.cluster import dask_cluster
 from tests.support.examples import examples
 from tests.support.mrc_files import write_mrc

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import zarr
 
+from demo.tilt_series import write_tilt_series
 from mrcdist import ArgumentError, convert, plan_mrc, read_mrc
 from mrcdist.testing.acquisition import write_acquisition
-from mrcdist.testing.tilt_series import write_tilt_series
 from tests.support.mrc_files import counting, write_mrc
 
 pytestmark = [

@@ -281,12 +281,8 @@ class TestKindsAreNamedOnce:
     """Decoders answer what depends on the kind, so a new kind is a decoder and an entry."""
 
     KINDS = frozenset(kind for kind in EXTTYPS if kind != MRCZ_EXTTYP)
-    ALLOWED = frozenset(
-        {
-            "format/header.py",  # EXTTYP of MRC2014, evidence for the byte order of a header
-            "testing/tilt_series.py",  # writes such files byte by byte, without the decoders
-        }
-    )
+    # EXTTYP of MRC2014, evidence for the byte order of a header.
+    ALLOWED = frozenset({"format/header.py"})
 
     @staticmethod
     def texts(node):
