@@ -105,10 +105,11 @@ def test_binned_map_keeps_the_cell_but_not_the_start(tmp_path):
     origin=st.tuples(*[st.sampled_from([0.0, -7.5, 120.0])] * 3),
     first=st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(0, 5)),
     ispg=st.sampled_from([1, 4, 150]),
+    imod_flags=st.sampled_from([None, 0, 4]),  # 0 reverses the sign of the origin
 )
-def test_crop_keeps_the_positions_of_pixels(tmp_path_factory, start, origin, first, ispg):
+def test_crop_keeps_the_positions_of_pixels(tmp_path_factory, first, **fields):
     folder = tmp_path_factory.mktemp("start")
-    fields = {"start": start, "origin": origin, "ispg": ispg, "cell": (12.0, 12.0, 9.0)}
+    fields |= {"cell": (12.0, 12.0, 9.0), "nversion": 0}
     data = read_file_with(folder, **fields)
     data["data"] = data["data"][first[0] :, first[1] :, first[2] :]
     for axis, skipped, size in zip(data["axes"], first, data["data"].shape, strict=True):
@@ -118,7 +119,11 @@ def test_crop_keeps_the_positions_of_pixels(tmp_path_factory, start, origin, fir
     header = parse_header(encode_header(plan.header, None), file_size=None)
     for stored, axis in enumerate(reversed(data["axes"])):
         assert header.offset(stored) == pytest.approx(10 * axis["offset"], abs=1e-3)
-    assert header.ispg == ispg
+    assert header.start == tuple(
+        start and start + skipped
+        for start, skipped in zip(fields["start"], reversed(first), strict=True)
+    )
+    assert header.ispg == fields["ispg"]
     assert plan.notes == ()
 
 

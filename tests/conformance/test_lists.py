@@ -274,6 +274,15 @@ class TestExtendedHeaders:
             "Signal": {"signal_type": "EELS"}
         }
 
+    @pytest.mark.parametrize(("second", "kept"), [("X,Y,Z", ["X,Y,Z"]), ("-X,Y,-Z", [])])
+    def test_symmetry_operators_are_kept_if_they_are_the_same_in_all_files(
+        self, write, second, kept
+    ):
+        texts = [f"{text:80}".encode() for text in ("X,Y,Z", second)]
+        paths = write(*(mrc_bytes(NUMBERS, extended=text, exttyp=b"CCP4") for text in texts))
+        [dataset] = read_mrc(paths)
+        assert dataset["original_metadata"]["extended_header"]["text"] == kept
+
     def test_voltages_that_differ_are_dropped(self, write):
         def content(voltage, gain):
             raw = bytearray(mrc_bytes(NUMBERS, labels=(b"MRCZ 0.5",)))

@@ -7,7 +7,7 @@ import math
 import dask
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mrcdist import plan_mrc
@@ -69,6 +69,9 @@ def test_every_frame_is_read_once_and_in_order(frames, window, **limits):
     max_gap=st.sampled_from([0, 6000, 6144, 14_000, 50_000, MIB]),
     amplification=st.sampled_from([1, 2, 4, math.inf]),
     max_bytes=st.sampled_from([1, 10_000, 100_000, 8 * MIB]),
+)
+@example(  # far from the start of the file, and shorter than a piece
+    first=500, count=2, step=2, window=WHOLE, max_gap=MIB, amplification=math.inf, max_bytes=MIB
 )
 def test_evenly_spaced_frames_are_one_run_exactly_if_merging_returns_one(
     first, count, step, window, **limits

@@ -7,9 +7,11 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from mrcdist.errors import ArgumentError, MissingFileError
 from mrcdist.storage.location import Location
@@ -64,6 +66,24 @@ class TestClaim:
     def test_claim_whose_response_was_lost_succeeds(self, work: WorkFolder) -> None:
         work.claim(ABOUT, date="today")
         assert work.holds()
+
+    def test_call_still_holds_its_plan_if_a_proxy_reports_once_that_it_is_missing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        work = WorkFolder(Location.of(f"memory://{uuid.uuid4().hex}/a.mrc"), "mine")
+        work.claim(ABOUT)
+        requests, cat_file = [], MemoryFileSystem.cat_file
+
+        def missing_at_first(fs: MemoryFileSystem, path: str, **options: Any) -> Any:
+            requests.append(path)
+            if len(requests) == 1:
+                raise FileNotFoundError(path)
+            return cat_file(fs, path, **options)
+
+        monkeypatch.setattr(MemoryFileSystem, "cat_file", missing_at_first)
+        assert work.holds()
+        requests.clear()
+        assert work.holds(retry=False) is False
 
     def test_claim_that_cannot_be_written_leaves_no_folder(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
