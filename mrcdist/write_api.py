@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dask.delayed import Delayed
@@ -13,6 +14,7 @@ from mrcdist.errors import ArgumentError
 from mrcdist.format.byte_order import ByteOrder, check_byte_order
 from mrcdist.format.encode import choose_storage
 from mrcdist.format.header import MRCZ_EXTTYP
+from mrcdist.signature import signature_of
 from mrcdist.storage.location import Location
 from mrcdist.storage.url import text_of
 from mrcdist.warning_notes import Note, warn
@@ -29,26 +31,44 @@ from mrcdist.write.plan import WritePlan, WriteReport
 from mrcdist.write.s3_client import is_s3
 
 
-def write_mrc(
-    url: str | os.PathLike[str],
-    data: Any,
-    *,
-    axes: Sequence[Mapping[str, Any]] | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    dtype: str | None = None,
-    kind: ImageKind | None = None,
-    statistics: bool = True,
-    sidecar: Literal["auto"] | bool = "auto",
-    extended_header: bytes | Sequence[int] | None = None,
-    exttyp: str | None = None,
-    labels: Sequence[str] | None = None,
-    byteorder: ByteOrder | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    compute: bool = True,
-    compressor: str | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-) -> WriteReport | Delayed:
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class WriteArguments:
+    """The arguments that `write_mrc` and `plan_write` share."""
+
+    url: str | os.PathLike[str] = field(kw_only=False)
+    data: Any = field(kw_only=False)
+    axes: Sequence[Mapping[str, Any]] | None = None
+    metadata: Mapping[str, Any] | None = None
+    dtype: str | None = None
+    kind: ImageKind | None = None
+    statistics: bool = True
+    sidecar: Literal["auto"] | bool = "auto"
+    extended_header: bytes | Sequence[int] | None = None
+    exttyp: str | None = None
+    labels: Sequence[str] | None = None
+    byteorder: ByteOrder | None = None
+    overwrite: bool = False
+    resume: bool = False
+    compressor: str | None = None
+    storage_options: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class WriteMrcArguments(WriteArguments):
+    """The arguments of `write_mrc`."""
+
+    compute: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class PlanWriteArguments(WriteArguments):
+    """The arguments of `plan_write`."""
+
+    records: tuple[int, int] = (0, 0)
+
+
+@signature_of(WriteMrcArguments)
+def write_mrc(arguments: WriteMrcArguments) -> WriteReport | Delayed:
     """Write an MRC file in parallel: each worker of a cluster writes its own blocks.
 
     The file appears under its name once it is complete; until then, an existing file is kept.
@@ -131,48 +151,13 @@ def write_mrc(
     >>> report.nbytes, report.mode, report.statistics
     (9216, 6, (1.0, 1.0, 1.0, 0.0))
     """
-    plan = plan_write(
-        url,
-        data,
-        axes=axes,
-        metadata=metadata,
-        dtype=dtype,
-        kind=kind,
-        statistics=statistics,
-        sidecar=sidecar,
-        extended_header=extended_header,
-        exttyp=exttyp,
-        labels=labels,
-        byteorder=byteorder,
-        overwrite=overwrite,
-        resume=resume,
-        compressor=compressor,
-        storage_options=storage_options,
-    )
+    plan = _plan(arguments)
     warn(plan.location.shown, plan.notes)
-    return plan.write() if compute else plan.delayed()
+    return plan.write() if arguments.compute else plan.delayed()
 
 
-def plan_write(
-    url: str | os.PathLike[str],
-    data: Any,
-    *,
-    axes: Sequence[Mapping[str, Any]] | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    dtype: str | None = None,
-    kind: ImageKind | None = None,
-    statistics: bool = True,
-    sidecar: Literal["auto"] | bool = "auto",
-    extended_header: bytes | Sequence[int] | None = None,
-    exttyp: str | None = None,
-    records: tuple[int, int] = (0, 0),
-    labels: Sequence[str] | None = None,
-    byteorder: ByteOrder | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    compressor: str | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-) -> WritePlan:
+@signature_of(PlanWriteArguments)
+def plan_write(arguments: PlanWriteArguments) -> WritePlan:
     """Plan the writing of a file, without computing or writing anything.
 
     Parameters are those of `write_mrc`; `records` are NINT and NREAL of an extended header of type
@@ -190,38 +175,47 @@ def plan_write(
     >>> plan.explain().tasks, plan.nbytes
     (2, 33555456)
     """
-    location = Location.of(url, storage_options, "url")
-    _check_not_broken(url)
-    contents = contents_of(data, axes, metadata)
-    check_byte_order("byteorder", byteorder)
-    storage = choose_storage(contents.array.dtype, dtype)
-    compressor = choose_compressor(location.name, compressor)
+    return _plan(arguments, arguments.records)
+
+
+def _plan(arguments: WriteArguments, records: tuple[int, int] = (0, 0)) -> WritePlan:
+    location = Location.of(arguments.url, arguments.storage_options, "url")
+    _check_not_broken(arguments.url)
+    contents = contents_of(arguments.data, arguments.axes, arguments.metadata)
+    check_byte_order("byteorder", arguments.byteorder)
+    storage = choose_storage(contents.array.dtype, arguments.dtype)
+    compressor = choose_compressor(location.name, arguments.compressor)
     codec = find_codec(compressor, storage, contents.array.shape[-2:])
     notes: list[str] = []
     array, runs = in_blocks(location, contents.array, storage, notes, compressed=bool(codec))
-    kind = choose_kind(contents, kind, codec)
+    kind = choose_kind(contents, arguments.kind, codec)
+    extended_header, exttyp = arguments.extended_header, arguments.exttyp
     if codec and extended_header is None:
         extended_header = json_header(contents.metadata)
         exttyp = MRCZ_EXTTYP if extended_header else None
-    extended = choose_extended_header(contents, extended_header, exttyp, records, byteorder, notes)
-    header = new_header(contents, storage, kind, extended, labels, codec, notes)
-    auxiliary = (
-        choose_auxiliary(location.name, contents, sidecar, notes) if kind == "images" else {}
+    extended = choose_extended_header(
+        contents, extended_header, exttyp, records, arguments.byteorder, notes
     )
+    header = new_header(contents, storage, kind, extended, arguments.labels, codec, notes)
+    auxiliary = {}
+    if kind == "images":
+        auxiliary = choose_auxiliary(location.name, contents, arguments.sidecar, notes)
     if not extended.has_metadata:
         notes += unstored_metadata(contents, auxiliary)
-    check_existing_auxiliary(location, contents, auxiliary, sidecar, notes, overwrite=overwrite)
+    check_existing_auxiliary(
+        location, contents, auxiliary, arguments.sidecar, notes, overwrite=arguments.overwrite
+    )
     if sequential := not (location.is_local or is_s3(location)):
-        notes += _sequential_notes(resume, statistics)
+        notes += _sequential_notes(arguments.resume, arguments.statistics)
     plan = WritePlan(
         location,
         array,
         header,
         b"".join(extended.records),
         auxiliary,
-        statistics and not sequential and array.dtype.kind != "c",
-        overwrite,
-        resume,
+        arguments.statistics and not sequential and array.dtype.kind != "c",
+        arguments.overwrite,
+        arguments.resume,
         tuple(notes),
         runs=runs,
     )
