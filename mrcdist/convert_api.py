@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TextIO
 
@@ -30,6 +30,7 @@ from mrcdist.options import ReadOptions
 from mrcdist.plan.selection import Box, crop_axis, flat_indices, selected_box
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan, plan_to_resume
+from mrcdist.signature import signature_of
 from mrcdist.storage.location import Location
 from mrcdist.storage.url import text_of
 from mrcdist.warning_notes import warn
@@ -40,21 +41,31 @@ from mrcdist.write.work_folder import WorkFolder
 from mrcdist.write_api import plan_write
 
 
-def convert(
-    url_or_plan: Filename | Plan,
-    destination: str | os.PathLike[str],
-    *,
-    select: str | Sequence[slice] = (),
-    dtype: str | None = None,
-    chunks: Any = ReadOptions.chunks,
-    compressor: str | None = None,
-    byteorder: ByteOrder | None = None,
-    statistics: bool = True,
-    overwrite: bool = False,
-    resume: bool = False,
-    verify: bool = False,
-    storage_options: Mapping[str, Any] | None = None,
-) -> ZarrReport | WriteReport:
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class ConvertArguments:
+    """The arguments of `convert`."""
+
+    url_or_plan: Filename | Plan = field(kw_only=False)
+    destination: str | os.PathLike[str] = field(kw_only=False)
+    select: str | Sequence[slice] = ()
+    dtype: str | None = None
+    chunks: Any = ReadOptions.chunks
+    compressor: str | None = None
+    byteorder: ByteOrder | None = None
+    statistics: bool = True
+    overwrite: bool = False
+    resume: bool = False
+    verify: bool = False
+    storage_options: Mapping[str, Any] | None = None
+
+    @property
+    def location(self) -> Location:
+        """Location of the destination."""
+        return Location.of(self.destination, self.storage_options, "destination")
+
+
+@signature_of(ConvertArguments)
+def convert(arguments: ConvertArguments) -> ZarrReport | WriteReport:
     """Convert an MRC file, or a part of it, to Zarr or to another MRC file, in parallel.
 
     The suffix of the destination selects the format. Tasks on the connected cluster read and write
@@ -117,44 +128,25 @@ def convert(
     >>> report.shape
     (4, 8, 16, 16)
     """
-    if isinstance(url_or_plan, Plan):
-        plan = url_or_plan
+    url, storage_options = arguments.url_or_plan, arguments.storage_options
+    if isinstance(url, Plan):
+        plan = url
     else:
-        make_plan = partial(plan_mrc, url_or_plan, storage_options=storage_options)
-        plan = plan_source(make_plan, chunks, destination, storage_options, resume=resume)
-    conversion = plan_conversion(
-        plan,
-        destination,
-        select=select,
-        dtype=dtype,
-        compressor=compressor,
-        byteorder=byteorder,
-        statistics=statistics,
-        overwrite=overwrite,
-        resume=resume,
-        verify=verify,
-        storage_options=storage_options,
-    )
+        plan = plan_source(arguments, partial(plan_mrc, url, storage_options=storage_options))
+    conversion = plan_conversion(plan, arguments)
     warn(conversion.location.shown, conversion.notes)
     return conversion.run()
 
 
-def plan_source(
-    make_plan: Callable[..., Plan],
-    chunks: Any,
-    destination: str | os.PathLike[str],
-    storage_options: Mapping[str, Any] | None,
-    *,
-    resume: bool,
-) -> Plan:
+def plan_source(arguments: ConvertArguments, make_plan: Callable[..., Plan]) -> Plan:
     """Plan the source with `make_plan(chunks=...)`.
 
     If a conversion is resumed and `chunks` is "auto", they are those of the unfinished one.
     """
-    work = WorkFolder(Location.of(destination, storage_options, "destination"))
-    unfinished = (work.plan() if resume else None) or {"about": {}}
+    work = WorkFolder(arguments.location)
+    unfinished = (work.plan() if arguments.resume else None) or {"about": {}}
     previous = tuple(map(tuple, unfinished["about"].get("read_chunks", ()))) or None
-    return plan_to_resume(lambda chunks: make_plan(chunks=chunks), chunks, previous)
+    return plan_to_resume(lambda chunks: make_plan(chunks=chunks), arguments.chunks, previous)
 
 
 @dataclass(frozen=True)
@@ -169,46 +161,38 @@ class Conversion:
     notes: tuple[str, ...] = ()
 
 
-def plan_conversion(
-    plan: Plan,
-    destination: str | os.PathLike[str],
-    *,
-    select: str | Sequence[slice],
-    dtype: str | None,
-    compressor: str | None,
-    byteorder: ByteOrder | None,
-    statistics: bool,
-    overwrite: bool,
-    resume: bool,
-    verify: bool,
-    storage_options: Mapping[str, Any] | None,
-) -> Conversion:
+def plan_conversion(plan: Plan, arguments: ConvertArguments) -> Conversion:
     """Plan a conversion without writing anything."""
-    location = Location.of(destination, storage_options, "destination")
+    location = arguments.location
     for part in plan.source.parts:
         check_not_input(location, part.file.location, location.shown, "destination")
     suffix = _zarr_suffix(location)
     # Checked here, before waiting for a cluster, and again when writing begins.
     if suffix is None:
-        check_destination(location, overwrite=overwrite)
+        check_destination(location, overwrite=arguments.overwrite)
     else:
-        _check_zarr(suffix, dtype, compressor, byteorder)
-        ZarrDestination(location).check(overwrite=overwrite)
-    box = selected_box(select, plan.shape)
+        _check_zarr(suffix, arguments)
+        ZarrDestination(location).check(overwrite=arguments.overwrite)
+    box = selected_box(arguments.select, plan.shape)
     axes = tuple(crop_axis(axis, part) for axis, part in zip(plan.axes, box, strict=True))
     start = tuple(part.start for part in box)
-    options: dict[str, Any] = {"overwrite": overwrite, "resume": resume}
     if suffix is None:
-        options |= {"dtype": dtype, "byteorder": byteorder, "statistics": statistics}
-        options |= {"compressor": compressor, "storage_options": storage_options}
-        write_plan = _plan_mrc(plan, destination, box, axes, **options)
+        write_plan = _plan_mrc(plan, arguments, box, axes)
         source = Selected(plan.source, start, write_plan.header.storage.dtype)
-        run = partial(_write_mrc, location, write_plan, source, verify)
+        run = partial(_write_mrc, location, write_plan, source, arguments.verify)
         return Conversion(location, run, write_plan.notes)
-    source = Selected(plan.source, start, np.dtype(dtype or plan.dtype).name)
-    hierarchy = _ZARR_LAYOUTS[suffix](plan, source, axes)
-    options |= {"compressor": compressor or "zstd", "verify": verify, "read_chunks": plan.chunks}
-    return Conversion(location, partial(write_zarr, location, hierarchy, **options))
+    source = Selected(plan.source, start, np.dtype(arguments.dtype or plan.dtype).name)
+    write = partial(
+        write_zarr,
+        location,
+        _ZARR_LAYOUTS[suffix](plan, source, axes),
+        overwrite=arguments.overwrite,
+        resume=arguments.resume,
+        compressor=arguments.compressor or "zstd",
+        verify=arguments.verify,
+        read_chunks=plan.chunks,
+    )
+    return Conversion(location, write)
 
 
 # Layout of the hierarchy by the suffix of its name.
@@ -219,10 +203,9 @@ def _zarr_suffix(location: Location) -> str | None:
     return next((end for end in _ZARR_LAYOUTS if location.name.lower().endswith(end)), None)
 
 
-def _check_zarr(
-    suffix: str, dtype: str | None, compressor: str | None, byteorder: ByteOrder | None
-) -> None:
+def _check_zarr(suffix: str, arguments: ConvertArguments) -> None:
     """Raise if the format does not support an option, or the installed zarr the format."""
+    dtype, compressor, byteorder = arguments.dtype, arguments.compressor, arguments.byteorder
     for name, value, is_unsupported, cause in (
         ("dtype", dtype, dtype == "uint4", "Zarr has no 4-bit integers"),
         ("byteorder", byteorder, byteorder is not None, "Zarr's chunks are little-endian"),
@@ -263,20 +246,14 @@ def _check_zarr(
 
 
 def _plan_mrc(
-    plan: Plan,
-    destination: str | os.PathLike[str],
-    box: Box,
-    axes: tuple[Axis, ...],
-    *,
-    compressor: str | None,
-    **options: Any,
+    plan: Plan, arguments: ConvertArguments, box: Box, axes: tuple[Axis, ...]
 ) -> WritePlan:
     records, tilts = plan.stored_records, plan.tilts
     if tilts is not None:
         angles, numbers = (np.array(column)[box[0]] for column in (tilts.angles, tilts.sections))
         tilts = replace(tilts, angles=tuple(angles.tolist()), sections=tuple(numbers.tolist()))
     sections: list[int] | None = None
-    compressor = choose_compressor(text_of(destination), compressor)
+    compressor = choose_compressor(text_of(arguments.destination), arguments.compressor)
     if records is not None and records.per_section and compressor is None:
         navigation = plan.layout.navigation_shape
         sections = flat_indices(box[: len(navigation)], navigation).ravel().tolist()
@@ -287,7 +264,16 @@ def _plan_mrc(
         "original_metadata": plan_original_metadata(replace(plan, tilts=None), records),
     }
     write_plan = plan_write(
-        destination, signal, extended_header=sections, compressor=compressor, **options
+        arguments.destination,
+        signal,
+        dtype=arguments.dtype,
+        statistics=arguments.statistics,
+        extended_header=sections,
+        byteorder=arguments.byteorder,
+        overwrite=arguments.overwrite,
+        resume=arguments.resume,
+        compressor=compressor,
+        storage_options=arguments.storage_options,
     )
     return replace(write_plan, read_chunks=plan.chunks)
 

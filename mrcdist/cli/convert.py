@@ -98,21 +98,28 @@ def convert(
     from mrcdist.batch.clusters import ClusterOptions
     from mrcdist.batch.run_job import computing
     from mrcdist.cluster_memory import task_memory
-    from mrcdist.convert_api import plan_conversion, plan_source
+    from mrcdist.convert_api import ConvertArguments, plan_conversion, plan_source
 
     file_arguments = {name: options.pop(name) for name in FILE_OPTIONS}
-    storage_options = file_arguments["storage_options"]
     cluster_opts = ClusterOptions(
         **{field.name: options.pop(field.name) for field in fields(ClusterOptions)}
     )
-    options |= {"select": select or (), "statistics": not no_statistics, "resume": resume}
+    arguments = ConvertArguments(
+        file_arguments["url"],
+        destination,
+        chunks=chunks,
+        select=select or (),
+        statistics=not no_statistics,
+        resume=resume,
+        storage_options=file_arguments["storage_options"],
+        **options,
+    )
     printed: set[str] = set()
     say = partial(echo, err=True)
 
     def make_conversion() -> Conversion:
-        make_plan = partial(plan_from_options, **file_arguments)
-        plan = plan_source(make_plan, chunks, destination, storage_options, resume=resume)
-        conversion = plan_conversion(plan, destination, **options, storage_options=storage_options)
+        plan = plan_source(arguments, partial(plan_from_options, **file_arguments))
+        conversion = plan_conversion(plan, arguments)
         for note in (*plan.notes, *conversion.notes):
             if note not in printed:
                 printed.add(note)

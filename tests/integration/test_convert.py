@@ -20,7 +20,7 @@ from distributed import Client, get_task_stream
 
 import mrcdist
 from mrcdist.cli import main
-from mrcdist.convert_api import plan_conversion
+from mrcdist.convert_api import ConvertArguments, plan_conversion
 from mrcdist.errors import ArgumentError
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.http_log import CountingProxy
@@ -303,9 +303,7 @@ def test_planning_a_conversion_to_s3_takes_a_head_request_per_output(
         url, options = bucket.url("out.mrc"), bucket.storage_options()
         plan = mrcdist.plan_mrc(source)
         s3_proxy.clear()
-        chosen: dict[str, Any] = {"compressor": None, "byteorder": None, "statistics": True}
-        chosen |= {"overwrite": False, "resume": False, "verify": False, "dtype": None}
-        plan_conversion(plan, url, select=(), storage_options=options, **chosen)
+        plan_conversion(plan, ConvertArguments(plan, url, storage_options=options))
         requests = [(each.method, each.path.rpartition("/")[2]) for each in s3_proxy.requests]
     assert requests == [("HEAD", "out.mrc"), ("HEAD", "out.rawtlt")]
 

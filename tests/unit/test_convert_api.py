@@ -20,7 +20,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 import mrcdist
 from mrcdist import ArgumentError, MissingExtraError, MrcdistError, convert, plan_mrc, read_mrc
-from mrcdist.convert_api import plan_conversion
+from mrcdist.convert_api import ConvertArguments, plan_conversion
 from mrcdist.errors import MrcdistWarning
 from mrcdist.interop.zarr_destination import ZarrDestination
 from mrcdist.interop.zarr_writer import ZarrReport
@@ -87,19 +87,7 @@ class TestDestination:
     """Invalid destinations are refused while planning, before a cluster starts."""
 
     def plan(self, source: Path, target: Path) -> object:
-        return plan_conversion(
-            plan_mrc(source),
-            target,
-            select=(),
-            dtype=None,
-            compressor=None,
-            byteorder=None,
-            statistics=True,
-            overwrite=False,
-            resume=False,
-            verify=False,
-            storage_options=None,
-        )
+        return plan_conversion(plan_mrc(source), ConvertArguments(source, target))
 
     @pytest.mark.parametrize("ending", [".mrc", ".zspy"])
     def test_existing_destination_is_refused(
