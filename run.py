@@ -293,7 +293,7 @@ def duration_and_servers() -> str:
     """Return the line that is printed first: the duration of all tests, and the servers found."""
     path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
     found = {name: bool(shutil.which(program, path=path)) for name, program in _SERVERS.items()}
-    text = "all tests: about 30 minutes on two cores (--quick: about one); found: "
+    text = "all tests: 11 to 15 minutes on two idle cores (--quick: about one); found: "
     text += ", ".join(name for name in found if found[name]) or "no servers"
     missing = ", ".join(name for name in found if not found[name])
     return text + (f"; not found (their tests are skipped): {missing}" if missing else "")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -39,9 +40,9 @@ class Puts:
     bodies: list[bytes] = field(default_factory=list)
     expected: list[str | None] = field(default_factory=list)
     connections: set[int] = field(default_factory=set)
-    in_flight: int = 0
+    in_flight: set[int] = field(default_factory=set)
     most_in_flight: int = 0
-    arrived: threading.Event = field(default_factory=threading.Event)
+    enough: threading.Barrier | None = None
 
     def location(self, **options: Any) -> Location:
         client = {"endpoint_url": self.endpoint, "region_name": "us-east-1"}
@@ -61,13 +62,12 @@ def puts() -> Iterator[Puts]:
             puts.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
             puts.expected.append(self.headers.get("Expect"))
             puts.connections.add(self.client_address[1])
-            puts.in_flight += 1
-            puts.most_in_flight = max(puts.in_flight, puts.most_in_flight)
-            if puts.bodies[-1] == b"together":
-                if puts.in_flight == 12:
-                    puts.arrived.set()
-                puts.arrived.wait(1)
-            puts.in_flight -= 1
+            puts.in_flight.add(threading.get_ident())
+            puts.most_in_flight = max(len(puts.in_flight), puts.most_in_flight)
+            if puts.enough is not None:
+                puts.enough.wait(60)
+                time.sleep(0.1)  # more requests would arrive now
+            puts.in_flight.remove(threading.get_ident())
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -217,9 +217,10 @@ def test_concurrent_requests_are_limited_by_the_connection_pool(
     puts: Puts, pool: int | None, concurrent: int
 ) -> None:
     location = puts.location(config_kwargs={"max_pool_connections": pool})
+    puts.enough = threading.Barrier(concurrent)
 
     def put() -> None:
-        call_once(location, "put_object", Body=b"together")
+        call_once(location, "put_object", Body=b"mrc")
 
     run_together(location, [put] * 12, slots=12)
     assert puts.most_in_flight == concurrent

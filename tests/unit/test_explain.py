@@ -26,6 +26,17 @@ def local_file(tmp_path_factory, numbers):
     return write_mrc(tmp_path_factory.mktemp("explain") / "any.mrc", numbers)
 
 
+def memory_of_reading(source, index):
+    """Return the peak of the memory of a block; mapped pages count, as in a worker."""
+    tracemalloc.start()
+    try:
+        with counted() as count:
+            source[index]
+        return tracemalloc.get_traced_memory()[1] + count.read.bytes_mapped
+    finally:
+        tracemalloc.stop()
+
+
 class TestExplain:
     """Estimates equal the values counted when the array is computed."""
 
@@ -87,15 +98,8 @@ class TestExplain:
             # As in a worker without memory for pages that are not needed.
             source = dataclasses.replace(plan.source, limits=ReadLimits(mapped_memory_share=0))
             source[where]
-            tracemalloc.start()
-            try:
-                with counted() as count:
-                    source[where]
-                peak = tracemalloc.get_traced_memory()[1]
-            finally:
-                tracemalloc.stop()
-        # Mapped pages are not allocated, but count as memory of the worker.
-        peak += count.read.bytes_mapped
+            # The least of three: other threads and delayed releases only add to it.
+            peak = min(memory_of_reading(source, where) for _ in range(3))
         assert expected / 2 <= peak <= 1.1 * expected + 2**17
 
     def test_remark_gives_the_cost_of_splitting_frames(self, local_file, memory_file, numbers):
