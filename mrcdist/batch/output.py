@@ -32,7 +32,7 @@ from mrcdist.storage.local_files import (
     restore_path,
 )
 from mrcdist.storage.location import Location
-from mrcdist.storage.stored_file import StoredFile
+from mrcdist.storage.stored_file import StoredFile, read_whole
 from mrcdist.warning_notes import Note
 from mrcdist.write.checks import check_not_input
 from mrcdist.write.contents import in_angstrom
@@ -147,14 +147,13 @@ def require_absent(path: Path) -> None:
 
 def require_no_input(path: Path, file: StoredFile, *, argument: str = "out") -> None:
     """Raise if an output is an input, a copy of one, or a folder that contains one."""
-    shown = f"`{argument}={path}`"
-    check_not_input(Location(str(path.absolute())), file.location, shown, argument)
+    shown, output = f"`{argument}={path}`", Location(str(path.absolute()))
+    check_not_input(output, file.location, shown, argument)
     # A server or a mount may give access to the same file under another name.
-    if path.is_file() and path.stat().st_size == file.version.size:
-        with path.open("rb") as existing:
-            if existing.read(_HEAD) == file.read(0, _HEAD):
-                cause = f"it has the size and the first bytes of the input {file.location.shown}"
-                raise is_input(shown, argument, cause)
+    is_equal = path.is_file() and path.stat().st_size == file.version.size
+    if is_equal and read_whole(output, _HEAD) == file.read(0, _HEAD):
+        cause = f"it has the size and the first bytes of the input {file.location.shown}"
+        raise is_input(shown, argument, cause)
 
 
 def clean_up(path: Path) -> None:

@@ -31,10 +31,10 @@ from mrcdist.compute.quantities import CenterOfMass, Quantity
 from mrcdist.compute.results import Result, select_data
 from mrcdist.compute.submit import compute_parts
 from mrcdist.compute.tasks import total
+from mrcdist.discover.files import locate
 from mrcdist.errors import MrcdistError
 from mrcdist.formatting import format_shape
 from mrcdist.read_plan import Plan
-from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.warning_notes import Notes
 
@@ -216,7 +216,7 @@ def _check_outputs(
     inputs = [part.file for part in plan.source.parts]
     for array in (*(getattr(each, "detector", None) for each in results.values()), region):
         if isinstance(array, ArrayFile):
-            mask = Location.of(array.path)
+            mask = locate(array.path, plan.location)
             inputs.append(StoredFile(mask, mask.find_version()))
     paths = {}
     for name, quantity in results.items():

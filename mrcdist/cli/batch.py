@@ -58,7 +58,7 @@ _radius_option = click.option(
 
 _detector_help = (
     "bf, adf, circle:CY,CX,R, annulus:CY,CX,R1,R2 (in pixels, row before column; pixels at the "
-    "radius are included), or mask.npy, an array with the shape of a frame."
+    "radius are included), or mask.npy, the path or URL of an array with the shape of a frame."
 )
 
 
@@ -81,7 +81,7 @@ _job_options = together(
     click.option(
         "--region",
         metavar="MASK.npy",
-        help="Read only the scan points where an array of the scan's shape is true.",
+        help="Read only the scan points where an array of the scan's shape (path or URL) is true.",
     ),
     click.option(
         "--out",

@@ -5,18 +5,26 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.errors import ArgumentError
+from mrcdist.discover.files import locate
+from mrcdist.errors import ArgumentError, MrcdistError
+from mrcdist.storage.location import Location
+from mrcdist.storage.stored_file import read_whole
+from mrcdist.storage.url import name_of
 
 Weights = npt.NDArray[np.float64]
 FrameShape = tuple[int, int]
 
 # Sums of 16-bit pixels with integer weights up to this are exact in float64; see `reductions`.
 _LARGEST_EXACT_WEIGHT = 127
+
+# Length of the longest file that is read as a mask: 16,384² pixels of 8 bytes, and a header.
+_MAX_BYTES = 2**31 + 2**16
 
 # Inner radius of the annulus ÷ radius of the disk: a blurred disk has bright pixels outside its
 # half-maximum.
@@ -229,29 +237,42 @@ def adf_ring(disk: Ring, shape: FrameShape) -> Ring:
 
 @dataclass(frozen=True)
 class ArrayFile:
-    """An array in a ``.npy`` file: weights of the pixels of a frame, or a mask over the scan."""
+    """An array in a ``.npy`` file: weights of the pixels of a frame, or a mask over the scan.
+
+    `path` is a path or a URL.
+    """
 
     path: str
 
-    def load(self, argument: Literal["detector", "region"]) -> npt.NDArray[Any]:
-        """Map the array; `argument` is the one that named the file, for errors."""
+    def load(self, argument: Literal["detector", "region"], data: Location) -> npt.NDArray[Any]:
+        """Read the array; `argument` is the one that named the file, for errors.
+
+        The storage options of the data apply if it is in the same store.
+        """
+        location = locate(self.path, data, argument)
         is_detector = argument == "detector"
+        cause, remedy = "", "pass a file written by numpy.save, with "
+        remedy += "numbers or booleans" if is_detector else "a mask over the scan"
         try:
-            return np.asarray(np.lib.format.open_memmap(self.path, mode="r"))
+            content = BytesIO(read_whole(location, _MAX_BYTES))
+            return np.lib.format.read_array(content, allow_pickle=False)
+        except MrcdistError as error:
+            cause, remedy = error.cause or error.problem, error.remedy
         except Exception as error:  # noqa: BLE001 any content is possible
-            raise ArgumentError(
-                f"`{argument}={self.path}` cannot be read",
-                code="detector-invalid" if is_detector else "frames-invalid",
-                argument=argument,
-                cause=str(error),
-                remedy="pass a file written by numpy.save, with "
-                + ("numbers or booleans" if is_detector else "a mask over the scan"),
-            ) from None
+            cause = str(error)
+        raise ArgumentError(
+            f"`{argument}={location.shown}` cannot be read",
+            code="detector-invalid" if is_detector else "frames-invalid",
+            argument=argument,
+            cause=cause,
+            remedy=remedy,
+        )
 
 
-def resolve_detector(detector: Any, shape: FrameShape) -> Detector | AutoDisk:
+def resolve_detector(detector: Any, shape: FrameShape, data: Location) -> Detector | AutoDisk:
     """Return a detector, checked for frames of a shape; an `AutoDisk` still has to be located.
 
+    `data` is the location of the data, some options of which apply to an `ArrayFile`.
     `detector` is a text as for `parse_detector`, weights (array_like), an `ArrayFile`, one of the
     classes above, or an object with their methods ``window`` and ``weights``. An error is raised if
     it covers no pixel of the frame.
@@ -266,7 +287,7 @@ def resolve_detector(detector: Any, shape: FrameShape) -> Detector | AutoDisk:
             detector.window(shape)
             return cast("Detector", detector)
         if isinstance(detector, ArrayFile):
-            detector = detector.load("detector")
+            detector = detector.load("detector", data)
         elif hasattr(detector, "window"):
             rows, columns = detector.window(shape)
             weights = np.zeros(shape)
@@ -300,7 +321,7 @@ def parse_detector(
         )
     if text == "all":
         return WholeFrame()
-    if text.endswith(".npy"):
+    if name_of(text).endswith(".npy"):
         return ArrayFile(text)
     kind, _, listed = text.partition(":")
     try:

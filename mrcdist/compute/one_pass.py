@@ -108,8 +108,9 @@ class OnePass:
         self.data = data
         self._device = device
         shape = data.layout.frame_shape
+        location = data.source.parts[0].file.location
         self.quantities: dict[str, Quantity] = {
-            name: each.resolved(shape) if isinstance(each, OnDetector) else each
+            name: each.resolved(shape, location) if isinstance(each, OnDetector) else each
             for name, each in results.items()
         }
         reductions = {name: each.reductions(data) for name, each in self.quantities.items()}

@@ -29,6 +29,7 @@ from mrcdist.compute.results import Array, Dataset, Result
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 from mrcdist.plotting import frame_contrast
+from mrcdist.storage.location import Location
 
 AnyDetector = Detector | AutoDisk | ArrayFile
 
@@ -58,9 +59,9 @@ class OnDetector:
     detector: AnyDetector | str | npt.ArrayLike = "all"
     title: str = ""
 
-    def resolved(self, shape: FrameShape) -> Self:
-        """Return the same result with a parsed and checked detector."""
-        return replace(self, detector=resolve_detector(self.detector, shape))
+    def resolved(self, shape: FrameShape, data: Location) -> Self:
+        """Return the same result with a parsed and checked detector; see `resolve_detector`."""
+        return replace(self, detector=resolve_detector(self.detector, shape, data))
 
     def located(self, disk: Ring, shape: FrameShape) -> Self:
         """Return the same result with an `AutoDisk` placed at the bright disk."""
@@ -87,7 +88,7 @@ class VirtualImage(OnDetector):
     ----------
     detector : str, array_like or Detector, default "all"
         "bf" or "adf" (found in the data), "circle:CY,CX,R" or "annulus:CY,CX,R1,R2" in pixels,
-        "all", the name of a ``.npy`` file, or weights (array_like) with the shape of a frame.
+        "all", the path or URL of a ``.npy`` file, or weights (array_like) of shape (rows, columns).
     title : str
 
     Notes

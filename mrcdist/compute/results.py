@@ -138,7 +138,7 @@ def select_data(
     argument, selected = ("frames", frames) if region is None else ("region", region)
     try:
         if isinstance(selected, ArrayFile):
-            selected = selected.load("region")
+            selected = selected.load("region", source.parts[0].file.location)
         source, axes, chunks = select_frames(source, axes, selected)
     except ArgumentError as error:
         error.argument = argument

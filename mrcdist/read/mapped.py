@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache, partial
 from io import FileIO
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -27,7 +26,6 @@ from mrcdist.storage.location import here
 from mrcdist.storage.scatter_buffer import Bytes
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.url import on_network
-from mrcdist.storage.version import local_version
 from mrcdist.system_calls import is_cached, prefetch_file, prefetch_map
 
 Array = npt.NDArray[Any]
@@ -209,10 +207,9 @@ def map_writable(
     `offset` is that of the first frame in bytes. The layout must have plain pixels and all frames
     present. The modes are read-only, copy-on-write and read-write.
     """
-    path = Path(file.location.filesystem()[1])
+    path = _path_of(file.location.url)
     try:
-        with path.open("r+b" if mode == "r+" else "rb") as opened:
-            file.require(local_version(os.fstat(opened.fileno())), "strict")
+        with file.open_local(path, "strict", "r+b" if mode == "r+" else "rb") as opened:
             return np.memmap(opened, layout.pixels.stored, mode, offset, layout.shape)
     except OSError as error:
         raise file.location.explained(error) from None

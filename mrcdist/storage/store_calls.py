@@ -1,4 +1,4 @@
-"""Small files of a folder, on a disk or in a store: listed, written and removed by name."""
+"""Small files of a folder, on a disk or in a store: listed, read, written and removed by name."""
 
 from __future__ import annotations
 
@@ -38,6 +38,11 @@ class StoreCalls:
         self._fs.invalidate_cache()
         infos = self._location.retried(lambda: self._fs.find(self._path, detail=True))
         return {posixpath.relpath(path, self._path): info["size"] for path, info in infos.items()}
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Read a file, or a byte range of it, without retries."""
+        # With a start, s3fs sends one request; without, it asks for the size first.
+        return bytes(self._fs.cat_file(self._at(name), start=start, end=stop))
 
     def put(self, name: str, content: bytes, *, new: bool = False) -> None:
         """Write a file.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from mrcdist.config import read_settings
@@ -95,8 +96,14 @@ class StoredFile:
         require_version(self.location, self.version, actual, consistency)
 
     @contextmanager
-    def open_local(self, path: str | Path, consistency: str) -> Iterator[io.FileIO]:
-        """Open a local file, checking at the start and at the end that it is this version."""
+    def open_local(
+        self, path: str | Path, consistency: str, mode: Literal["rb", "r+b"] = "rb"
+    ) -> Iterator[io.FileIO]:
+        """Open a local file, checking at the start and at the end that it is this version.
+
+        A file that is deleted or replaced while it is open can still be read. Deletion sets ctime:
+        if the file was overwritten and its mtime restored before, this is not detected.
+        """
 
         def check() -> None:
             now = os.fstat(file.fileno())
@@ -105,7 +112,7 @@ class StoredFile:
                 self.require(local_version(now), consistency)
 
         try:
-            file = io.FileIO(path)
+            file = io.FileIO(path, mode)
         except OSError as error:
             raise self.location.explained(error) from None
         with file:
@@ -124,6 +131,7 @@ class StoredFile:
     def _read_local(self, path: str | Path, consistency: str) -> Iterator[Reader]:
         def read(start: int, stop: int) -> bytes:
             file.seek(start)
+            stop = min(stop, os.fstat(file.fileno()).st_size)  # memory is allocated for all of it
             pieces = []
             while start < stop and (piece := file.read(stop - start)):
                 pieces.append(piece)

@@ -70,12 +70,7 @@ class WorkFolder:
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         """Return a file, or a byte range of it."""
-        return self.target.retried(lambda: self._read(name, start, stop))
-
-    def _read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
-        fs, path = self.at(name).filesystem()
-        # With a start, s3fs sends one request; without, it asks for the size first.
-        return bytes(fs.cat_file(path, start=start, end=stop))
+        return self.target.retried(lambda: StoreCalls(self.location).read(name, start, stop))
 
     def sizes(self) -> dict[str, int]:
         """Return the size of each file by its path in the folder."""
@@ -118,7 +113,7 @@ class WorkFolder:
         def read() -> dict[str, Any]:
             nonlocal unreadable
             unreadable = False
-            content = self._read(_PLAN)
+            content = StoreCalls(self.location).read(_PLAN)
             unreadable = True
             with suppress(ValueError):
                 plan = json.loads(content)

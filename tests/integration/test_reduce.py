@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import threading
@@ -20,6 +21,7 @@ from distributed import Client, Future, get_worker
 
 import mrcdist
 from mrcdist import CenterOfMass, FrameReduction, MeanPattern, VirtualImage, reduce_frames
+from mrcdist.compute.detectors import ArrayFile
 from mrcdist.compute.one_pass import InMemory, OnePass
 from mrcdist.compute.results import Dataset
 from mrcdist.compute.submit import compute_parts
@@ -55,6 +57,31 @@ def test_workers_reduce_data_from_s3(cluster: Client, s3_bucket: Bucket) -> None
         progress=False,
     )
     check(found)
+
+
+def test_masks_are_read_from_the_store_of_the_data(cluster: Client, s3_bucket: Bucket) -> None:
+    inside = np.zeros(NUMBERS.shape[1:], bool)
+    inside[3:9, 20:30] = True
+    chosen = np.arange(len(NUMBERS)) % 5 == 0
+    masks = {"stack.mrc": mrc_bytes(NUMBERS)}
+    for name, mask in (("inside.npy", inside), ("chosen.npy", chosen)):
+        np.save(content := io.BytesIO(), mask)
+        masks[name] = content.getvalue()
+    for name, raw in masks.items():
+        s3_bucket.put(name, raw)
+    plan = mrcdist.plan_mrc(s3_bucket.url("stack.mrc"), storage_options=s3_bucket.storage_options())
+    found = reduce_frames(
+        plan,
+        {"inside": VirtualImage(s3_bucket.url("inside.npy"))},
+        region=ArrayFile(s3_bucket.url("chosen.npy")),
+        progress=False,
+    )
+    np.testing.assert_array_equal(found["inside"], NUMBERS[chosen][:, inside].sum(axis=1))
+    with pytest.raises(ArgumentError) as caught:
+        reduce_frames(plan, {"bf": VirtualImage(s3_bucket.url("none.npy"))}, progress=False)
+    assert (caught.value.code, caught.value.argument) == ("detector-invalid", "detector")
+    assert s3_bucket.url("none.npy") in caught.value.problem
+    assert "it does not exist" in caught.value.cause
 
 
 def test_pass_runs_on_the_client_that_is_passed(cluster: Client, tmp_path: Any) -> None:

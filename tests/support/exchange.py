@@ -143,9 +143,9 @@ def local_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store
         (folder / "new").rename(folder / "a_movie.mrc")
 
     class HookedFile(io.FileIO):
-        def __init__(self, path: Path) -> None:
+        def __init__(self, path: Path, mode: str) -> None:
             store.hook()
-            super().__init__(path)
+            super().__init__(path, mode)
 
         def read(self, size: int = -1) -> bytes:
             store.hook()

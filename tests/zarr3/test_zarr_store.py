@@ -219,9 +219,9 @@ class TestRequests:
         together = threading.Barrier(10)
 
         class OpenedTogether(io.FileIO):
-            def __init__(self, path):
+            def __init__(self, path, mode):
                 together.wait(timeout=10)
-                super().__init__(path)
+                super().__init__(path, mode)
 
         array = zarr.open_array(zarr_store(movie, chunks=(1, 1, -1, -1)))
         expected = array[...]

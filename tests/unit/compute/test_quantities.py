@@ -63,6 +63,7 @@ class TestParseDetector:
             ("circle:3,4.5,2", Ring(3, 4.5, 0, 2)),
             ("annulus:-1, 4,2,6.5", Ring(-1, 4, 2, 6.5)),
             ("masks/half.npy", ArrayFile("masks/half.npy")),
+            ("https://host/a.npy?sig=1", ArrayFile("https://host/a.npy?sig=1")),
         ],
     )
     def test_detector_is_parsed_from_text(self, text, detector):
