@@ -137,7 +137,7 @@ def test_damaged_member_after_the_frames_is_an_error(path: Path, kind: str) -> N
 
 
 @pytest.mark.parametrize("trailing", [b"\0" * 5000, b"appended by hand", b"\x1f", b"B"])
-def test_other_bytes_after_an_intact_stream_are_ignored(
+def test_bytes_after_an_intact_stream_are_ignored(
     path: Path, compress: Compress, trailing: bytes
 ) -> None:
     write(path, compress(PLAIN) + trailing)

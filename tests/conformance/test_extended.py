@@ -90,7 +90,7 @@ class TestOldFeiBlock:
         assert header.notes[0].startswith("ht is 300 in the extended header")
 
     @pytest.mark.parametrize("word", [struct.pack("<f", 361), struct.pack("<f", np.nan), b"    "])
-    def test_other_bytes_of_the_size_of_an_old_fei_block_are_not_decoded(self, word):
+    def test_block_of_the_size_of_an_old_fei_header_with_foreign_bytes_is_not_decoded(self, word):
         raw = word * 32768
         header = decode("", raw, 2)
         assert (header.n_records, dict(header.columns)) == (0, {})

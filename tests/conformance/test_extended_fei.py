@@ -262,7 +262,7 @@ class TestFei2:
         assert column.dtype == bool
         assert column.view(np.uint8).tolist() == [1, 1, 0]
 
-    def test_detector_is_unknown_if_two_are_named(self):
+    def test_detector_is_unknown_if_a_record_names_two(self):
         assert tem(decode("FEI2", fei_record(camera=b"Ceta", stem_detector=b"BF"), 1)) == {}
 
 

@@ -236,7 +236,9 @@ class TestPlaceholderPixelSize:
             ((2.0, 2.0), {"imod_flags": 2 | 4}),
         ],
     )
-    def test_other_pixel_sizes_are_taken_from_the_main_header(self, tmp_path, spacing, fields):
+    def test_pixel_sizes_other_than_1_angstrom_are_taken_from_the_main_header(
+        self, tmp_path, spacing, fields
+    ):
         assert_tilted(self.load(tmp_path, spacing, **fields), pixel=spacing[0] / 10)
 
     def test_1_angstrom_in_one_direction_is_not_a_placeholder(self, tmp_path):

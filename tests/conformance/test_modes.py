@@ -156,7 +156,9 @@ class TestSignednessOfMode0:
 
     @pytest.mark.parametrize("dmean", [127.0, -1.0, -2.0, float("nan")])
     @pytest.mark.parametrize("rms", [70.0, -1.0, float("nan")])
-    def test_minimum_and_maximum_decide_even_without_mean_and_rms(self, tmp_path, dmean, rms):
+    def test_minimum_and_maximum_decide_the_sign_even_without_mean_and_rms(
+        self, tmp_path, dmean, rms
+    ):
         """In MRC2014 each is undetermined separately: a file with RMS -1 may have DMIN and DMAX."""
         assert_reads(tmp_path, self.raw(statistics=(0.0, 255.0, dmean, rms)), UNSIGNED)
         assert_reads(tmp_path, self.raw(statistics=(-128.0, 127.0, dmean, rms)), SIGNED)

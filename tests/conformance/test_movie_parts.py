@@ -258,7 +258,7 @@ class TestSelection:
         with pytest.raises(MissingFileError, match="nothing"):
             read_mrc(f"{store(tmp_path)}/nothing*.mrc")
 
-    def test_empty_list_is_an_error(self):
+    def test_empty_list_of_files_is_an_error(self):
         with pytest.raises(ArgumentError, match="empty"):
             read_mrc([])
 

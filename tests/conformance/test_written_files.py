@@ -436,7 +436,7 @@ def test_masked_blocks_returned_by_tasks_are_an_error(tmp_path, monkeypatch, url
     assert list(tmp_path.iterdir()) == []
 
 
-def test_colours_are_an_error(tmp_path):
+def test_colours_cannot_be_written(tmp_path):
     raw = header_bytes(nx=8, ny=6, nz=3, mode=16) + bytes(range(144)) * 3
     (tmp_path / "rgb.mrc").write_bytes(raw)
     [data] = mrcdist.read_mrc(tmp_path / "rgb.mrc")

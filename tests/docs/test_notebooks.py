@@ -136,7 +136,7 @@ def test_stored_outputs_of_a_notebook_can_be_published(path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", ["notebooks/README.md", "docs/notebooks.md"])
-def test_page_describes_every_notebook(page: str) -> None:
+def test_page_of_notebooks_describes_each_of_them(page: str) -> None:
     text = (NOTEBOOKS[0].parents[1] / page).read_text("utf-8")
     assert [path.name for path in NOTEBOOKS if f"{path.name})" not in text] == []
 

@@ -55,7 +55,7 @@ def test_every_public_name_is_in_the_api_reference(build, site):
     assert [name for name in mrcdist.__all__ if f"mrcdist.{name}" not in anchors] == []
 
 
-def test_other_projects_can_link_to_every_public_name(build):
+def test_every_public_name_is_a_target_for_links_of_other_projects(build):
     """Sphinx lists them in objects.inv, which intersphinx reads in other projects."""
     *_, compressed = (build.folder / "objects.inv").read_bytes().split(b"\n", maxsplit=4)
     names = {line.split()[0] for line in zlib.decompress(compressed).decode().splitlines()}

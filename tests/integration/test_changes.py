@@ -477,7 +477,7 @@ class TestLocalFile:
 
     @pytest.mark.usefixtures("io")
     @pytest.mark.parametrize("change", ["overwritten", "replaced"])
-    def test_other_content_with_the_same_size_and_mtime_is_an_error(
+    def test_file_with_other_content_but_the_same_size_and_mtime_is_an_error(
         self, plan: Plan, path: Path, change: str
     ) -> None:
         stat = path.stat()

@@ -170,7 +170,9 @@ class TestUnusedCaches:
             ("simplecache::s3://b/a", {"s3": {"anon": True}}, {"s3": {"anon": True}}),
         ],
     )
-    def test_options_of_the_store_are_kept(self, url: str, given: dict, kept: dict) -> None:
+    def test_options_of_the_store_are_kept_without_its_cache(
+        self, url: str, given: dict, kept: dict
+    ) -> None:
         assert Location.of(url, given).storage_options == kept
 
     def test_unused_cache_is_reported_once(self, tmp_path) -> None:

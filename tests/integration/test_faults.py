@@ -347,7 +347,7 @@ class TestPermanentFaults:
         with dask.config.set({"mrcdist.retries": 2}), pytest.raises(ReadError, match="3 attempts"):
             plan.source[0]
 
-    def test_other_parts_are_not_fetched_after_one_has_failed(
+    def test_parts_of_a_block_are_not_fetched_after_one_has_failed(
         self, plan: Plan, proxy: CountingProxy
     ) -> None:
         proxy.respond = lambda exchange: (

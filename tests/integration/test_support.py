@@ -287,7 +287,7 @@ class TestFault:
         assert broken(Fault("ignore_range")) == DATA
         assert [(e.status, e.body_bytes) for e in s3_proxy.requests] == [(200, len(DATA))]
 
-    def test_first_limits_a_fault_to_the_first_requests(
+    def test_fault_can_be_limited_to_the_first_requests(
         self, broken: Callable[[Fault], bytes], s3_proxy: CountingProxy, s3_bucket: Bucket
     ) -> None:
         status_of(broken, fault=Fault("status"))

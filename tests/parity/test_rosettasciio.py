@@ -141,7 +141,7 @@ def test_empty_dict_of_navigators_is_present_only_in_rosettasciio(tmp_path):
 
 
 @differs("`mapping`")
-def test_mapping_is_returned_only_by_rosettasciio(tmp_path):
+def test_key_mapping_is_returned_only_by_rosettasciio(tmp_path):
     theirs, ours = load_both(stack(tmp_path))
     assert set(theirs) - set(ours) == {"mapping"}
     assert set(ours) <= set(theirs)
@@ -181,7 +181,7 @@ def test_big_endian_pixels_are_read_correctly_only_by_mrcdist(tmp_path):
 
 
 @differs("units of `z`")
-def test_z_has_units_only_in_mrcdist(tmp_path):
+def test_axis_z_has_units_only_in_mrcdist(tmp_path):
     theirs, ours = load_both(stack(tmp_path, **CELL))
     assert axis_values(theirs, "units") == [None, "nm", "nm"]
     assert axis_values(ours, "units") == ["nm", "nm", "nm"]

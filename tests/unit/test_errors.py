@@ -353,7 +353,7 @@ class TestBadFiles:
         assert_explained(raised.value, str(tmp_path / "none.mrc"))
         assert "host" in raised.value.where
 
-    def test_folder_is_an_error(self, tmp_path):
+    def test_folder_instead_of_a_file_is_an_error(self, tmp_path):
         with pytest.raises(errors.MissingFileError, match=r"is a folder(?s:.*)pass the .mrc file"):
             mrcdist.read_mrc(tmp_path)
 

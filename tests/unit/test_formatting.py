@@ -61,6 +61,6 @@ def test_powers_in_units_are_superscripts(units, text):
     assert format_unit(units) == text
 
 
-def test_shapes_are_products():
+def test_shapes_are_formatted_as_products():
     assert format_shape((4, 256, 1)) == "4 × 256 × 1"
     assert format_shape(()) == "()"

@@ -217,7 +217,7 @@ class TestPatterns:
         assert scan_plane(axes) == (0, 2)
         assert scan_plane(axes[3:]) is None
 
-    def test_pattern_without_counts_is_linear(self):
+    def test_brightness_of_a_pattern_without_counts_is_linear(self):
         assert not isinstance(colour_norm(np.zeros((4, 4)), "log"), LogNorm)
         assert isinstance(colour_norm(counting((1, 4, 4), "uint16"), "log"), LogNorm)
 
@@ -320,6 +320,6 @@ def test_patterns_of_a_stack_are_logarithmic_in_a_preview_and_in_a_mean(tmp_path
         assert any(isinstance(image.norm, LogNorm) for image in images) == (contrast == "log")
 
 
-def test_single_image_is_linear():
+def test_brightness_of_a_single_image_is_linear():
     axes = [Axis(name, 48, navigate=False) for name in "yx"]
     assert frame_contrast(axes, crystal(1)[0]) == "linear"

@@ -13,8 +13,11 @@ from tests.support.processes import ROOT
 
 UNIT = ROOT / "tests" / "unit"
 
-# First words that make a name depend on the test before it.
-DEPENDENT = ("and", "are", "but", "in", "is", "it", "its", "nor", "of", "that", "they", "their")
+# First words that make a name depend on the test before it, or on its class or file.
+DEPENDENT = (
+    *("and", "are", "but", "in", "is", "it", "its", "nor", "of", "that", "they", "their"),
+    *("another", "auto", "new", "none", "other", "others", "same", "such", "the", "this"),
+)
 
 
 # Members of the package that tests replace, and what that stands for. Limits are arguments; faults

@@ -49,7 +49,7 @@ class TestCheckReport:
     def report(self, *workers):
         return CheckReport("s3://b/k", "10 bytes, etag x", self.VERSIONS, workers)
 
-    def test_report_is_ok_if_all_workers_can_read(self):
+    def test_report_on_workers_is_ok_if_all_can_read(self):
         report = self.report(self.GOOD)
         assert report.ok
         assert report.as_dict()["workers"][0]["bytes_per_second"] == 2**28
@@ -77,6 +77,6 @@ class TestCheckReport:
         assert report.differences(other) == ["python 3.12.1", "dask missing"]
         assert "python 3.12.1, dask missing" in str(report)
 
-    def test_report_without_workers_is_not_ok(self):
+    def test_report_on_workers_is_not_ok_without_any(self):
         assert not self.report().ok
         json.dumps(self.report().as_dict())

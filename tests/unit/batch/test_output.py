@@ -251,7 +251,7 @@ class TestPaths:
             ("a.zarr", lambda path: folder_with(path, ".zgroup"), "such as .zgroup"),
         ],
     )
-    def test_anything_but_an_earlier_result_is_never_replaced(self, tmp_path, name, make, cause):
+    def test_output_that_is_no_earlier_result_is_never_replaced(self, tmp_path, name, make, cause):
         make(tmp_path / name)
         with pytest.raises(ArgumentError, match="is in the way") as refused:
             check_outputs([tmp_path / name], 2, panels=False)
@@ -312,7 +312,7 @@ class TestInputs:
         with pytest.raises(ArgumentError, match=r"mask.npy` is an input"):
             check_outputs([tmp_path / "a.npy", mask], 2, panels=False, inputs=files)
 
-    def test_another_file_of_the_same_size_is_not_taken_for_the_input(self, movie):
+    def test_file_of_the_same_size_is_not_taken_for_the_input(self, movie):
         out = movie.with_name("out.mrc")
         raw = bytearray(movie.read_bytes())
         raw[224] = 65

@@ -73,7 +73,7 @@ def test_picture_is_drawn_of_all_images_so_far(memory_file: Any, tmp_path: Path)
     assert len(sizes) == 3
 
 
-def test_picture_waits_for_its_time(tmp_path: Path) -> None:
+def test_picture_of_a_running_job_is_not_drawn_before_its_time(tmp_path: Path) -> None:
     def results() -> Any:
         raise AssertionError("asked for")
 

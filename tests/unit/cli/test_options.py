@@ -65,7 +65,7 @@ class TestReadOptions:
         assert defaults["mode0"] is None
 
     @pytest.mark.parametrize("option", ["--metadata-file", "--scan-file", "--tilt-file"])
-    def test_none_means_no_file(self, tmp_path, monkeypatch, option):
+    def test_option_none_on_the_command_line_means_no_file(self, tmp_path, monkeypatch, option):
         monkeypatch.chdir(tmp_path)
         (tmp_path / "none").write_bytes(b"not read")
         path = write_mrc(tmp_path / "a.mrc", counting((2, 3, 4), "int16"))

@@ -168,7 +168,7 @@ class TestSignalAtEachLine:
         assert set(found[first:-2]) <= {0, 130}
 
 
-def test_other_errors_in_finalizers_are_reported(
+def test_errors_in_finalizers_other_than_signals_are_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Failing:

@@ -148,7 +148,7 @@ class TestPartialStore:
         resumed.save(0, [np.zeros(2)])
         np.testing.assert_array_equal(resumed.load(0), np.zeros(2))
 
-    def test_foreign_files_in_the_folder_are_kept(self, tmp_path):
+    def test_foreign_files_in_the_folder_of_parts_are_kept(self, tmp_path):
         store = self.store_with_a_part(tmp_path)
         (tmp_path / "out" / "notes.txt").write_text("mine")
         store.remove()

@@ -15,14 +15,14 @@ class TestPanels:
         ("y", "x", "strongest", "weakest"),
         [(0, 1, "r", "gb"), (-1, 0, "g", "b"), (0, -1, "gb", "r"), (1, 0, "b", "g")],
     )
-    def test_direction_determines_the_colour(
+    def test_direction_of_a_deflection_determines_the_colour(
         self, y: int, x: int, strongest: str, weakest: str
     ) -> None:
         colour = dict(zip("rgb", direction_colours(np.array(y), np.array(x), 1.0), strict=True))
         assert {name for name in "rgb" if colour[name] == pytest.approx(1)} == set(strongest)
         assert {name for name in "rgb" if colour[name] == pytest.approx(0.1)} == set(weakest)
 
-    def test_length_determines_the_brightness(self) -> None:
+    def test_length_of_a_deflection_determines_the_brightness(self) -> None:
         lengths = np.array([0.0, 0.5, 1.0, 7.0])
         brightest = direction_colours(np.zeros(4), lengths, 1.0).max(axis=-1)
         np.testing.assert_allclose(brightest, [0, 0.5, 1, 1])

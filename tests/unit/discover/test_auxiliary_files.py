@@ -70,15 +70,15 @@ class TestChoice:
 
 
 class TestReading:
-    def test_auto_finds_the_file_in_the_listing(self, data):
+    def test_auxiliary_file_is_found_in_the_listing(self, data):
         data.with_name("a.mrc.words").write_text("next to it")
         assert read(data, "auto") == (("a.mrc.words", "next to it"), [])
 
-    def test_auto_finds_nothing_if_the_listing_has_no_such_name(self, data):
+    def test_auxiliary_file_that_is_not_in_the_listing_is_not_found(self, data):
         data.with_name("all.words").write_text("a name for stores that cannot list")
         assert read(data, "auto") == (None, [])
 
-    def test_none_reads_nothing_although_a_file_exists(self, data):
+    def test_option_none_reads_no_auxiliary_file_although_one_exists(self, data):
         data.with_name("a.mrc.words").write_text("next to it")
         assert read(data, None) == (None, [])
 
@@ -89,23 +89,25 @@ class TestReading:
         assert "listing" not in vars(directory)
 
     @pytest.mark.parametrize("as_wanted", [str, Path, lambda path: path.as_uri()])
-    def test_named_file_overrides_the_one_next_to_the_data(self, data, tmp_path, as_wanted):
+    def test_auxiliary_file_passed_by_name_overrides_the_one_next_to_the_data(
+        self, data, tmp_path, as_wanted
+    ):
         data.with_name("a.mrc.words").write_text("next to it")
         named = tmp_path / "elsewhere" / "other.txt"
         named.parent.mkdir()
         named.write_text("named")
         assert read(data, as_wanted(named)) == (("other.txt", "named"), [])
 
-    def test_named_file_must_exist(self, data, tmp_path):
+    def test_auxiliary_file_passed_by_name_must_exist(self, data, tmp_path):
         with pytest.raises(MissingFileError):
             read(data, tmp_path / "none.words")
 
     @pytest.mark.parametrize("stream", [io.BytesIO(b"open \xe2\x88\x92"), io.StringIO("open −")])
-    def test_open_file_is_read_from_its_position(self, data, stream):
+    def test_open_auxiliary_file_is_read_from_its_position(self, data, stream):
         stream.seek(5)
         assert read(data, stream) == (("", "−"), [])
 
-    def test_open_file_keeps_its_name(self, data):
+    def test_open_auxiliary_file_keeps_its_name(self, data):
         data.with_name("b.words").write_text("open")
         with data.with_name("b.words").open() as stream:
             assert read(data, stream) == (("b.words", "open"), [])
@@ -121,13 +123,13 @@ class TestReading:
 
 @pytest.mark.usefixtures("unlistable")
 class TestStoresThatCannotList:
-    def test_names_are_tried_in_order(self, data):
+    def test_names_of_auxiliary_files_are_tried_in_order(self, data):
         data.with_name("all.words").write_text("second")
         assert read(data, "auto") == (("all.words", "second"), [])
         data.with_name("a.mrc.words").write_text("first")
         assert read(data, "auto") == (("a.mrc.words", "first"), [])
 
-    def test_missing_file_is_not_an_error(self, data):
+    def test_missing_auxiliary_file_is_not_an_error(self, data):
         assert read(data, "auto") == (None, [])
 
 
@@ -136,12 +138,12 @@ class TestOptionalKinds:
 
     OPTIONAL = dataclasses.replace(WORDS, essential=False)
 
-    def test_optional_file_is_found_in_the_listing(self, data):
+    def test_optional_auxiliary_file_is_found_in_the_listing(self, data):
         data.with_name("a.mrc.words").write_text("next to it")
         assert read(data, "auto", self.OPTIONAL) == (("a.mrc.words", "next to it"), [])
 
     @pytest.mark.usefixtures("unlistable")
-    def test_names_are_not_tried_if_a_store_cannot_list(self, data):
+    def test_names_of_optional_files_are_not_tried_if_the_store_cannot_list(self, data):
         data.with_name("a.mrc.words").write_text("next to it")
         assert read(data, "auto", self.OPTIONAL) == (None, [])
 
@@ -190,7 +192,7 @@ class TestLargeFiles:
         error = caught.value
         assert (error.code, error.argument) == ("auxiliary-file-too-large", kind.argument)
 
-    def test_garbage_is_refused_after_its_first_lines(self, data):
+    def test_auxiliary_file_of_garbage_is_refused_after_its_first_lines(self, data):
         garbage = io.BytesIO(b"a\n" * (16 * 2**20))
         tracemalloc.start()
         try:

@@ -59,7 +59,7 @@ class TestLocate:
             ("zip://i.txt::http://a/all.zip", "zip://m.mrc::http://a/all.zip"),
         ],
     )
-    def test_options_apply_to_files_in_the_same_store(self, path, data):
+    def test_storage_options_apply_to_files_in_the_same_store(self, path, data):
         found = locate(path, Location.of(data, OPTIONS))
         assert found.storage_options == OPTIONS
 
@@ -78,5 +78,5 @@ class TestLocate:
             ("zip://i.txt::http://b/all.zip", "zip://m.mrc::http://a/all.zip"),
         ],
     )
-    def test_options_do_not_go_to_another_store(self, path, data):
+    def test_storage_options_do_not_go_to_another_store(self, path, data):
         assert not locate(path, Location.of(data, OPTIONS)).storage_options

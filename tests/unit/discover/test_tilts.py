@@ -49,7 +49,7 @@ class TestNextToTheData:
             ("ts_TLT.txt", "".join(f"{angle} {9 - i}\n" for i, angle in enumerate(UP_AND_DOWN))),
         ],
     )
-    def test_angles_are_found(self, stack, name, text):
+    def test_tilt_angles_are_found_next_to_the_stack(self, stack, name, text):
         stack.with_name(name).write_text(text)
         [dataset] = read_mrc(stack)
         assert dataset["axes"][0]["name"] == "tilt"
@@ -62,21 +62,21 @@ class TestNextToTheData:
         }
         np.testing.assert_array_equal(dataset["data"].compute(), SECTIONS)
 
-    def test_none_searches_for_nothing(self, stack):
+    def test_tilt_file_none_disables_the_search_for_angles(self, stack):
         stack.with_name("ts.tlt").write_text(tlt(UP_AND_DOWN))
         plan = plan_mrc(stack, tilt_file=None)
         assert plan.tilts is None
         assert plan.axes[0].name == "z"
         assert plan.directory.known_names == ()
 
-    def test_a_named_file_wins(self, stack, tmp_path):
+    def test_tilt_file_passed_by_name_overrides_the_one_next_to_the_data(self, stack, tmp_path):
         stack.with_name("ts.tlt").write_text(tlt(UP_AND_DOWN))
         named = tmp_path / "other.tlt"
         named.write_text(tlt(range(7)))
         assert plan_mrc(stack, tilt_file=named).tilts.angles == tuple(range(7))
         assert plan_mrc(stack, tilt_file=named).tilts.source == "other.tlt"
 
-    def test_an_open_file_is_read(self, stack):
+    def test_open_tilt_file_is_read(self, stack):
         found = plan_mrc(stack, tilt_file=io.StringIO(mdoc(UP_AND_DOWN))).tilts
         assert (found.angles, found.source) == (UP_AND_DOWN, "tilt_file")
 
@@ -123,7 +123,7 @@ class TestOtherFilesNextToTheData:
         with pytest.raises(ArgumentError, match="8 tilt angles, the file 7 sections"):
             plan_mrc(stack, tilt_file=stack.with_name("ts.tlt"))
 
-    def test_damaged_list_causes_a_note(self, stack):
+    def test_damaged_list_of_tilt_angles_causes_a_note(self, stack):
         stack.with_name("ts.tlt").write_text("1\nx\n")
         with pytest.warns(MrcdistWarning, match="no tilt angles are used: ts.tlt, line 2"):
             assert plan_mrc(stack).tilts is None
@@ -149,7 +149,7 @@ class TestOtherFilesNextToTheData:
         assert "listing" not in vars(plan.directory)
 
     @pytest.mark.usefixtures("unlistable")
-    def test_names_are_not_tried_if_the_store_cannot_list(self, stack):
+    def test_names_of_tilt_files_are_not_tried_if_the_store_cannot_list(self, stack):
         stack.with_name("ts.tlt").write_text(tlt(UP_AND_DOWN))
         assert plan_mrc(stack).tilts is None
 
@@ -170,11 +170,11 @@ class TestUse:
             plan = plan_mrc(stack, navigation_shape=(7,), **{option: value})
         assert (plan.tilts, plan.source.table) == (None, None)
 
-    def test_shape_alone_does_not_cause_a_search(self, stack):
+    def test_navigation_shape_alone_causes_no_search_for_tilt_angles(self, stack):
         stack.with_name("ts.tlt").write_text(tlt(range(8)))
         assert plan_mrc(stack, navigation_shape=(7,)).notes == ()
 
-    def test_sorting_without_angles_causes_a_note(self, stack):
+    def test_sort_by_tilt_without_angles_causes_a_note(self, stack):
         with pytest.warns(MrcdistWarning, match="`sort_by_tilt` is not used: no tilt angles"):
             [dataset] = read_mrc(stack, sort_by_tilt=True)
         np.testing.assert_array_equal(dataset["data"].compute(), SECTIONS)
@@ -239,7 +239,7 @@ class TestSorting:
         expected = SECTIONS[np.argsort(UP_AND_DOWN)][index]
         np.testing.assert_array_equal(plan.to_dask()[index].compute(), expected)
 
-    def test_series_in_order_is_still_mapped(self, stack):
+    def test_tilt_series_recorded_in_order_is_still_mapped(self, stack):
         stack.with_name("ts.tlt").write_text(tlt(range(7)))
         assert plan_mrc(stack, sort_by_tilt=True).source.table is None
 

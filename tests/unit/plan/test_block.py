@@ -83,7 +83,7 @@ def test_only_the_requested_rows_are_read():
     assert plan.cost.nbytes == 4 * row
 
 
-def test_without_files_nothing_is_read():
+def test_plan_of_a_dataset_without_files_reads_nothing():
     plan = planned([], [-1, -1])
     assert plan.cost == Cost(0, 0)
     assert plan.reads == ()

@@ -39,7 +39,7 @@ def test_chunks_are_contiguous_whole_frames_within_the_limit(navigation, frame, 
     assert all(len(axis) == 1 for axis in chunks[split + 1 :])
 
 
-def test_auto_rows_give_detector_major_chunks_of_bounded_size():
+def test_rows_auto_give_detector_major_chunks_of_bounded_size():
     chunks = plan_chunks(layout((16, 32), (40, 8)), (-1, -1, "auto", -1), 2**16)
     assert (chunks[0], chunks[1], chunks[3]) == ((16,), (32,), (8,))
     assert len(chunks[2]) > 1
@@ -57,7 +57,7 @@ class TestLargeFrames:
     """A stitched montage of 60,000 x 50,000 pixels takes 5.6 GiB."""
 
     @pytest.mark.parametrize("chunks", ["auto", "128 MiB", "1 GiB", "1 MiB"])
-    def test_frame_is_split_into_rows(self, chunks):
+    def test_frame_too_large_for_a_chunk_is_split_into_rows(self, chunks):
         montage = layout((), (50_000, 60_000))
         limit = parse_bytes("128 MiB" if chunks == "auto" else chunks)
         rows, columns = plan_chunks(montage, chunks, DEFAULT_SIZE)
@@ -102,7 +102,7 @@ def test_automatic_chunks_have_the_default_size(auto):
     assert plan_chunks(layout(), auto, 2**14) == ((4,) * 4, (32,), (8,), (8,))
 
 
-def test_size_is_an_upper_limit():
+def test_size_of_chunks_in_bytes_is_an_upper_limit():
     assert plan_chunks(layout(), "8 KiB", DEFAULT_SIZE) == ((2,) * 8, (32,), (8,), (8,))
 
 
@@ -166,7 +166,7 @@ def test_too_many_chunks_are_an_error_that_proposes_others(chunks):
     assert "{0: 512}" in caught.value.remedy
 
 
-def test_chunks_proposed_by_that_error_are_planned():
+def test_chunks_proposed_by_the_error_about_too_many_can_be_planned():
     assert len(plan_chunks(TOO_MANY, {0: 512}, DEFAULT_SIZE)[0]) == 2**22
 
 

@@ -145,7 +145,7 @@ class TestThroughput:
         assert throughput.max_gap == pytest.approx(MIB, rel=0.01)
 
     @pytest.mark.parametrize(("latency", "gap"), [(0.0, 2**16), (100.0, 2**22)])
-    def test_the_largest_gap_stays_within_limits(self, latency, gap):
+    def test_largest_gap_to_read_stays_within_limits(self, latency, gap):
         throughput = Throughput()
         for _ in range(100):
             throughput.note(latency, 0.1, 8 * MIB)

@@ -73,7 +73,9 @@ def guess(n_frames: int, side: int, name: str = "z") -> tuple[int, int] | None:
         (6000, 64, (75, 80)),
     ],
 )
-def test_guess_is_as_square_as_possible(n_frames: int, side: int, shape: tuple[int, int]) -> None:
+def test_guessed_navigation_shape_is_as_square_as_possible(
+    n_frames: int, side: int, shape: tuple[int, int]
+) -> None:
     assert guess(n_frames, side) == shape
     assert guess(n_frames, side, "time") == shape
 
@@ -89,7 +91,9 @@ def test_guess_is_as_square_as_possible(n_frames: int, side: int, shape: tuple[i
         (4096, 64, "scan_x"),  # as requested
     ],
 )
-def test_other_stacks_are_not_taken_for_scans(n_frames: int, side: int, name: str) -> None:
+def test_no_navigation_shape_is_guessed_for_stacks_that_are_not_scans(
+    n_frames: int, side: int, name: str
+) -> None:
     assert guess(n_frames, side, name) is None
 
 

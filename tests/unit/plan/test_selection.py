@@ -56,7 +56,7 @@ def test_mask_selects_as_in_numpy(data: st.DataObject, shape: tuple[int, ...]) -
 
 @given(data=st.data(), shape=SHAPES)
 @examples(100)
-def test_points_select_as_in_numpy(data: st.DataObject, shape: tuple[int, ...]) -> None:
+def test_selected_points_are_those_of_numpy(data: st.DataObject, shape: tuple[int, ...]) -> None:
     points = data.draw(st.lists(st.tuples(*(st.integers(-n, n - 1) for n in shape)), min_size=1))
     expected = numbered(shape)[tuple(np.array(points).T)]
     np.testing.assert_array_equal(selected_frames(points, shape), expected)
@@ -64,7 +64,7 @@ def test_points_select_as_in_numpy(data: st.DataObject, shape: tuple[int, ...]) 
 
 @given(data=st.data(), shape=SHAPES)
 @examples(100)
-def test_numbers_count_in_array_order(data: st.DataObject, shape: tuple[int, ...]) -> None:
+def test_frame_numbers_count_in_array_order(data: st.DataObject, shape: tuple[int, ...]) -> None:
     size = int(np.prod(shape))
     numbers = data.draw(st.lists(st.integers(-size, size - 1)))
     expected = numbered(shape).ravel()[np.array(numbers, int)]
@@ -73,7 +73,7 @@ def test_numbers_count_in_array_order(data: st.DataObject, shape: tuple[int, ...
 
 @given(data=st.data(), shape=SHAPES)
 @examples(100)
-def test_slices_count_in_array_order(data: st.DataObject, shape: tuple[int, ...]) -> None:
+def test_slices_of_frames_count_in_array_order(data: st.DataObject, shape: tuple[int, ...]) -> None:
     which = data.draw(st.slices(int(np.prod(shape))))
     np.testing.assert_array_equal(selected_frames(which, shape), numbered(shape).ravel()[which])
 

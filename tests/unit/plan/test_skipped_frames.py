@@ -34,7 +34,9 @@ def test_frames_are_at_the_points_where_they_were_recorded(before, per_line, lin
 
 
 @given(st.integers(-3, 9), st.integers(0, 3), st.integers(1, 5), st.integers(1, 6))
-def test_counts_are_those_of_the_scan(before, per_line, lines, line):
+def test_number_of_frames_without_the_skipped_ones_is_that_of_the_scan(
+    before, per_line, lines, line
+):
     n_frames = len(recorded(before, per_line, lines, line))
     skipped, notes = SkippedFrames.of((before, per_line), line), Notes()
     frames = MissingFrames(n_frames, n_frames, allowed=False)

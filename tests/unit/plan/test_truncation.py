@@ -121,14 +121,14 @@ class TestPoints:
     def test_points_for_all_announced_frames_of_a_truncated_file_are_accepted(self, check):
         check(of(6, 4, allowed=True), 6)
 
-    def test_a_shape_of_the_complete_frames_alone_is_accepted(self):
+    def test_navigation_shape_of_the_complete_frames_alone_is_accepted(self):
         of(6, 4, allowed=True).require_shape(4, "shape=(4,)")
         for n_points in (3, 5):
             with pytest.raises(ArgumentError, match=f"{n_points} points.* 6 frames"):
                 of(6, 4, allowed=True).require_shape(n_points, f"shape=({n_points},)")
 
     @pytest.mark.parametrize("check", [CHECKS["scan"], CHECKS["points"]])
-    def test_a_scan_of_the_complete_frames_alone_is_an_error(self, check):
+    def test_scan_of_the_complete_frames_alone_is_an_error(self, check):
         with pytest.raises(SidecarError, match=r"4 points.* 6 frames"):
             check(of(6, 4, allowed=True), 4)
 

@@ -279,7 +279,7 @@ def test_command_contains_the_shape_of_a_dataset_from_another_process(movie):
     assert f"{movie} --navigation-shape=8,9 --detector" in browser.command
 
 
-def test_paths_are_accepted(movie):
+def test_browser_accepts_paths(movie):
     browser = browse(movie, figure=new_figure())
     assert browser.command.startswith(f"mrcdist virtual {movie} ")
     assert browse(str(movie), figure=new_figure()).virtual_image.shape == SHAPE

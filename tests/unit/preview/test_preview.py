@@ -101,7 +101,7 @@ def test_panels_depend_on_the_kind_of_file(kind, memory_file):
 
 @pytest.mark.parametrize("io_setting", ["map", "read"])
 @pytest.mark.parametrize("budget", [LARGE, 3000, 500])
-def test_cost_is_as_estimated_on_a_local_disk(tmp_path, io_setting, budget):
+def test_cost_of_a_preview_is_as_estimated_on_a_local_disk(tmp_path, io_setting, budget):
     volume = counting((12, 11, 10), "float32")
     path = write_mrc(tmp_path / "a.mrc", volume, ispg=1, **CELL)
     with dask.config.set({"mrcdist.io": io_setting}):
@@ -114,7 +114,7 @@ def test_cost_is_as_estimated_on_a_local_disk(tmp_path, io_setting, budget):
 
 
 @pytest.mark.parametrize("budget", [LARGE, 4000])
-def test_cost_is_as_estimated_in_memory(memory_file, budget):
+def test_cost_of_a_preview_is_as_estimated_in_memory(memory_file, budget):
     plan = plan_mrc(memory_file(mrc_bytes(counting((12, 11, 10), "float32"), ispg=1, **CELL)))
     preview, _ = read_preview(plan, budget=budget)
     assert 0 < preview.cost.nbytes <= budget

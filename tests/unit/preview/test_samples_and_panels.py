@@ -258,7 +258,7 @@ def test_adjacent_whole_frames_are_merged(frames):
     assert all(stop < start for (_, stop), (start, _) in itertools.pairwise(ends))
 
 
-def test_steps_are_described_by_ordinals():
+def test_steps_of_a_sample_are_described_by_ordinals():
     described = [every(step, "point") for step in (1, 2, 3, 7, 11, 21, 112)]
     ordinals = ["", "2nd ", "3rd ", "7th ", "11th ", "21st ", "112th "]
     assert described == [f"every {ordinal}point" for ordinal in ordinals]

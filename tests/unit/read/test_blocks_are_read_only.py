@@ -40,7 +40,7 @@ def test_blocks_are_read_only(url, chunks):
 
 
 @pytest.mark.parametrize("index", [np.s_[:], np.s_[0], np.s_[:, 3], np.s_[::2, ::-1], np.s_[8:]])
-def test_selections_are_read_only(url, index):
+def test_selected_blocks_are_read_only(url, index):
     assert not plan_mrc(url).source[index].flags.writeable
 
 

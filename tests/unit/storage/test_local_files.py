@@ -68,7 +68,9 @@ class TestRenameFile:
         return complete
 
     @pytest.mark.parametrize("overwrite", [True, False])
-    def test_file_gets_a_free_name(self, complete: Path, tmp_path: Path, overwrite: bool) -> None:
+    def test_file_is_renamed_to_a_free_name(
+        self, complete: Path, tmp_path: Path, overwrite: bool
+    ) -> None:
         rename_file(complete, tmp_path / "a", overwrite=overwrite)
         assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
@@ -91,7 +93,7 @@ class TestRenameFile:
         rename_file(complete, tmp_path / "a", overwrite=False)
         assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
-    def test_missing_file_leaves_the_name_free(self, tmp_path: Path) -> None:
+    def test_renaming_a_missing_file_leaves_the_name_free(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
             rename_file(tmp_path / "missing", tmp_path / "a", overwrite=False)
         assert list(tmp_path.iterdir()) == []
@@ -119,7 +121,9 @@ class TestRenameFile:
 
 class TestReplacePath:
     @pytest.mark.parametrize("old", [None, "file", "folder"])
-    def test_new_one_replaces_the_old_one(self, tmp_path: Path, old: str | None) -> None:
+    def test_renamed_file_or_folder_replaces_the_one_with_its_name(
+        self, tmp_path: Path, old: str | None
+    ) -> None:
         path, new = tmp_path / "a", tmp_path / "new"
         if old == "file":
             path.write_text("old", "utf-8")

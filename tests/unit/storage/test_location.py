@@ -428,7 +428,7 @@ class TestVersion:
     def test_version_is_the_most_exact_one_reported(self, info, version):
         assert remote_version(info) == version
 
-    def test_version_as_text(self):
+    def test_version_is_printed_with_size_and_validator(self):
         assert str(Version(5, "etag", '"abc"')) == '5 bytes, etag "abc"'
         assert str(Version(None)) == "unknown size"
 

@@ -12,7 +12,7 @@ from tests.support.faulty_files import CASES, errors_of, valid_file, written
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_only_the_checks_of_the_case_find_errors(tmp_path, name):
+def test_faulty_file_fails_only_the_checks_of_its_faults(tmp_path, name):
     errors = CASES[name][1]
     report = validate(written(tmp_path, name), statistics=True)
     assert errors_of(report) == errors, str(report)

@@ -40,7 +40,7 @@ class TestGrid:
         assert spans[-1][1] == grid.size
 
     @given(GRIDS)
-    def test_only_the_second_cell_is_shorter(self, grid):
+    def test_only_the_second_cell_of_a_grid_is_shorter(self, grid):
         lengths = [stop - start for start, stop in map(grid.span, range(grid.cells))]
         assert (
             lengths[1:-1] == [grid.step - grid.lacking, *[grid.step] * grid.cells][: grid.cells - 2]

@@ -46,7 +46,7 @@ def test_requested_range_contains_the_size_of_the_file(
         (None, 100, None, ReadError),
     ],
 )
-def test_any_other_range_is_an_error(
+def test_response_with_another_range_is_an_error(
     told: str | None, start: int, size: int | None, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
