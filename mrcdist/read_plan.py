@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from html import escape
 from typing import Any
 
 import dask.array as da
@@ -22,13 +23,13 @@ from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.format.extended.registry import ExtendedHeader
 from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import Header
+from mrcdist.formatting import format_steps
 from mrcdist.options import ReadOptions
 from mrcdist.plan.chunks import Chunks, chunk_notes, is_auto, plan_chunks
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.navigation_shape import scan_question
 from mrcdist.plan.selection import selected_frames
 from mrcdist.plan.tilt_series import TiltSeries
-from mrcdist.plan_html import plan_html
 from mrcdist.read.source import MrcSource
 from mrcdist.remembered import Remembered
 from mrcdist.storage.location import Location
@@ -233,22 +234,21 @@ class Plan:
         return str(self.explain())
 
     def _repr_html_(self) -> str:
-        """Return the HTML that a notebook shows for the plan; reads nothing."""
-        rows = {}
+        """Return the HTML that a notebook shows: text, and dask's chart of the chunks.
+
+        Nothing is read.
+        """
+        rows = {axis.name: f"{axis.size}, {format_steps(axis)}" for axis in self.axes}
         if images := self.companions.known():
             rows["images"] = ", ".join(image.name for image in images)
         if self.sidecar is not None:
             rows["sidecar"] = "Direct Electron"
         if self.extended is not None:
             rows["extended header"] = self.extended.kind
-        return plan_html(
-            self.location.name,
-            self.to_dask(),
-            self.axes,
-            self.explain(),
-            rows=rows,
-            notes=self.file_notes,
-        )
+        lines = [*rows.items(), *(("note", note) for note in self.file_notes)]
+        text = "\n".join([str(self), *(f"  {label:8} {text}" for label, text in lines)])
+        pre = f'<pre style="white-space: pre-wrap">{escape(text)}</pre>'
+        return f"{pre}{self.to_dask()._repr_html_()}"
 
 
 def remember_origin(array: np.ndarray[Any, Any], plan: Plan) -> None:

@@ -16,7 +16,7 @@ LAYERS = (
         *("api", "write_api", "reduce_api", "zarr_api", "xarray_api", "convert_api"),
         *("interop", "compute", "plotting", "validate"),
     ),
-    ("planner", "read_plan", "write", "options", "explain", "plan_html"),
+    ("planner", "read_plan", "write", "options", "explain"),
     ("discover", "read"),
     ("storage", "plan"),
     ("format", "formatting"),

@@ -1,4 +1,4 @@
-"""HTML representation of a plan in notebooks, created without reading anything."""
+"""Display of a plan in notebooks, created without reading anything."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_html_shows_array_cost_axes_and_chart(tmp_path):
         tmp_path / "a.mrc", counting((6, 40, 50), "float32"), cell=(500.0, 400.0, 60.0)
     )
     page = html_of(plan_mrc(path, chunks=(2, -1, -1)))
-    for text in ("6 × 40 × 50 float32", "2 × 40 × 50", "a grid of 3 × 1 × 1", "tasks 3", "1 nm"):
+    for text in ("6 × 40 × 50 float32", "2 × 40 × 50", "a grid of 3 × 1 × 1", "tasks    3", "1 nm"):
         assert text in page.text
     assert str(path) in page.text
     assert page.tags.count("svg") == 1
