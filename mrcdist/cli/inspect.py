@@ -21,11 +21,11 @@ from mrcdist.cli.options import (
     storage_option,
     url_argument,
 )
-from mrcdist.format.byte_order import ORDER_NAMES
-from mrcdist.formatting import format_list, format_shape, format_steps
+from mrcdist.formatting import format_shape
 from mrcdist.interop.rosettasciio import axes_dicts, plan_metadata, plan_original_metadata
 from mrcdist.options import ReadOptions
 from mrcdist.plan.reader_capabilities import Cost
+from mrcdist.plan_summary import summary_lines
 from mrcdist.plotting import require_matplotlib
 from mrcdist.preview.preview import plan_preview
 from mrcdist.preview.sample import DEFAULT_BUDGET, VIEW_KINDS
@@ -33,7 +33,6 @@ from mrcdist.printable import printable
 from mrcdist.stats import snapshot
 from mrcdist.storage.local_files import atomic_write, explain_os_errors
 from mrcdist.validate.report import validate as validate_file
-from mrcdist.write.contents import metadata_items
 
 
 @click.command(short_help="Show shape and calibration of a file.")
@@ -47,7 +46,6 @@ def info(as_json: bool, **options: Any) -> None:
       mrcdist info s3://bucket/20241021_00405_movie.mrc
     """
     plan = plan_from_options(**options)
-    metadata = plan_metadata(plan)
     images = plan.companions.find()
     if as_json:
         print_json(
@@ -56,31 +54,21 @@ def info(as_json: bool, **options: Any) -> None:
                 "shape": list(plan.shape),
                 "dtype": str(plan.dtype),
                 "axes": axes_dicts(plan.axes),
-                "metadata": metadata,
+                "metadata": plan_metadata(plan),
                 "original_metadata": plan_original_metadata(plan),
                 "images": {image.name: image.location.shown for image in images},
                 "notes": list(plan.notes),
             }
         )
         return
-    header = plan.header
-    order = ORDER_NAMES[header.byteorder]
+    lines = [
+        ("file", str(plan.source.parts[0].file.version)),
+        *summary_lines(plan),
+        *(("image", f"{image.name}: {image.location.name}") for image in images),
+    ]
     echo(plan.location.shown)
-    echo(f"  file     {plan.source.parts[0].file.version}")
-    echo(f"  array    {format_shape(plan.shape)} {plan.dtype}")
-    echo(f"  stored   mode {header.mode}, {order}, data from byte {header.data_offset}")
-    for axis in plan.axes:
-        kind = "navigation" if axis.navigate else "signal"
-        echo(f"  axis     {axis.name:<8}{axis.size:>8}  {kind}, {format_steps(axis)}")
-    for image in images:
-        echo(printable(f"  image    {image.name}: {image.location.name}"))
-    for path, value in metadata_items(metadata):
-        text = format_list(value) if isinstance(value, list) else value
-        echo(printable(f"  {'.'.join(path)} = {text}"))
-    for label in header.labels:
-        echo(f"  label    {printable(label)}")
-    if plan.question:
-        echo(f"  note     {plan.question}")
+    for label, text in lines:
+        echo(f"  {printable(label):<17} {printable(text)}")
     print_notes(plan.notes)
 
 

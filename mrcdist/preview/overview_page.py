@@ -6,21 +6,10 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from dask.utils import format_bytes
-
-from mrcdist.format.byte_order import ORDER_NAMES
-from mrcdist.formatting import (
-    figure_text,
-    format_list,
-    format_shape,
-    format_steps,
-)
-from mrcdist.interop.rosettasciio import plan_metadata
+from mrcdist.formatting import figure_text
 from mrcdist.plotting import colour_bar, draw_image, extents, image_limits, log_limits, new_figure
 from mrcdist.preview.panels import Panel
 from mrcdist.printable import printable
-from mrcdist.read_plan import Plan
-from mrcdist.write.contents import metadata_items
 
 _TEXT_COLOUR, _MARK_COLOUR = "#333333", "#ff3864"
 _RING_COLOURS = ("#4cc9f0", "#5ce08a")  # bright field, dark field
@@ -29,24 +18,6 @@ _CHARACTERS, _LABEL_CHARACTERS = 50, 18  # per line of text, and for its label
 
 # Minimum thickness of a plane as a fraction of the others, whatever its calibration.
 _MIN_THICKNESS = 0.12
-
-_MAX_METADATA = 18
-
-# Units of HyperSpy's metadata.
-_UNITS = {
-    "beam energy": "keV",
-    "camera length": "mm",
-    "convergence angle": "mrad",
-    "defocus": "nm",
-    "dwell time": "s",
-    "stage x": "mm",
-    "stage y": "mm",
-    "stage z": "mm",
-    "tilt alpha": "deg",
-    "tilt beta": "deg",
-}
-# Keys that need the name of their parent.
-_AMBIGUOUS_KEYS = ("name", "x", "y", "z")
 
 
 def draw_overview(
@@ -166,42 +137,3 @@ def _cross_size(panels: Sequence[Panel]) -> tuple[float, float]:
     _, depth = extents(along_column.down, along_column.across)
     thickness = max(depth, _MIN_THICKNESS * max(across, down))
     return across + thickness, down + thickness
-
-
-def summary_lines(plan: Plan) -> list[tuple[str, str]]:
-    """Return labelled lines: array, storage, axes, instrument, labels of the header; no secrets.
-
-    The label is empty if a line belongs to the previous one.
-    """
-    header = plan.header
-    lines = [
-        ("array", f"{format_shape(plan.shape)} {plan.dtype}"),
-        ("", format_bytes(plan.layout.nbytes)),
-        ("stored", f"mode {header.mode}, {ORDER_NAMES[header.byteorder]}"),
-    ]
-    if len(plan.source.parts) > 1:
-        lines.append(("", f"in {len(plan.source.parts)} files"))
-    if compression := plan.source.parts[0].compression:
-        lines.append(("", f"one {compression} stream"))
-    lines += [(axis.name, f"{axis.size}, {format_steps(axis)}") for axis in plan.axes]
-    if plan.question:
-        lines.append(("note", plan.question))
-    metadata = [
-        _metadata_line(path, value)
-        for path, value in metadata_items(plan_metadata(plan))
-        if path[0] not in ("General", "Signal") or path[-1] in ("date", "time", "notes")
-    ]
-    lines += metadata[:_MAX_METADATA]
-    if len(metadata) > _MAX_METADATA:
-        lines.append(("", f"and {len(metadata) - _MAX_METADATA} more: mrcdist info"))
-    lines += [("label", label.strip()) for label in header.labels if label.strip()]
-    return lines
-
-
-def _metadata_line(path: tuple[str, ...], value: Any) -> tuple[str, str]:
-    *parents, key = path
-    name = f"{parents[-1].lower()} {key}" if key in _AMBIGUOUS_KEYS else key.replace("_", " ")
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    if isinstance(value, list):
-        text = format_list(value)
-    return name, f"{text} {_UNITS.get(name, '')}".rstrip()

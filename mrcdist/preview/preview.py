@@ -10,9 +10,10 @@ from dask.utils import format_bytes
 from mrcdist.errors import MrcdistError
 from mrcdist.formatting import format_count
 from mrcdist.plan.reader_capabilities import Cost
+from mrcdist.plan_summary import summary_lines
 from mrcdist.planner import plan_image
 from mrcdist.preview.choose_sample import choose_sample
-from mrcdist.preview.overview_page import draw_overview, summary_lines
+from mrcdist.preview.overview_page import draw_overview
 from mrcdist.preview.panels import Panel, image_panels, scan_panels, volume_panels
 from mrcdist.preview.reading import cost_of, read_pieces
 from mrcdist.preview.sample import (
@@ -86,7 +87,7 @@ class Preview:
     def figure(self, panels: tuple[Panel, ...]) -> Any:
         """Return a matplotlib figure of the images and of the metadata."""
         lines = [
-            *summary_lines(self.plan),
+            *summary_lines(self.plan, max_metadata=18),
             ("read", self.describe_cost(self.cost)),
             *(("note", note) for note in (*self.notes, *self.plan.notes)),
         ]

@@ -316,7 +316,7 @@ class TestInfo:
         result = CliRunner().invoke(main, ["info", url])
         assert result.exit_code == 0
         for path, name in zip(written.companions, ["BF", "HAADF", "Ext 1", "Ext 2"], strict=True):
-            assert f"image    {name}: {path.name}" in result.stdout
+            assert f"image             {name}: {path.name}" in result.stdout
         listed = json.loads(CliRunner().invoke(main, ["info", "--json", url]).stdout)["images"]
         assert listed["Ext 2"] == f"{url.rpartition('/')[0]}/{written.companions[3].name}"
 

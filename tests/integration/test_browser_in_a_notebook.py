@@ -30,6 +30,6 @@ def test_browse_returns_a_widget_in_a_jupyter_kernel(tmp_path):
     )
     client.execute()
     [page], [widget], [printed] = (cell.outputs for cell in notebook.cells)
-    assert "mrcdist-plan" in page["data"]["text/html"]
+    assert "<pre" in page["data"]["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in widget["data"]
     assert printed["text"] == "ipympl.backend_nbagg (3, 7)\n"

@@ -1,4 +1,4 @@
-"""Previews of files in S3 cost what is estimated; the HTML page of a plan contains no secret."""
+"""Previews of files in S3 cost what is estimated; the display of a plan contains no secret."""
 
 from __future__ import annotations
 

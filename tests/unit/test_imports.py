@@ -14,7 +14,7 @@ LAYERS = (
     ("mrcdist", "cli", "batch", "preview", "testing"),
     (
         *("api", "write_api", "reduce_api", "zarr_api", "xarray_api", "convert_api"),
-        *("interop", "compute", "plotting", "validate"),
+        *("interop", "compute", "plan_summary", "plotting", "validate"),
     ),
     ("planner", "read_plan", "write", "options", "explain"),
     ("discover", "read"),

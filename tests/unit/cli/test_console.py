@@ -189,7 +189,7 @@ class TestControlCharacters:
             except OSError:  # on Linux, the other end is closed
                 pass
         [label] = [line for line in seen.split(b"\r\n") if line.startswith(b"  label")]
-        assert label == rb"  label    \x1b]0;title\x07\x1b[31mred\x9b2J\rover\nnext"
+        assert label == rb"  label             \x1b]0;title\x07\x1b[31mred\x9b2J\rover\nnext"
         assert b"\x1b" not in seen
 
     def test_control_characters_in_json_are_escaped(self, program, file):
@@ -246,7 +246,7 @@ class TestExitStatus:
             stdout = stream()
             with closed_pipe() as closed:
                 assert program(*arguments, stdout=stdout, stderr=closed) == status
-            assert ("array    4 × 6 × 7" in written(stdout)) == (status == 0)
+            assert ("array             4 × 6 × 7" in written(stdout)) == (status == 0)
 
     @pytest.mark.parametrize("flags", [[], ["--json"]])
     def test_program_can_run_without_standard_streams(self, program, file, flags):

@@ -84,20 +84,20 @@ class TestInfo:
         lines = result.stdout.splitlines()
         assert lines[0] == str(plain)
         assert f"{plain.stat().st_size} bytes" in lines[1]
-        assert lines[2].split(maxsplit=1) == ["array", "5 × 6 × 7 float32"]
+        assert lines[2].split(maxsplit=1) == ["array", "5 × 6 × 7 float32, 840 B"]
         assert "mode 2, big-endian, data from byte 1024" in lines[3]
         assert "0.4 nm per step" in lines[4]
-        assert any("label    made for a test" in line for line in lines)
+        assert ["label", "made", "for", "a", "test"] in [line.split() for line in lines]
         assert result.stderr == ""
 
     def test_info_of_a_scan_lists_its_axes_and_metadata(self, acquisition):
         result = run("info", acquisition.movies[0])
         [ds] = mrcdist.read_mrc(acquisition.movies[0])
-        printed = [line.split() for line in result.stdout.splitlines() if "  axis " in line]
-        assert [(line[1], int(line[2])) for line in printed] == [
-            (axis["name"], axis["size"]) for axis in ds["axes"]
-        ]
-        assert f"General.original_filename = {acquisition.movies[0].name}" in result.stdout
+        printed = [line.split()[:3] for line in result.stdout.splitlines()]
+        for axis in ds["axes"]:
+            kind = "navigation," if axis["navigate"] else "signal,"
+            assert [axis["name"], f"{axis['size']},", kind] in printed
+        assert ["beam", "energy", "200"] in printed
 
     def test_info_as_json_equals_the_result_of_read_mrc(self, acquisition):
         found = run_json("info", acquisition.movies[0])
@@ -129,10 +129,10 @@ class TestInfo:
         path = write_mrc(tmp_path / "ts.mrc", counting((5, 3, 4), "int16"))
         (tmp_path / "ts.rawtlt").write_text("\n".join(map(str, angles)))
         lines = run("info", path).stdout.splitlines()
-        [line] = [line for line in lines if "  axis     tilt" in line]
+        [line] = [line for line in lines if line.startswith("  tilt  ")]
         assert line.endswith(steps)
         up_and_down = angles[1] > angles[0]
-        metadata = "  Acquisition_instrument.TEM.Stage.tilt_alpha = 5 values from −6 to 6"
+        metadata = "  tilt alpha        5 values from −6 to 6 deg"
         assert (metadata in lines) is up_and_down
         series = run_json("info", path)["original_metadata"]["tilt_series"]
         assert series["tilt_angle"] == list(angles)
@@ -149,7 +149,7 @@ class TestInfo:
         path.write_bytes(raw)
         tilts = run_json("info", path)["axes"][0]
         assert tilts["axis"] == [-60.0, -10.0, 0.0, 20.0, 60.0]
-        [line] = [x for x in run("info", path).stdout.splitlines() if "  axis     tilt" in x]
+        [line] = [x for x in run("info", path).stdout.splitlines() if x.startswith("  tilt  ")]
         assert line.endswith("uneven steps, −60 to 60 deg")
 
     def test_nan_and_infinity_are_null_in_json(self, tmp_path):

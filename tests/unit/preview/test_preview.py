@@ -18,7 +18,6 @@ from demo.field import demo_frames
 from mrcdist import ArgumentError, MissingExtraError, MrcdistError, plan_mrc
 from mrcdist.cli import main
 from mrcdist.plan.reader_capabilities import Cost
-from mrcdist.preview.overview_page import summary_lines
 from mrcdist.preview.preview import plan_preview
 from mrcdist.stats import snapshot
 from mrcdist.testing.acquisition import write_acquisition
@@ -305,11 +304,6 @@ def test_images_of_a_sorted_tilt_series_have_their_angles(tmp_path, sort):
     shown = {panel.title: set(np.unique(panel.image)) for panel in preview.panels()}
     assert shown == {"tilt 0 deg": {0}, "tilt 3 deg": {1}, "tilt −3 deg": {2}}
     assert next(iter(shown)) == ("tilt −3 deg" if sort else "tilt 0 deg")
-    lines = dict(summary_lines(preview.plan))
-    assert lines["tilt"] == (
-        "3, 3 deg per step, from −3 deg" if sort else "3, not monotonic, −3 to 3 deg"
-    )
-    assert lines.get("tilt alpha") == (None if sort else "3 values from −3 to 3 deg")
 
 
 def test_images_are_named_by_the_angles_of_a_tilt_file(tmp_path):
