@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import importlib
 import os
+import pkgutil
 import random
 import re
 import time
@@ -22,11 +24,16 @@ import pytest
 
 import mrcdist
 from mrcdist.errors import FileChangedError, ReadError
+from mrcdist.storage import transport as transports
 from mrcdist.storage.location import Location
 from mrcdist.storage.retry import Transient
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.transport import Transport, open_transport
+from mrcdist.storage.transport.fsspec import FsspecTransport
+from mrcdist.storage.transport.http import HttpTransport
+from mrcdist.storage.transport.protocol import PinnedTransport
+from mrcdist.storage.transport.s3 import S3Transport
 from mrcdist.storage.version import Version
 from tests.support.async_store import AsyncStore, async_store
 from tests.support.mrc_files import counting, mrc_bytes
@@ -36,7 +43,12 @@ from tests.support.web import web_server
 CONTENT = random.Random(0).randbytes(300_000)
 OTHER_CONTENT = CONTENT[::-1]
 
-STORES = ("s3", "http", "asynchronous", "synchronous")
+TRANSPORTS = {
+    "s3": S3Transport,
+    "http": HttpTransport,
+    "asynchronous": FsspecTransport,
+    "synchronous": FsspecTransport,
+}
 
 
 @dataclass(frozen=True)
@@ -47,9 +59,14 @@ class Object:
     write: Callable[[bytes], None]
 
 
-@pytest.fixture(params=STORES)
-def stored(request: pytest.FixtureRequest) -> Object:
-    stored_object: Object = request.getfixturevalue(f"object_on_{request.param}")
+@pytest.fixture(params=TRANSPORTS)
+def store(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def stored(store: str, request: pytest.FixtureRequest) -> Object:
+    stored_object: Object = request.getfixturevalue(f"object_on_{store}")
     stored_object.write(CONTENT)
     return stored_object
 
@@ -115,6 +132,22 @@ def get(transport: Transport, start: int, stop: int) -> tuple[bytes, int]:
     fetch = transport.get(start, ScatterBuffer([(memory.size, memory)]), alive)
     asyncio.run_coroutine_threadsafe(fetch, transport.loop).result(30)
     return memory.tobytes(), alive_calls
+
+
+def test_every_transport_is_tested_with_a_store() -> None:
+    for module in pkgutil.iter_modules(transports.__path__, f"{transports.__name__}."):
+        importlib.import_module(module.name)
+    abstract = {Transport, PinnedTransport}
+    assert set(TRANSPORTS.values()) == subclasses(Transport) - abstract
+
+
+def subclasses(base: type) -> set[type]:
+    """Return all direct and indirect subclasses."""
+    return {base}.union(*map(subclasses, base.__subclasses__()))
+
+
+def test_store_is_read_by_the_transport_of_its_kind(stored: Object, store: str) -> None:
+    assert type(transport_of(stored)) is TRANSPORTS[store]
 
 
 @pytest.mark.parametrize(
