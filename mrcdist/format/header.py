@@ -69,6 +69,11 @@ class Header:
     notes: tuple[str, ...] = ()  # oddities that do not prevent reading
 
     @property
+    def shape(self) -> Triple:
+        """NX, NY, NZ: columns, rows, sections."""
+        return self.nx, self.ny, self.nz
+
+    @property
     def depth(self) -> int:
         """MZ as in the file: the sections of each volume in a stack of volumes."""
         return int(header_words(self.raw, self.byteorder)["mz"])

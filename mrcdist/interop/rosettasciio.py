@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import reduce
-from operator import getitem
 from typing import Any
 
 from mrcdist.extras import import_optional, install_command
@@ -13,27 +11,13 @@ from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.scan import sidecar_metadata
 from mrcdist.format.extended.registry import extended_metadata
 from mrcdist.format.extended.stored_records import StoredRecords
-from mrcdist.format.header import Header
-from mrcdist.format.header_words import header_words, imod_fields, mrcz_fields, mrcz_metadata
+from mrcdist.format.header_words import mrcz_fields, mrcz_metadata
+from mrcdist.format.std_header import std_header
 from mrcdist.read_plan import Plan
 from mrcdist.write.contents import metadata_items, to_json
 
 _NAME = "mrcdist"
 _MAX_AXES = 8
-
-# RosettaSciIO's names of the header fields and their paths in `header_words`, in header order.
-_WORDS = (
-    ("NX", "nx"), ("NY", "ny"), ("NZ", "nz"), ("MODE", "mode"),
-    ("NXSTART", "nxstart"), ("NYSTART", "nystart"), ("NZSTART", "nzstart"),
-    ("MX", "mx"), ("MY", "my"), ("MZ", "mz"),
-    ("Xlen", "cella.x"), ("Ylen", "cella.y"), ("Zlen", "cella.z"),
-    ("ALPHA", "cellb.alpha"), ("BETA", "cellb.beta"), ("GAMMA", "cellb.gamma"),
-    ("MAPC", "mapc"), ("MAPR", "mapr"), ("MAPS", "maps"),
-    ("AMIN", "dmin"), ("AMAX", "dmax"), ("AMEAN", "dmean"),
-    ("ISPG", "ispg"), ("NSYMBT", "nsymbt"), ("NVERSION", "nversion"),
-    ("XORIGIN", "origin.x"), ("YORIGIN", "origin.y"), ("ZORIGIN", "origin.z"),
-    ("RMS", "rms"), ("NLABL", "nlabl"),
-)  # fmt: skip
 
 
 def axes_dicts(axes: Sequence[Axis]) -> list[dict[str, Any]]:
@@ -110,7 +94,7 @@ def plan_original_metadata(plan: Plan, records: StoredRecords | None = None) -> 
     array order, are added to the extended header as ``stored``, for `write_mrc`.
     """
     header, extended, tilts = plan.header, plan.extended, plan.tilts
-    original: dict[str, Any] = {"std_header": _std_header(header)}
+    original: dict[str, Any] = {"std_header": std_header(header)}
     if header.by_mrcz:
         original["mrcz_header"] = mrcz_fields(header.raw, header.byteorder)
     if plan.sidecar is not None:
@@ -140,23 +124,6 @@ def _merge(target: dict[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
         nested = isinstance(target.get(key), dict) and isinstance(value, Mapping)
         target[key] = _merge(target[key], value) if nested else value
     return target
-
-
-def _std_header(header: Header) -> dict[str, Any]:
-    values = header_words(header.raw, header.byteorder)
-    numbers = [reduce(getitem, path.split("."), values).item() for _, path in _WORDS]
-    words: dict[str, Any] = dict(zip((name for name, _ in _WORDS), to_json(numbers), strict=True))
-    words["EXTTYP"] = header.exttyp
-    words["MAP"] = header.raw[208:212].decode("latin-1").rstrip("\0")
-    words["MACHST"] = header.raw[212:216].hex(" ")
-    if header.before_2000:
-        words |= zip(("XORIGIN", "YORIGIN", "ZORIGIN"), header.stored_origin, strict=True)
-        words |= {"MAP": "", "MACHST": "", "RMS": -1.0}  # undetermined (MRC2014)
-    words["IMODSTAMP"], words["IMODFLAGS"] = int(values["imod_stamp"]), int(values["imod_flags"])
-    if header.imod_flags is not None:
-        words |= imod_fields(header.raw, header.byteorder)
-    words["LABELS"] = list(header.labels)
-    return words
 
 
 def register_hyperspy() -> None:

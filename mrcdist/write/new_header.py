@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,9 +13,10 @@ from mrcdist.format.axis import Axis
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.encode import NewHeader, Storage, is_label
 from mrcdist.format.extended.stored_records import StoredRecords
-from mrcdist.format.header import IMOD_STAMP, VOLUME_STACKS, has_standard_origin
-from mrcdist.format.header_words import IMOD_WORDS, mrcz_words
+from mrcdist.format.header import VOLUME_STACKS, Header
+from mrcdist.format.header_words import IMOD_WORDS, header_words, mrcz_words
 from mrcdist.format.modes import PACKED_LABEL
+from mrcdist.format.std_header import header_of
 from mrcdist.warning_notes import Note
 from mrcdist.write.auxiliary_files import scan_axes, tilt_text
 from mrcdist.write.contents import Contents, in_angstrom
@@ -52,7 +52,7 @@ def _detect_kind(contents: Contents) -> ImageKind:
     The spacing of the sections of a volume is a length, and their axis is "z", or the one of x, y
     and z that is not an axis of the frames.
     """
-    source = SourceHeader.of(contents.original_metadata)
+    source = header_of(contents.original_metadata.get("std_header"))
     ispg = source.ispg if source else 0
     names = [axis.name for axis in contents.axes]
     if len(names) == 2:
@@ -116,7 +116,7 @@ def new_header(
         codec=codec,
         mrcz_words=mrcz_words(contents.metadata, contents.original_metadata.get("mrcz_header")),
     )
-    source = SourceHeader.of(contents.original_metadata)
+    source = header_of(contents.original_metadata.get("std_header"))
     if source is not None:
         header = _with_source_fields(header, contents, source, notes)
     _note_uncalibrated_sections(header, contents, notes)
@@ -233,84 +233,32 @@ def _unusable(extended_header: object, cause: str) -> ArgumentError:
     )
 
 
-@dataclass(frozen=True)
-class SourceHeader:
-    """The source file's header, from ``original_metadata.std_header``.
-
-    Triples are along X, Y and Z of the cell. `imod_words` are the names of IMOD's words that are
-    not zero.
-    """
-
-    # In Å, uncalibrated if the pixel size is unknown, with MRC2014's sign of the origin. Names are
-    # those of the axes in the file, as in NXSTART.
-    axes: tuple[Axis, ...]
-    start: tuple[int, ...]  # NXSTART, NYSTART and NZSTART
-    intervals: tuple[int, ...]
-    cell: tuple[float, ...]  # lengths in Å
-    angles: tuple[float, float, float]
-    nz: int
-    ispg: int
-    imod_words: tuple[str, ...]
-
-    @classmethod
-    def of(cls, original_metadata: Mapping[str, Any]) -> SourceHeader | None:
-        """Return the header in metadata from `read_mrc`, or None if there is none."""
-        words = original_metadata.get("std_header")
-        if not isinstance(words, Mapping) or "NX" not in words:
-            return None
-
-        def number(name: str) -> Any:
-            value = words.get(name)
-            return value if isinstance(value, int | float) and math.isfinite(value) else 0
-
-        order = [number(name) for name in ("MAPC", "MAPR", "MAPS")]
-        order = order if sorted(order) == [1, 2, 3] else [1, 2, 3]
-        stamped = words.get("IMODSTAMP") == IMOD_STAMP
-        flags = number("IMODFLAGS") if stamped else None
-        sign = 1 if has_standard_origin(flags, number("NVERSION")) else -1
-        stored = ["XYZ"[order.index(cell)] for cell in (1, 2, 3)]
-        intervals = tuple(number(f"M{name}") for name in "XYZ")
-        cell = tuple(number(f"{name}len") for name in "XYZ")
-        axes = []
-        for name, field, count, length in zip("XYZ", stored, intervals, cell, strict=True):
-            axis = Axis(field, number(f"N{field}"), False, offset=sign * number(f"{name}ORIGIN"))
-            if length > 0 and count > 0:
-                axis = replace(axis, scale=length / count, units="Å")
-            axes.append(axis)
-        return cls(
-            tuple(axes),
-            tuple(number(f"N{field}START") for field in stored),
-            intervals,
-            cell,
-            (number("ALPHA"), number("BETA"), number("GAMMA")),
-            number("NZ"),
-            number("ISPG"),
-            tuple(name for name in IMOD_WORDS if stamped and np.any(words.get(name))),
-        )
-
-
 def _with_source_fields(
-    header: NewHeader, contents: Contents, source: SourceHeader, notes: list[str]
+    header: NewHeader, contents: Contents, source: Header, notes: list[str]
 ) -> NewHeader:
     """Add cell angles, space group, section spacing and NSTART of the source file."""
-    if all(0 < angle < 180 for angle in source.angles):
-        header = replace(header, angles=source.angles)
-    if source.imod_words:
-        sentence = f"IMOD's header fields are not stored: {', '.join(source.imod_words)}"
+    alpha, beta, gamma = header_words(source.raw, source.byteorder)["angles"].tolist()
+    if all(0 < angle < 180 for angle in (alpha, beta, gamma)):
+        header = replace(header, angles=(alpha, beta, gamma))
+    words = contents.original_metadata["std_header"]
+    imod_words = [name for name in IMOD_WORDS if np.any(words.get(name))]
+    if imod_words and source.imod_flags is not None:
+        sentence = f"IMOD's header fields are not stored: {', '.join(imod_words)}"
         notes.append(Note("imod-words-not-stored", sentence))
     header = _with_space_group(header, source, notes)
     images = header.ispg == 0 and len(contents.navigation) < 2
     if (images or not contents.navigation) and header.pixel_size[_SECTION] is None:
-        axis = source.axes[header.axis_order[_SECTION] - 1]
+        cell_axis = header.axis_order[_SECTION]
+        size = source.pixel_size(source.axis_order.index(cell_axis))
         header = replace(
             header,
-            pixel_size=(*header.pixel_size[:2], axis.scale if axis.units else None),
-            origin=(*header.origin[:2], axis.offset),
+            pixel_size=(*header.pixel_size[:2], size),
+            origin=(*header.origin[:2], source.origin[cell_axis - 1]),
         )
     return _with_start(header, contents, source, notes)
 
 
-def _with_space_group(header: NewHeader, source: SourceHeader, notes: list[str]) -> NewHeader:
+def _with_space_group(header: NewHeader, source: Header, notes: list[str]) -> NewHeader:
     """Add the space group of a crystal, and the number of intervals of its unit cell."""
     crystal = source.ispg in _VOLUMES[1:] or source.ispg in VOLUME_STACKS[1:]
     if any(header.ispg in kind and source.ispg in kind for kind in (_VOLUMES, VOLUME_STACKS)):
@@ -327,8 +275,8 @@ def _with_space_group(header: NewHeader, source: SourceHeader, notes: list[str])
     for stored, (cell_axis, size) in enumerate(
         zip(header.axis_order, header.pixel_size, strict=True)
     ):
-        cell = cell_axis - 1
-        if size is not None and (crystal or source.intervals[cell] != source.axes[cell].size):
+        cell, length = cell_axis - 1, source.shape[source.axis_order.index(cell_axis)]
+        if size is not None and (crystal or source.intervals[cell] != length):
             count = source.cell[cell] / size
             if count >= 1 and abs(count - round(count)) <= _TOLERANCE * count:
                 intervals[stored] = round(count)
@@ -336,23 +284,23 @@ def _with_space_group(header: NewHeader, source: SourceHeader, notes: list[str])
 
 
 def _with_start(
-    header: NewHeader, contents: Contents, source: SourceHeader, notes: list[str]
+    header: NewHeader, contents: Contents, source: Header, notes: list[str]
 ) -> NewHeader:
     """Add NXSTART, NYSTART and NZSTART, shifted by a crop of the data."""
     start, origin, lost = [0, 0, 0], list(header.origin), []
     for stored, cell_axis in enumerate(header.axis_order):
-        source_axis, source_start = source.axes[cell_axis - 1], source.start[cell_axis - 1]
-        if source_start == 0:
+        in_source = source.axis_order.index(cell_axis)
+        if source.start[in_source] == 0:
             continue
         axis = contents.axes[-1 - stored] if stored < len(contents.axes) else None
         if stored == _SECTION and len(contents.navigation) > 1 and header.ispg == 0:
             axis = None  # sections run along several axes
-        shift = _shift(axis, source_axis, source_start)
+        shift = _shift(axis, source, in_source)
         if shift is None:
-            lost.append(f"N{source_axis.name}START = {source_start}")
+            lost.append(f"N{'XYZ'[in_source]}START = {source.start[in_source]}")
             continue
-        start[stored] = source_start + shift
-        if source_axis.offset == 0:
+        start[stored] = source.start[in_source] + shift
+        if source.origin[cell_axis - 1] == 0:
             origin[stored] = 0.0
         elif origin[stored] == 0:  # NSTART without the origin would be another position
             start[stored] = 0
@@ -364,19 +312,18 @@ def _with_start(
     )
 
 
-def _shift(axis: Axis | None, source: Axis, source_start: int) -> int | None:
-    """Return the position in the source file of the first pixel of the data; None if unknown."""
+def _shift(axis: Axis | None, source: Header, stored: int) -> int | None:
+    """Return the first pixel of the data along a stored axis of the source; None if unknown."""
     if axis is None:
-        return 0 if source.size == 1 else None
-    scale, offset = in_angstrom(axis)
-    if scale is not None and source.units:
-        if abs(scale - source.scale) > _TOLERANCE * source.scale:
+        return 0 if source.shape[stored] == 1 else None
+    (scale, offset), source_scale = in_angstrom(axis), source.pixel_size(stored)
+    if scale is not None and source_scale is not None:
+        if abs(scale - source_scale) > _TOLERANCE * source_scale:
             return None
-        source_offset = source.offset or source_start * source.scale
-        shift = (offset - source_offset) / source.scale
+        shift = (offset - source.offset(stored)) / source_scale
     elif scale is None and not axis.units and axis.scale == 1 and axis.values is None:
         shift = axis.offset
-    elif axis.size == source.size and axis.navigate:  # such as tilt angles
+    elif axis.size == source.shape[stored] and axis.navigate:  # such as tilt angles
         shift = 0.0
     else:
         return None
