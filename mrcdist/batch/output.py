@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +22,7 @@ from mrcdist.compute.results import Result
 from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.extras import install_command
 from mrcdist.formatting import format_unit
-from mrcdist.interop.rosettasciio import axes_attribute, axes_dicts
+from mrcdist.interop.rosettasciio import axes_attribute
 from mrcdist.plotting import colour_bar, draw_image, new_figure
 from mrcdist.storage.local_files import (
     atomic_write,
@@ -36,7 +35,7 @@ from mrcdist.storage.stored_file import StoredFile, read_whole
 from mrcdist.warning_notes import Note
 from mrcdist.write.checks import check_not_input
 from mrcdist.write.contents import in_angstrom
-from mrcdist.write.errors import exists, is_input
+from mrcdist.write.errors import exists, in_the_way, is_input
 from mrcdist.write_api import plan_write
 
 Array = npt.NDArray[Any]
@@ -54,8 +53,8 @@ _HEAD = 1024
 
 _PANEL_INCHES = 5.0
 
-# The name of a result's temporary folder after that of the result; it contains a job's ID.
-_TEMPORARY = re.compile(r"(?:[0-9a-f]{12}|[0-9a-f]{32})\.tmp")
+# The name of a result's temporary folder after that of the result: with the ID of the job.
+_TEMPORARY = re.compile(r"[0-9a-f]{12}\.tmp")
 _PREVIOUS = "previous"
 
 
@@ -73,29 +72,21 @@ def check_outputs(
     """
     for path in paths:
         _require_format(path, ndim, panels)
-        if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-            raise _invalid(
-                f"`out={path}`",
-                f"the folder {path.parent} does not exist or is not writable",
-                "create it, or choose another one",
-            )
         for file in inputs:
             require_no_input(path, file)
         if obstacle := _obstacle(path):
-            raise _invalid(
-                f"`out={path}` is in the way",
-                f"it is {obstacle}, which is never replaced",
-                "delete or rename it, or choose another name",
-            )
+            raise in_the_way(f"`out={path}`", "out", f"it is {obstacle}, which is never replaced")
 
 
 def _require_format(path: Path, ndim: int, panels: bool) -> None:
     """Raise unless the format of this suffix can store the result and its package is installed."""
     if path.suffix not in _FORMATS:
-        raise _invalid(
+        raise ArgumentError(
             f"`out={path}`",
-            f"no output format for the suffix {path.suffix!r}",
-            f"end the name in {', '.join(_FORMATS)}",
+            code="destination-invalid",
+            argument="out",
+            cause=f"no output format for the suffix {path.suffix!r}",
+            remedy=f"end the name in {', '.join(_FORMATS)}",
         )
     package, extra, image_axes, max_axes = _FORMATS[path.suffix]
     try:
@@ -116,12 +107,6 @@ def _require_format(path: Path, ndim: int, panels: bool) -> None:
             cause=f"{path.suffix} holds images",
             remedy="write .npy or .zarr, or give `navigation_shape=(X, Y)`",
         )
-
-
-def _invalid(problem: str, cause: str, remedy: str) -> ArgumentError:
-    return ArgumentError(
-        problem, code="destination-invalid", argument="out", cause=cause, remedy=remedy
-    )
 
 
 def _obstacle(path: Path) -> str:
@@ -172,25 +157,24 @@ def write_result(
     result: Result,
     *,
     origin: str,
-    job: str = "",
-    claim: Callable[[Path, Path], None] | None = None,
+    job: str,
+    claim: Callable[[Path, Path], None],
 ) -> list[str]:
     """Write a result in the format of the suffix; return notes about what could not be stored.
 
     The file appears under its name, or replaces an existing one, once it is complete. `origin` is
-    the redacted URL of the data, for formats that can store it; `job` names the temporary folder,
-    which no other process uses. `claim` is called with `path` and the complete file just before
-    this is renamed.
+    the redacted URL of the data, for formats that can store it; `job` is an ID of 12 hexadecimal
+    digits, for the name of the temporary folder. `claim` is called with `path` and the complete
+    file just before this is renamed.
     """
-    folder = path.with_name(f".{path.name}.{job or uuid.uuid4().hex}.tmp")
+    folder = path.with_name(f".{path.name}.{job}.tmp")
     with explain_os_errors(path):
         _remove_temporary(folder, path)
         folder.mkdir()
         try:
             complete = folder / path.name
             notes = _WRITERS[path.suffix](complete, result, origin)
-            if claim is not None:
-                claim(path, complete)
+            claim(path, complete)
             replace_path(complete, path, folder / _PREVIOUS)
         finally:
             _remove_temporary(folder, path)
@@ -243,11 +227,9 @@ def _write_mrc(path: Path, result: Result, origin: str) -> list[str]:
         for name, axis in (("y", y), ("x", x))
         if axis.units and in_angstrom(axis)[0] is None
     ]
-    stack_axes: list[dict[str, Any]] = [{} for _ in data.shape[:-2]]
     plan = plan_write(
         path,
-        data,
-        axes=stack_axes + axes_dicts((y, x)),
+        {**result.to_dict(), "data": data},
         kind="images",
         sidecar=False,
         labels=[label.encode("ascii", "replace").decode()[:80] for label in labels],

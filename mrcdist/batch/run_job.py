@@ -177,12 +177,13 @@ def run(
         log(f"an interrupted run cannot be resumed, as {obstacle}")
     first_output = os.path.realpath(next(iter(outputs.values()))[0])
     store = one_pass.store(partial_folder(Path(first_output)), resume_hint=_RESUME)
+    # Every job locks in the same order, so that no two of them wait for each other.
+    all_paths = sorted(itertools.chain.from_iterable(paths.values()))
     with ExitStack() as locks:
-        # Every job locks in the same order, so that no two of them wait for each other.
-        for path in sorted(itertools.chain.from_iterable(paths.values())):
+        for path in all_paths:
             locks.enter_context(OutputLock(path, log))
         store.remove_if_empty()  # left behind by a run killed just before its end
-        for path in itertools.chain.from_iterable(paths.values()):
+        for path in all_paths:
             clean_up(path)
             if not (overwrite or (resume and store.is_own(path))):
                 require_absent(path)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from mrcdist.errors import ArgumentError, MrcdistError, ReadError
 from mrcdist.plan.chunks import Chunks
 from mrcdist.storage.local_files import atomic_write, explain_os_errors
+from mrcdist.write.errors import in_the_way
 
 _PARTS = "part-*.np[yz]"  # .npy: written by earlier versions
 _DESCRIPTION = "job.json"
@@ -99,7 +100,7 @@ class PartialStore:
             self._state = previous
             return [number for number in range(self.n_parts) if self._is_complete(number)]
         if previous["job"] == self._state["job"]:  # may have been killed just after finishing
-            self._state["outputs"] = previous.get("outputs", {})
+            self._state["written"] = previous.get("written", [])
         self._remove_parts()
         with explain_os_errors(self.folder):
             self.folder.mkdir(exist_ok=True)
@@ -120,23 +121,16 @@ class PartialStore:
         elif self.folder.exists():
             obstacle = "a file"
         if obstacle:
-            problem, remedy = "is in the way", "delete or rename it, or choose another name"
             cause = f"it is {obstacle}; finished parts are kept in a folder of this name"
-        elif not self.folder.parent.is_dir():
-            problem, remedy = (
-                "cannot be created",
-                "create its parent folder, or choose another name",
+            raise in_the_way(str(self.folder), self.argument, cause)
+        if not self.folder.parent.is_dir():
+            raise ArgumentError(
+                f"{self.folder} cannot be created",
+                code="destination-invalid",
+                argument=self.argument,
+                cause=f"{self.folder.parent} does not exist or is not a folder",
+                remedy="create its parent folder, or choose another name",
             )
-            cause = f"{self.folder.parent} does not exist or is not a folder"
-        else:
-            return
-        raise ArgumentError(
-            f"{self.folder} {problem}",
-            code="destination-invalid",
-            argument=self.argument,
-            cause=cause,
-            remedy=remedy,
-        )
 
     def _check_same_job(self, previous: Mapping[str, Any]) -> None:
         changes = [
@@ -194,7 +188,7 @@ class PartialStore:
 
     @disk.setter
     def disk(self, disk: Mapping[str, float] | None) -> None:
-        self._write_state(found=disk)
+        self._update(found=disk)
 
     def require(self) -> None:
         """Raise if the folder was deleted or taken over by another job.
@@ -213,19 +207,16 @@ class PartialStore:
         """Record that `complete`, which is about to be renamed to `output`, is this job's.
 
         An earlier output of this job stays recorded, in case the job is killed before the rename.
+        Raise like `require`.
         """
-        earlier = [_stamp(output)] if self.is_own(output) else []
-        outputs = self._state.get("outputs", {})
-        self._write_state(outputs={**outputs, str(output): [*earlier, _stamp(complete)]})
+        written = self._state.get("written", [])
+        self._update(written=[*written, [str(output), *_stamp(complete)]])
 
     def is_own(self, output: Path) -> bool:
         """Return whether an output was written by the job that the folder belongs to."""
-        previous, stamp = _read_state(self.folder), _stamp(output)
-        return (
-            previous["job"] == self._state["job"]
-            and stamp is not None
-            and stamp in previous.get("outputs", {}).get(str(output), [])
-        )
+        previous, stamp = _read_state(self.folder), [str(output), *_stamp(output)]
+        is_same_job: bool = previous["job"] == self._state["job"]
+        return is_same_job and stamp in previous.get("written", [])
 
     def save(self, number: int, values: Sequence[npt.NDArray[Any]]) -> None:
         """Store the arrays of a part, all or none, unless another job has taken over the folder."""
@@ -285,8 +276,12 @@ class PartialStore:
             return False
         return True
 
-    def _write_state(self, **changes: Any) -> None:
+    def _update(self, **changes: Any) -> None:
+        self.require()
         self._state |= changes
+        self._write_state()
+
+    def _write_state(self) -> None:
         path = self.folder / _DESCRIPTION
         with explain_os_errors(path), atomic_write(path) as file:
             file.write(json.dumps(self._state, indent=2).encode())
@@ -307,10 +302,10 @@ def _read_state(folder: Path) -> dict[str, Any]:
     return state if valid else {"job": {}}
 
 
-def _stamp(path: Path) -> list[int] | None:
-    """Return size and modification time, which do not change when a file is renamed."""
+def _stamp(path: Path) -> list[int]:
+    """Return size and modification time, which a rename does not change; empty without a file."""
     try:
         status = path.stat()
     except OSError:
-        return None
+        return []
     return [status.st_size, status.st_mtime_ns]

@@ -82,6 +82,17 @@ def exists(
     )
 
 
+def in_the_way(shown: str, argument: str, cause: str) -> ArgumentError:
+    """Build the error for something that has the name of a new file or folder."""
+    return ArgumentError(
+        f"{shown} is in the way",
+        code="destination-invalid",
+        argument=argument,
+        cause=cause,
+        remedy="delete or rename it, or choose another name",
+    )
+
+
 def is_input(shown: str, argument: str, cause: str) -> ArgumentError:
     """Build the error for a destination that is also an input."""
     return ArgumentError(

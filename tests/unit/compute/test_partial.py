@@ -209,6 +209,25 @@ class TestPartsOfOneJob:
         new.save(0, [np.ones(2)])
         np.testing.assert_array_equal(new.load(0), np.ones(2))
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda store: store.claim(store.folder / "job.json", store.folder / "job.json"),
+            lambda store: setattr(store, "disk", {"cy": 1.5}),
+        ],
+        ids=["output", "disk"],
+    )
+    def test_late_change_of_a_replaced_job_leaves_the_state_of_the_new_job(self, tmp_path, change):
+        old = make_store(tmp_path / "out", JOB, 2)
+        old.open(resume=False)
+        new = make_store(tmp_path / "out", {**JOB, "detector": "adf"}, 2)
+        new.open(resume=False)
+        before = (tmp_path / "out" / "job.json").read_bytes()
+        with pytest.raises(MrcdistError, match="no longer belongs to this job"):
+            change(old)
+        assert (tmp_path / "out" / "job.json").read_bytes() == before
+        new.save(0, [np.ones(2)])
+
     def test_late_failure_of_a_replaced_job_keeps_the_parts_of_the_new_job(self, tmp_path):
         old = make_store(tmp_path / "out", JOB, 2)
         old.open(resume=False)
@@ -350,6 +369,13 @@ class TestOwnOutputs:
         assert not another.is_own(tmp_path / "a.npy")
         another.open(resume=True)
         assert not make_store(written.folder, JOB, 1).is_own(tmp_path / "a.npy")
+
+    def test_output_of_a_job_of_an_earlier_version_is_not_its_own(self, tmp_path, written):
+        job = written.folder / "job.json"
+        state = json.loads(job.read_text())
+        [[path, *stamp]] = state.pop("written")
+        job.write_text(json.dumps({**state, "outputs": {path: [stamp]}}))
+        assert not written.is_own(tmp_path / "a.npy")
 
     def test_output_overwritten_by_another_program_is_not_its_own(self, tmp_path, written):
         (tmp_path / "a.npy").write_text("another result")
