@@ -23,7 +23,7 @@ from mrcdist.storage.local_files import replace_path, restore_path
 from mrcdist.storage.location import Location
 from mrcdist.storage.store_calls import StoreCalls
 from mrcdist.write.checks import check_parent
-from mrcdist.write.errors import exists, write_errors
+from mrcdist.write.errors import abandoned_on_failure, exists, overtaken, write_errors
 from mrcdist.write.work_folder import WorkFolder
 
 _ROOTS = ("zarr.json", ".zgroup", ".zarray")
@@ -108,11 +108,8 @@ class ZarrDestination:
                     replaces = self.check(overwrite=overwrite)
             new = replace(new, mark=uuid.uuid4().hex[:8], replaces=replaces)
             new.work.claim(about, replaces=replaces)
-            try:
+            with abandoned_on_failure(new.abandon):
                 new._upload(metadata)
-            except BaseException:
-                new.abandon()
-                raise
             return new
 
     def _upload(self, metadata: Path) -> None:
@@ -164,6 +161,7 @@ class ZarrDestination:
     def write(self, path: str, box: Box, block: npt.NDArray[Any]) -> None:
         """Write a box of an array, which no other task writes."""
         with write_errors(self.location):
+            self._require_held()
             self.location.retried(lambda: self._open_array(path).__setitem__(box, block))
 
     def read(self, path: str, box: Box) -> npt.NDArray[Any]:
@@ -189,9 +187,15 @@ class ZarrDestination:
         """Return the names of finished blocks."""
         return self.work.kept()
 
+    def _require_held(self) -> None:
+        """Raise if another call has taken over: in a store, it may write to the same names."""
+        if not self.location.is_local and self.work.is_lost():
+            raise overtaken(self.location, self.work.shown)
+
     def finish(self) -> tuple[int, int]:
         """Write the last document, and give the hierarchy its name; return its files and bytes."""
         with write_errors(self.location):
+            self._require_held()
             tree, path = StoreCalls(self.tree), Path(self.location.url)
             sizes = tree.sizes()
             if self.location.is_local:

@@ -6,6 +6,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -22,7 +23,7 @@ from mrcdist.plan.chunks import Chunks
 from mrcdist.plan.selection import Box
 from mrcdist.progress import show_progress
 from mrcdist.storage.location import Location
-from mrcdist.write.errors import give_up
+from mrcdist.write.errors import abandoned_on_failure
 
 
 @dataclass(frozen=True)
@@ -105,17 +106,13 @@ def write_zarr(
     n_blocks = sum(len(level.boxes) for level in hierarchy.levels)
     # Each step with the prefix of the names under which its finished blocks are recorded.
     steps: dict[str, _Step] = {"": _write, **({"verified-": _verify} if verify else {})}
-    try:
+    with nullcontext() if resume else abandoned_on_failure(destination.abandon):
         finished = destination.kept()
         with show_progress(destination.kept, n_blocks * len(steps), stream):
             for prefix, step in steps.items():
                 for level in hierarchy.levels:
                     _run_step(destination, level, step, prefix, finished)
         files, stored = destination.finish()
-    except BaseException as error:
-        if not resume:
-            give_up(destination.abandon, error)
-        raise
     array = hierarchy.levels[0].array
     return ZarrReport(
         location.shown,

@@ -61,12 +61,20 @@ def _of_writing(error: MrcdistError, location: Location) -> MrcdistError:
     return WriteError(problem, cause=error.cause, remedy=remedy, where=where)
 
 
-def give_up(abandon: Callable[[], object], error: BaseException) -> None:
-    """Call `abandon` to remove an unfinished file; if that fails, add a note to the first error."""
+@contextmanager
+def abandoned_on_failure(abandon: Callable[[], object]) -> Iterator[None]:
+    """If the block fails, call `abandon` to remove an unfinished file.
+
+    The error of the block is raised even if that fails, too, with a note on it.
+    """
     try:
-        abandon()
-    except MrcdistError as failure:
-        error.add_note(f"unfinished files could not all be removed: {failure}")
+        yield
+    except BaseException as error:
+        try:
+            abandon()
+        except (MrcdistError, OSError) as failure:
+            error.add_note(f"unfinished files could not all be removed: {failure}")
+        raise
 
 
 def exists(

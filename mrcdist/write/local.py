@@ -21,7 +21,14 @@ from mrcdist.storage.url import on_network
 from mrcdist.system_calls import allocate, write_at
 from mrcdist.write.checks import check_destination
 from mrcdist.write.encoded_block import TEMPORARIES, WINDOW, window, windows
-from mrcdist.write.errors import busy, exists, incomplete, overtaken, write_errors
+from mrcdist.write.errors import (
+    abandoned_on_failure,
+    busy,
+    exists,
+    incomplete,
+    overtaken,
+    write_errors,
+)
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
 from mrcdist.write.work_folder import WorkFolder
 
@@ -109,11 +116,8 @@ class LocalDestination:
             date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
             new = replace(self, date=date, mark=os.urandom(4).hex(), overwrite=overwrite)
             new.work.claim(about, date=date, grid=astuple(self.grid))
-            try:
+            with abandoned_on_failure(new.abandon):
                 new._create_data()
-            except BaseException:
-                new.abandon()
-                raise
             return new
 
     def _create_data(self) -> None:

@@ -8,6 +8,7 @@ import math
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +26,7 @@ from mrcdist.progress import show_progress
 from mrcdist.storage.location import Location
 from mrcdist.warning_notes import warn
 from mrcdist.write.encoded_block import TEMPORARIES, window
-from mrcdist.write.errors import give_up
+from mrcdist.write.errors import abandoned_on_failure
 from mrcdist.write.grid import Grid
 from mrcdist.write.local import LocalDestination, local_grid
 from mrcdist.write.s3 import S3Destination
@@ -226,14 +227,14 @@ class WritePlan:
         """
         start = time.monotonic()
         destination = self._begin()
-        try:
-            finished = destination.kept if destination else None
-            with show_progress(finished, self.array.npartitions, stream):
-                [statistics] = dask.compute(self._graph(destination))
-        except BaseException as error:
-            if destination is not None and not self.resume:
-                give_up(destination.abandon, error)
-            raise
+        finished = destination.kept if destination else None
+        with (
+            nullcontext()
+            if destination is None or self.resume
+            else abandoned_on_failure(destination.abandon),
+            show_progress(finished, self.array.npartitions, stream),
+        ):
+            [statistics] = dask.compute(self._graph(destination))
         return WriteReport(
             self.location.shown,
             (self.header.codec and self.location.find_version().size) or self.nbytes,

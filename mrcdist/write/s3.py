@@ -17,7 +17,7 @@ import numpy as np
 from mrcdist.errors import AccessDeniedError, MrcdistError, WriteError
 from mrcdist.storage.location import Location
 from mrcdist.write.encoded_block import TEMPORARIES
-from mrcdist.write.errors import exists, give_up, incomplete, overtaken, write_errors
+from mrcdist.write.errors import abandoned_on_failure, exists, incomplete, overtaken, write_errors
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
 from mrcdist.write.s3_client import Body, call, ignored_options, run_together
 from mrcdist.write.s3_parts import PackedPieces, S3Limits, encoded_at_a_time, joined_parts, segments
@@ -80,7 +80,8 @@ class S3Destination:
         date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
         mark = uuid.uuid4().hex
         new = replace(new, date=date)
-        try:
+        # With the uploads that have begun by then.
+        with abandoned_on_failure(lambda: new.abandon()):
             for upload in self._uploads(mark, [""] * (1 + len(segments(self.grid, self.limits)))):
                 new = replace(new, uploads=(*new.uploads, upload.begin()))
             claim = functools.partial(
@@ -91,9 +92,6 @@ class S3Destination:
                 grid=astuple(self.grid),
             )
             others, _ = run_together(self.location, [new._main.others, claim])
-        except BaseException as error:
-            give_up(new.abandon, error)
-            raise
         return replace(new, notes=(*new.notes, orphan_note(others))) if others else new
 
     def _uploads(self, mark: str, ids: Sequence[str]) -> tuple[S3Upload, ...]:

@@ -17,7 +17,7 @@ from mrcdist.format.encode import NewHeader, encode_header, encode_pixels
 from mrcdist.system_calls import write_at
 from mrcdist.write.contents import refuse_mask
 from mrcdist.write.encoded_block import EncodedBlock, window, windows
-from mrcdist.write.errors import give_up, incomplete
+from mrcdist.write.errors import abandoned_on_failure, incomplete
 from mrcdist.write.grid import Piece, block_runs, join_pieces, piece_bytes, split_run
 from mrcdist.write.local import LocalDestination
 from mrcdist.write.mrcz import compressed_sections
@@ -212,5 +212,6 @@ def _abandoned_on_failure(job: Job) -> Iterator[None]:
         yield
     except (ArgumentError, WriteError) as error:
         if job.abandons and (isinstance(error, ArgumentError) or error.code == "disk-full"):
-            give_up(job.destination.abandon, error)
+            with abandoned_on_failure(job.destination.abandon):
+                raise
         raise

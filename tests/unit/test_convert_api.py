@@ -21,9 +21,11 @@ from fsspec.implementations.memory import MemoryFileSystem
 import mrcdist
 from mrcdist import ArgumentError, MissingExtraError, MrcdistError, convert, plan_mrc, read_mrc
 from mrcdist.convert_api import ConvertArguments, plan_conversion
-from mrcdist.errors import MrcdistWarning
+from mrcdist.errors import MrcdistWarning, WriteError
 from mrcdist.interop.zarr_destination import ZarrDestination
+from mrcdist.interop.zarr_layouts import Selected, zspy_layout
 from mrcdist.interop.zarr_writer import ZarrReport
+from mrcdist.storage.location import Location
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.mrc_files import counting, mrc_bytes, write_mrc
 
@@ -218,6 +220,26 @@ class TestZarrInterrupted:
         assert isinstance(report, ZarrReport)
         assert bool(report.blocks_kept) == resume
         assert sorted(file.name for file in tmp_path.iterdir()) == ["in.mrc", "out.zspy"]
+
+    def test_tasks_of_a_replaced_call_change_nothing_in_a_store(self, tmp_path: Path) -> None:
+        location = Location.of(f"memory://{uuid.uuid4().hex}/out.zspy")
+        begun = []
+        for dtype in ("int16", "uint16"):  # the second call replaces the first
+            plan = plan_mrc(write_mrc(tmp_path / f"{dtype}.mrc", counting((6, 8, 10), dtype)))
+            hierarchy = zspy_layout(plan, Selected(plan.source, (0, 0, 0), dtype), plan.axes)
+            destination = ZarrDestination(location).begin(
+                {"dtype": dtype}, hierarchy, "zstd", overwrite=True, resume=False
+            )
+            begun.append((destination, hierarchy.levels[0].array.path))
+        (first, _), (second, path) = begun
+        box, numbers = (slice(0, 6), slice(0, 8), slice(0, 10)), counting((6, 8, 10), "uint16")
+        second.write(path, box, numbers)
+        for late in (lambda: first.write(path, box, numbers + 1), first.finish):
+            with pytest.raises(WriteError) as error:
+                late()
+            assert error.value.code == "unfinished-file-missing"
+        second.finish()
+        np.testing.assert_array_equal(second.read(path, box), numbers)
 
     def test_unreadable_plan_is_an_error(
         self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
