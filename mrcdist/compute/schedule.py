@@ -24,8 +24,10 @@ Part = tuple[Task, ...]
 # number of threads is unknown, it has `MAX_TASKS`: the scheduler takes about 1 ms per task.
 _TASKS_PER_THREAD = 4
 MAX_TASKS = 1024
-# The tasks of a long job read this many bytes each, which takes a second or two from memory.
+# The tasks of a long job read this many bytes each, which takes a second or two from memory ...
 _TASK_BYTES = 4 * 2**30
+# ... or more, so that the memory of scheduler and client does not grow with the file.
+_MOST_TASKS = 4096
 
 # Parts are files in one folder: enough of them that little is lost, few enough to list.
 MAX_PARTS = 256
@@ -44,7 +46,8 @@ _T = TypeVar("_T")
 
 def most_tasks(nbytes: int, threads: int = 0) -> int:
     """Return the maximum number of tasks for `nbytes` of data; `threads` is 0 if unknown."""
-    return max(_TASKS_PER_THREAD * threads or MAX_TASKS, math.ceil(nbytes / _TASK_BYTES))
+    of_long_job = min(math.ceil(nbytes / _TASK_BYTES), _MOST_TASKS)
+    return max(_TASKS_PER_THREAD * threads or MAX_TASKS, of_long_job)
 
 
 def block_frames(block: Block) -> int:

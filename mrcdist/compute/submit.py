@@ -6,7 +6,7 @@ import itertools
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -19,9 +19,6 @@ from mrcdist.compute.schedule import Part
 from mrcdist.compute.tasks import Ledger, PartialResult, Work, compute, join, merge_ledgers
 from mrcdist.storage.event_loop import ReadingThreads
 
-# Maximum number of tasks submitted at a time: enough for a large cluster and for an adaptive one to
-# grow, few enough that the memory of scheduler and client does not grow with the file.
-_MAX_SUBMITTED = 4096
 # Bytes of shared work sent with all tasks together; distributed warns about graphs of 10 MB.
 _MAX_SENT = 2**23
 # Bytes of results that are gathered together.
@@ -55,27 +52,22 @@ def compute_parts(
         # small work: the scheduler prefers workers that already hold the dependencies of a task,
         # and would send all tasks of a short job to one worker.
         shared = client.submit(pickle.loads, shared, key=(f"work-{job}", 0), pure=False)
-    waiting = deque(parts.items())
-    running: dict[Any, tuple[Future, int]] = {}
+    # The only references to the futures: workers keep a result until there are none.
+    running = {
+        future.key: (future, number)
+        for number, future in zip(parts, _submit(client, shared, work, job, parts), strict=True)
+    }
     finished: SimpleQueue[Future] = SimpleQueue()
+    for future, _ in running.values():
+        future.add_done_callback(finished.put)
     ledger: Ledger = {}
-    n_tasks = 0
     largest = 0  # bytes of a result
     try:
-        while waiting or running:
-            some: list[tuple[int, Part]] = []
-            while waiting and (n_tasks < _MAX_SUBMITTED or not (running or some)):
-                some.append(waiting.popleft())
-                n_tasks += len(some[-1][1])
-            futures = _submit(client, shared, work, job, some)
-            for (number, _), future in zip(some, futures, strict=True):
-                running[future.key] = (future, number)
-                future.add_done_callback(finished.put)
+        while running:
             # One at a time until the size of a result is known.
             count = min(len(running), max(_MAX_GATHERED // largest, 1)) if largest else 1
             for key, piece in _gather(client, finished, count, check, gather_delay):
                 _, number = running.pop(key)
-                n_tasks -= len(parts[number])
                 ledger = merge_ledgers((ledger, piece.ledger))
                 largest = max(largest, sum(each.nbytes for each in piece.values))
                 save(number, piece.values)
@@ -115,11 +107,9 @@ def _gather(
 
 
 def _submit(
-    client: Client, shared: bytes | Future, work: Work, job: str, parts: Sequence[tuple[int, Part]]
+    client: Client, shared: bytes | Future, work: Work, job: str, parts: Mapping[int, Part]
 ) -> list[Future]:
     """Submit the tasks of parts, and tasks that join their results; return a future per part."""
-    if not parts:
-        return []
     bound: dict[str, Any] = {}
     arguments: dict[str, Any] = {"work": shared}
     if isinstance(shared, bytes):
@@ -130,24 +120,26 @@ def _submit(
     tasks = iter(
         client.map(
             partial(compute, **bound),
-            [task for _, part in parts for task in part],
-            key=[(f"read-{job}", number, i) for number, part in parts for i in range(len(part))],
+            [task for part in parts.values() for task in part],
+            key=[
+                (f"read-{job}", number, i)
+                for number, part in parts.items()
+                for i in range(len(part))
+            ],
             pure=False,
             **arguments,
         )
     )
     at_once = work.max_joined
     futures = []
-    for number, part in parts:
+    for number, part in parts.items():
         pieces = list(itertools.islice(tasks, len(part)))
-        for level in itertools.count(1):
-            if len(pieces) == 1:
-                break
+        while len(pieces) > 1:
             pieces = [
                 client.submit(
                     partial(join, **bound),
                     pieces[first : first + at_once],
-                    key=(f"join-{job}", number, level, first),
+                    key=(f"join-{job}", number, len(pieces), first),
                     pure=False,
                     **arguments,
                 )

@@ -315,14 +315,12 @@ class WritePlan:
                 if number in finished
                 else write(block, job, number, box, dask_key_name=key)
             )
-        level = 0
         while len(records) > 1:
-            groups = [records[at : at + _FAN_IN] for at in range(0, len(records), _FAN_IN)]
+            name = f"write-mrc-join-{token}-{len(records)}"
             records = [
-                join(job, group, dask_key_name=f"write-mrc-join-{token}-{level}-{number}")
-                for number, group in enumerate(groups)
+                join(job, records[at : at + _FAN_IN], dask_key_name=f"{name}-{at}")
+                for at in range(0, len(records), _FAN_IN)
             ]
-            level += 1
         return records[0]
 
     def _labelled_header(self, date: str) -> NewHeader:

@@ -290,6 +290,7 @@ class TestSchedule:
     def test_short_jobs_have_a_few_tasks_per_thread_and_long_jobs_tasks_of_bounded_size(self):
         assert most_tasks(2**30, threads=2) == 8
         assert most_tasks(2**42, threads=2) == 2**42 // 2**32
+        assert most_tasks(2**50, threads=2) == most_tasks(2**60) == 4096
         assert most_tasks(2**30) == schedule.MAX_TASKS
 
     def test_tasks_sum_large_frames_over_many_blocks(self):
