@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import importlib
 import math
 import os
 import re
@@ -19,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.compute.results import Result
-from mrcdist.errors import ArgumentError, MissingExtraError
-from mrcdist.extras import install_command
+from mrcdist.errors import ArgumentError
+from mrcdist.extras import import_optional, install_command
 from mrcdist.formatting import format_unit
 from mrcdist.interop.rosettasciio import axes_attribute
 from mrcdist.plotting import colour_bar, draw_image, new_figure
@@ -39,14 +38,6 @@ from mrcdist.write.errors import exists, in_the_way, is_input
 from mrcdist.write_api import plan_write
 
 Array = npt.NDArray[Any]
-
-# Suffix → package that writes it, its extra, allowed axes of one image, maximum axes in total.
-_FORMATS = {
-    ".npy": ("numpy", "", range(0, 65), 64),
-    ".zarr": ("zarr", "zarr", range(0, 65), 64),
-    ".mrc": ("numpy", "", range(2, 4), 3),
-    ".png": ("matplotlib", "plot", range(2, 3), 3),
-}
 
 # A file with the size and the first bytes of the input is the input, or a copy of it.
 _HEAD = 1024
@@ -88,17 +79,9 @@ def _require_format(path: Path, ndim: int, panels: bool) -> None:
             cause=f"no output format for the suffix {path.suffix!r}",
             remedy=f"end the name in {', '.join(_FORMATS)}",
         )
-    package, extra, image_axes, max_axes = _FORMATS[path.suffix]
-    try:
-        importlib.import_module(package)
-    except ImportError:
-        raise MissingExtraError(
-            f"`out={path}` needs {package}",
-            code="package-missing",
-            argument="out",
-            cause="it is not installed here",
-            remedy=f"{install_command(extra)}, or write .npy",
-        ) from None
+    _, package, extra, image_axes, max_axes = _FORMATS[path.suffix]
+    remedy = f"{install_command(extra)}, or write .npy"
+    import_optional(package, f"{path} is written with it", remedy, argument="out")
     if ndim - panels not in image_axes or ndim > max_axes:
         raise ArgumentError(
             f"`out={path}`: the result has {ndim} axes",
@@ -173,7 +156,8 @@ def write_result(
         folder.mkdir()
         try:
             complete = folder / path.name
-            notes = _WRITERS[path.suffix](complete, result, origin)
+            write, *_ = _FORMATS[path.suffix]
+            notes = write(complete, result, origin)
             claim(path, complete)
             replace_path(complete, path, folder / _PREVIOUS)
         finally:
@@ -256,7 +240,14 @@ def _for_mrc(values: Array) -> tuple[Array, list[str]]:
     return single, []
 
 
-_WRITERS = {".npy": _write_npy, ".zarr": _write_zarr, ".mrc": _write_mrc, ".png": _write_png}
+# Suffix → function and package that write it, the package's extra, allowed axes of one image,
+# maximum axes in total.
+_FORMATS = {
+    ".npy": (_write_npy, "numpy", "", range(0, 65), 64),
+    ".zarr": (_write_zarr, "zarr", "zarr", range(0, 65), 64),
+    ".mrc": (_write_mrc, "numpy", "", range(2, 4), 3),
+    ".png": (_write_png, "matplotlib", "plot", range(2, 3), 3),
+}
 
 
 def result_figure(result: Result) -> Any:
