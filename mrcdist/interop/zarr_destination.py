@@ -183,10 +183,6 @@ class ZarrDestination:
         with write_errors(self.location):
             self.work.keep(name)
 
-    def kept(self) -> frozenset[str]:
-        """Return the names of finished blocks."""
-        return self.work.kept()
-
     def _require_held(self) -> None:
         """Raise if another call has taken over: in a store, it may write to the same names."""
         if not self.location.is_local and self.work.is_lost():

@@ -107,8 +107,8 @@ def write_zarr(
     # Each step with the prefix of the names under which its finished blocks are recorded.
     steps: dict[str, _Step] = {"": _write, **({"verified-": _verify} if verify else {})}
     with nullcontext() if resume else abandoned_on_failure(destination.abandon):
-        finished = destination.kept()
-        with show_progress(destination.kept, n_blocks * len(steps), stream):
+        finished = destination.work.kept()
+        with show_progress(destination.work.kept, n_blocks * len(steps), stream):
             for prefix, step in steps.items():
                 for level in hierarchy.levels:
                     _run_step(destination, level, step, prefix, finished)

@@ -133,10 +133,6 @@ class LocalDestination:
         except FileNotFoundError:  # another call has started over
             raise busy(self.location, self.work.shown) from None
 
-    def kept(self) -> frozenset[int]:
-        """Return the numbers of finished blocks."""
-        return frozenset(map(int, self.work.kept()))
-
     def cost(self, nbytes: int, block: int) -> tuple[int, int]:
         """Return the requests for `nbytes` of a block, and the bytes encoded at a time."""
         return 0, min(nbytes, window(block)) + TEMPORARIES
@@ -167,11 +163,6 @@ class LocalDestination:
         if not self._is_finished():
             with self._explained():
                 self.work.keep(number, record)
-
-    def recall(self, number: int) -> bytes:
-        """Return the record of a block."""
-        with self._explained():
-            return self.work.recall(number)
 
     def keep_packed(self, number: int, sections: Iterator[bytes]) -> int:
         """Keep the compressed sections of a block, and return their size."""

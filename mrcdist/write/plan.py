@@ -227,7 +227,7 @@ class WritePlan:
         """
         start = time.monotonic()
         destination = self._begin()
-        finished = destination.kept if destination else None
+        finished = destination.work.kept if destination else None
         with (
             nullcontext()
             if destination is None or self.resume
@@ -290,7 +290,7 @@ class WritePlan:
             traverse=False,
             name=f"write-mrc-job-{token}",
         )
-        finished = destination.kept() if self.resume else frozenset()
+        finished = destination.work.kept() if self.resume else frozenset()
         last = dask.delayed(finish, traverse=False, name=f"write-mrc-last-{token}")(
             job,
             self._merged_record(job, finished, token),
@@ -302,7 +302,7 @@ class WritePlan:
         # Cull the graph: otherwise, dask would also compute the finished blocks.
         return Delayed(last.key, last.dask.cull({last.key}).to_dict()) if finished else last
 
-    def _merged_record(self, job: Delayed, finished: frozenset[int], token: str) -> Delayed:
+    def _merged_record(self, job: Delayed, finished: frozenset[str], token: str) -> Delayed:
         """Return a task that merges the records of all blocks, in a tree."""
         write, recall, join = (dask.delayed(f) for f in (write_block, recall_block, merge))
         blocks = self.array.to_delayed(optimize_graph=True).ravel()
@@ -312,7 +312,7 @@ class WritePlan:
             key = f"write-mrc-{token}-{number}"
             records.append(
                 recall(job, number, dask_key_name=key)
-                if number in finished
+                if str(number) in finished
                 else write(block, job, number, box, dask_key_name=key)
             )
         while len(records) > 1:

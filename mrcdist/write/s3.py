@@ -240,14 +240,6 @@ class S3Destination:
         self.work.put(next(names), pending[:filled].data)
         return nbytes
 
-    def kept(self) -> frozenset[int]:
-        """See `LocalDestination.kept`."""
-        return frozenset(map(int, self.work.kept()))
-
-    def recall(self, number: int) -> bytes:
-        """See `LocalDestination.recall`."""
-        return self.work.recall(number)
-
     def finish(
         self,
         pieces: list[Piece],

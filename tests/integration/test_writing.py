@@ -446,7 +446,7 @@ class TestResume:
             writing.compute()
         fs.rm_file(path)
         plan = mrcdist.plan_write(url, chunked(), **arguments)
-        assert len(plan._begin().kept()) == plan.array.npartitions
+        assert len(plan._begin().work.kept()) == plan.array.npartitions
         plan.write()
         np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
 

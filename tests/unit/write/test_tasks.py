@@ -27,7 +27,9 @@ def test_block_record_is_read_back_exactly(array: np.ndarray[Any, Any]) -> None:
     assert BlockRecord.from_bytes(record.to_bytes()) == record
 
 
-def test_error_for_a_truncated_block_record_has_the_block_and_a_remedy(tmp_path: Path) -> None:
+def test_error_for_an_unreadable_block_record_has_the_block_and_a_remedy(
+    tmp_path: Path,
+) -> None:
     planned = LocalDestination(Location.of(tmp_path / "a.mrc"), Grid(1024, 1, 4096))
     destination = planned.begin({}, overwrite=False, resume=False)
     job = Job(destination, NewHeader(1, 1, 1, Storage(6, "uint16")), (1, 1), statistics=False)
@@ -38,3 +40,5 @@ def test_error_for_a_truncated_block_record_has_the_block_and_a_remedy(tmp_path:
         destination.keep(7, stored[:length])
         with pytest.raises(WriteError, match=r"block 7 (?s:.*)overwrite=True"):
             recall_block(job, 7)
+    with pytest.raises(WriteError, match=r"block 8 (?s:.*)overwrite=True"):
+        recall_block(job, 8)
