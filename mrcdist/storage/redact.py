@@ -41,12 +41,16 @@ _PROTOCOL = re.compile(
 _TWO_SLASHES = re.compile(r"[a-z][a-z0-9+.-]{0,30}://", re.I)
 _ONE_SLASH = re.compile(rf"{_PROTOCOL.pattern}/(?=[^/])", re.I)
 
+# Maximum number of URLs in a word without spaces; what follows is not shown.
+_MAX_URLS = 20
+
 # user:password@host/ or @host:port, without a protocol. A file may be named a:b@c, and a folder
-# 12:30@300.0kV: user names are not numbers or dates, and host names end with letters. A folder
-# named a:b@c is mistaken for a login.
+# 12:30@300.0kV: user names are not numbers or dates, which may precede them, and host names end
+# with letters. A folder named a:b@c is mistaken for a login.
 _BARE_LOGIN = re.compile(r"""(?<![^\s/\\'"<>])[^\s/\\'"<>]*@""")
 _USER = re.compile(
-    r"(?:(?<![^\s/\\'\"<>])|(?<==))(?!\d+:|\d{4}[._-]?\d\d[._-]?\d\d(?:[T_-]?\d+)?:)[^:@=]+=*:"
+    r"(?:(?<![^\s/\\'\"<>])|(?<==))"
+    r"(?>(?:(?:\d+|\d{4}[._-]?\d\d[._-]?\d\d(?:[T_-]?\d+)?):)*)[^:@=]+=*:"
 )
 _HOST = re.compile(
     r"@(?:(?:[\w-]+\.)*[a-z](?:[\w-]*[\w])?:?/|(?:\d+\.){3}\d+:?/|[\w.-]+:\d|\[[0-9a-f:.]+\][:/])",
@@ -54,7 +58,11 @@ _HOST = re.compile(
 )
 
 # Parameters in the path of a web URL: /a.mrc;token=…
-_PATH_PARAMETER = re.compile(r";([^=;/]*)=[^;/]*")
+_PATH_PARAMETER = re.compile(r";([^=;/]*)=([^;/]*)")
+
+# Beginning and end of an IPv6 address, around its ::
+_IPV6_BEGIN = re.compile(r"\[[0-9a-f:]*$", re.I)
+_IPV6_END = re.compile(r"[0-9a-f:.]*(?:%[\w.-]+)?\]", re.I)
 
 # User and password, which may contain an unescaped /, ? or # if the text after the colon is not a
 # port.
@@ -99,17 +107,18 @@ _seen_loggers = 0
 
 def redact(url: str) -> str:
     """Return a URL, chained or not, without login, fragment and the values of its query."""
-    return printable("::".join(_redact_part(part) for part in _chain(url)))
+    return _redact_urls(_redact_chain(url))
 
 
 def scrub(text: str, url: str, options: Mapping[str, Any]) -> str:
     """Remove secrets from a message of another library about the file at `url`.
 
-    All other URLs in it are redacted, too. Options count as secret if their names suggest it.
+    These are the secrets of the file, and those that `redact_text` removes. Options count as secret
+    if their names suggest it.
     """
     secrets = _secrets_of_url(url)
     secrets += [*map(unquote, secrets), *_secrets(options)]
-    return _without(_redact_urls(text.replace(url, redact(url))), secrets, _LEAST_SECRET)
+    return redact_text(_without(text.replace(url, redact(url)), secrets, _LEAST_SECRET))
 
 
 def identity(url: str, options: Mapping[str, Any]) -> str:
@@ -205,10 +214,17 @@ def _redact_urls(text: str) -> str:
 
 
 def _redact_word(word: str) -> str:
-    """Redact the URLs at the end of a word, and logins before a host."""
+    """Redact all URLs in a word, and logins before a host.
+
+    A URL extends to the end of the word, as passwords and queries may contain any character.
+    """
     for begin in (_TWO_SLASHES, _ONE_SLASH):
-        if match := begin.search(word):
-            word = _redact_from(word, *match.span())
+        end = n_urls = 0
+        while match := begin.search(word, end):
+            end, n_urls = match.end(), n_urls + 1
+            if n_urls > _MAX_URLS:
+                return f"{word[:end]}***"
+            word = _redact_from(word, match.start(), end)
     start = 0
     for part in word.split("/"):
         if match := _PROTOCOL.search(part.rpartition("@")[0]):
@@ -222,7 +238,7 @@ def _redact_from(word: str, start: int, end: int) -> str:
     """Redact the URL that extends from `start` to the end of a word; `end` is after its slashes."""
     protocol, _, slashes = word[start:end].partition(":")
     url = f"{protocol}://{word[end:]}"
-    shown = redact(url) if slashes == "//" else _redact_part(url)
+    shown = _redact_chain(url) if slashes == "//" else _redact_part(url)
     return word[:start] + shown.replace("://", f":{slashes}", 1)
 
 
@@ -237,10 +253,12 @@ def _redact_login(match: re.Match[str]) -> str:
 
 
 def _chain(url: str) -> list[str]:
-    """Return the members of a chained URL, whose queries may contain ``::``."""
+    """Return the members of a chained URL, whose queries and addresses may contain ``::``."""
     parts: list[str] = []
     for part in chain(url):
-        if parts and "://" not in part and is_web(parts[-1]) and "?" in parts[-1]:
+        previous = parts[-1] if parts else ""
+        in_query = "://" not in part and is_web(previous) and "?" in previous
+        if in_query or (_IPV6_BEGIN.search(previous) and _IPV6_END.match(part)):
             parts[-1] += f"::{part}"
         else:
             parts.append(part)
@@ -262,6 +280,10 @@ def _split(part: str) -> tuple[str, str, str, str]:
     return scheme, login.removesuffix("@"), slashes + rest, query
 
 
+def _redact_chain(url: str) -> str:
+    return printable("::".join(_redact_part(part) for part in _chain(url)))
+
+
 def _redact_part(part: str) -> str:
     if "://" not in part:
         return _redact_urls(part)
@@ -276,12 +298,16 @@ def _redact_part(part: str) -> str:
 
 
 def _secrets_of_url(url: str, names: str | re.Pattern[str] = "") -> list[str]:
-    """Return passwords, and values of the query whose names match; by default, all with names."""
+    """Return passwords, and parameters of the query and the path whose names match.
+
+    By default, these are all parameters, and the names of those without a value.
+    """
     secrets: list[str] = []
     for part in _chain(url):
         if "://" in part:
-            _, login, _, query = _split(part)
-            for name, _, value in (pair.partition("=") for pair in query.split("&")):
+            _, login, rest, query = _split(part)
+            pairs = [pair.partition("=")[::2] for pair in query.split("&")]
+            for name, value in pairs + _PATH_PARAMETER.findall(rest) * is_web(part):
                 if re.search(names, name):
                     secrets.append(value or name * (not names))
             secrets.append(login.partition(":")[2])

@@ -249,6 +249,8 @@ class TestShown:
             (f"https://host/a.mrc;token={SECRET}", "https://host/a.mrc;token=***"),
             (f"https://host/run;a={SECRET};b={SECRET}/a.mrc?c=d", None),
             ("/data/run;x=1/a.mrc", "/data/run;x=1/a.mrc"),
+            (f"https://h/a.mrc,https://u:{SECRET}@host", "https://h/a.mrc,https://host"),
+            ("https://[::1]:80/a.mrc", "https://[::1]:80/a.mrc"),
         ],
     )
     def test_shown_url_has_no_user_password_or_query_values(self, url, shown):
@@ -293,6 +295,7 @@ class TestShown:
             f"redirected to https://h/b.mrc?sig={SECRET}%3D",
             f"signature {SECRET} does not match",
             f"zip://a::https://h/all.zip?{SECRET}",
+            f"no file /cwd/a.mrc\n;token={SECRET}",
         ],
     )
     def test_presigned_urls_are_redacted_in_any_quotes(self, said):
@@ -300,6 +303,10 @@ class TestShown:
         scrubbed = Location.of(url).scrub(said)
         assert SECRET not in scrubbed
         assert "AKIA" not in scrubbed
+
+    def test_parameters_of_the_path_are_redacted_in_any_text(self):
+        location = Location.of(f"https://h/a.mrc\n;key={SECRET}")
+        assert location.scrub(f"no file a.mrc\n;key={SECRET}") == "no file a.mrc\n;key=***"
 
     def test_ordinary_words_are_not_redacted(self):
         location = Location.of("https://h/a.mrc?v=1&q=no", {"key": "a", "secret": SECRET})

@@ -46,6 +46,23 @@ SECRET = "Tr0ub4dor3xyz"
         ),
         (f"https:/proxy/x://[h:{SECRET}", "https:/proxy/x://***"),
         (f"tcp://s3:/u:{SECRET}@host", "tcp://s3:/host"),
+        (f"s3://b/a,https://h/a,https://u:{SECRET}@host", "s3://b/a,https://h/a,https://host"),
+        (f"https:/h/a,https:/u:{SECRET}@host", "https:/h/a,https:/host"),
+        (f"{'s3://b/a,' * 40}s3://u:{SECRET}@h", f"{'s3://b/a,' * 20}s3://***"),
+        (f"2026-11-30T12:30:u:{SECRET}@host/a", "2026-11-30T12:30:u:***@host/a"),
+        (f"/data/12:30:05:u:{SECRET}@nas/a.mrc", "/data/12:30:05:u:***@nas/a.mrc"),
+        (
+            f"no scheduler at tcp://u:{SECRET}@[fe80::1%eth0]:80",
+            "no scheduler at tcp://[fe80::1%eth0]:80",
+        ),
+        (
+            "tcp://[::1]:8786, tls://[2001:db8::2:1]:8786",
+            "tcp://[::1]:8786, tls://[2001:db8::2:1]:8786",
+        ),
+        (
+            f"simplecache::https://[::1]:80/a::s3://u:{SECRET}@b",
+            "simplecache::https://[::1]:80/a::s3://b",
+        ),
         (f"file:///cwd/https:u:{SECRET}@host", "file:///cwd/https:host"),
         (f"cannot reach tls://user:{SECRET}@host:8786", "cannot reach tls://host:8786"),
         (f"<File-like object, https://u:{SECRET}@h/a.zip>", "<File-like object, https://h/a.zip>"),
