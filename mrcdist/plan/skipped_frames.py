@@ -72,12 +72,13 @@ class SkippedFrames:
             self._count_points(frames.present),
         )
         argument = (self.before, self.per_line) if self.per_line else self.before
-        if present <= max(-self.before, 0):
+        absent = self._count_points(0)  # before the first frame
+        if present <= absent:
             raise _invalid(argument, f"none of the {frames.present} frames is left")
         if self.before < 0 and n_points is None:
             raise _invalid(argument, "a negative number needs a scan or `navigation_shape`")
         if self.before < 0:
-            text = f"the first {-self.before} points have no frame and read as 0 (`skip_frames`)"
+            text = f"the first {absent} points have no frame and read as 0 (`skip_frames`)"
             notes.add(Note("frames-skipped", text))
         if n_points is not None and announced > n_points:
             text = f"{announced - n_points} frames after the scan are left out (`skip_frames`)"

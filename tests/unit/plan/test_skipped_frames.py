@@ -33,25 +33,32 @@ def test_frames_are_at_the_points_where_they_were_recorded(before, per_line, lin
     assert skipped.frames_needed(lines * line) == expected[-1] + 1 or expected[-1] == -1
 
 
-@given(st.integers(-3, 9), st.integers(0, 3), st.integers(1, 5), st.integers(1, 6))
+@given(
+    st.integers(-3, 9), st.integers(0, 3), st.integers(1, 5), st.integers(1, 6), st.integers(0, 3)
+)
 def test_number_of_frames_without_the_skipped_ones_is_that_of_the_scan(
-    before, per_line, lines, line
+    before, per_line, lines, line, missing
 ):
-    n_frames = len(recorded(before, per_line, lines, line))
+    points = recorded(before, per_line, lines, line)
+    n_present = max(len(points) - missing, 0)
+    reached = 1 + max((each for each in points[:n_present] if each is not None), default=-1)
     skipped, notes = SkippedFrames.of((before, per_line), line), Notes()
-    frames = MissingFrames(n_frames, n_frames, allowed=False)
-    if lines * line + min(before, 0) <= 0:
+    frames = MissingFrames(len(points), n_present, allowed=False)
+    if reached == 0:
         with pytest.raises(ArgumentError, match="none of the"):
             skipped.in_scan(frames, lines * line, notes)
         return
     counts = skipped.in_scan(frames, lines * line, notes)
-    assert (counts.announced, counts.present) == (lines * line, lines * line)
+    assert (counts.announced, counts.present) == (lines * line, reached)
+    absent = next(each for each in points if each is not None)
+    assert [note.split()[2] for note in notes] == [str(absent)] * (before < 0)
 
 
-def test_frames_after_the_scan_are_left_out_with_a_note():
+@pytest.mark.parametrize(("present", "in_scan"), [(12, 6), (8, 6), (7, 5), (3, 1)])
+def test_frames_after_the_scan_are_left_out_with_a_note(present, in_scan):
     notes = Notes()
-    counts = SkippedFrames.of(2, None).in_scan(MissingFrames(12, 12, allowed=False), 6, notes)
-    assert counts.announced == 6
+    counts = SkippedFrames.of(2, None).in_scan(MissingFrames(12, present, allowed=True), 6, notes)
+    assert (counts.announced, counts.present) == (6, in_scan)
     assert list(notes) == ["4 frames after the scan are left out (`skip_frames`)"]
 
 
