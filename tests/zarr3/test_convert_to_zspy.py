@@ -9,7 +9,7 @@ import pytest
 
 from mrcdist import convert, read_mrc
 from run import VENV, python_of
-from tests.unit.interop.test_convert_to_zspy import (  # noqa: F401  the same, with zarr 3
+from tests.unit.interop.test_zarr_writer import (  # noqa: F401  the same, with zarr 3
     movie,
     stored_in,
     test_every_dtype_is_written_unchanged_to_zspy,
