@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from mrcdist.formatting import figure_text
@@ -27,30 +28,27 @@ def draw_overview(
 
     With `planes`, the panels are the three planes of a volume and share edges.
     """
-    rows, columns = (2, 2) if planes else _arrange(len(panels), _aspect(panels[0]))
     # In a montage, each image has its own grey levels, and colour bars would take too much space.
     with_bars = len(panels) <= 4 and panels[0].contrast != "rgb"
-    if planes:
-        sides = _cross_size(panels)
-        width, height = (8.0 * side / max(sides) for side in sides)
-    else:
-        panel_width = {1: 7.0, 2: 4.3, 3: 3.6}.get(columns, 2.9)
-        aspect = max(min(_aspect(panel), 2.0) for panel in panels)
-        width = columns * (panel_width + (_BAR_WIDTH if with_bars else 0.1))
-        height = rows * (panel_width * aspect + _TITLE_HEIGHT)
+    grid = _cross(panels) if planes else _grid(panels, with_bars=with_bars)
     text = _wrap_lines(lines)
-    figure = new_figure(width + _TEXT_WIDTH + 0.6, max(height, 0.7 + 0.165 * len(text)))
-    left, right = figure.subfigures(1, 2, width_ratios=(width + 0.6, _TEXT_WIDTH))
+    figure = new_figure(grid.width + _TEXT_WIDTH + 0.6, max(grid.height, 0.7 + 0.165 * len(text)))
+    left, right = figure.subfigures(1, 2, width_ratios=(grid.width + 0.6, _TEXT_WIDTH))
     _write(right, title, text)
+    images = [panel.image for panel in panels]
+    limits = None
     if planes:
-        _draw_planes(left, panels)
-        return figure
-    all_axes = left.subplots(rows, columns, squeeze=False).ravel()
-    for axes in all_axes[len(panels) :]:
-        axes.set_axis_off()
-    for axes, panel in zip(all_axes, panels, strict=False):
-        image = _draw_panel(axes, panel, fontsize=9 if columns < 3 else 8)
-        if with_bars:
+        limits = log_limits(*images) if panels[0].contrast == "log" else None
+        limits = limits or image_limits(*images)
+    all_axes = left.subplot_mosaic(grid.cells, **grid.ratios)
+    for number, panel in enumerate(panels):
+        axes = all_axes[number]
+        image = _draw_panel(axes, panel, fontsize=grid.fontsize, limits=limits)
+        if planes:
+            label = {"fontsize": 8, "color": _TEXT_COLOUR, "labelpad": 2}
+            axes.set_xlabel(figure_text(panel.across.name), **label)
+            axes.set_ylabel(figure_text(panel.down.name), **label)
+        if with_bars and (not planes or panel is panels[-1]):
             colour_bar(axes, image, panel.quantity)
     return figure
 
@@ -76,25 +74,6 @@ def _draw_panel(
     return image
 
 
-def _draw_planes(figure: Any, panels: Sequence[Panel]) -> None:
-    section, along_row, along_column = panels
-    width, height = _cross_size(panels)
-    down, across = extents(section.down, section.across)
-    grid = figure.add_gridspec(
-        2, 2, width_ratios=(across, width - across), height_ratios=(down, height - down)
-    )
-    images = [panel.image for panel in panels]
-    limits = log_limits(*images) if section.contrast == "log" else None
-    limits = limits or image_limits(*images)
-    for panel, cell in ((section, (0, 0)), (along_row, (1, 0)), (along_column, (0, 1))):
-        axes = figure.add_subplot(grid[cell])
-        image = _draw_panel(axes, panel, fontsize=8, limits=limits)
-        label = {"fontsize": 8, "color": _TEXT_COLOUR, "labelpad": 2}
-        axes.set_xlabel(figure_text(panel.across.name), **label)
-        axes.set_ylabel(figure_text(panel.down.name), **label)
-    colour_bar(axes, image, panel.quantity)
-
-
 def _write(figure: Any, title: str, lines: Sequence[str]) -> None:
     heading = textwrap.wrap(printable(title), 34, break_on_hyphens=False)
     below = 0.975 - 0.26 * len(heading) / figure.figure.get_figheight()
@@ -116,24 +95,39 @@ def _wrap_lines(lines: Sequence[tuple[str, str]]) -> list[str]:
     return wrapped
 
 
-def _arrange(count: int, aspect: float) -> tuple[int, int]:
-    """Return rows and columns: one row for up to three panels, else about as wide as high."""
-    if count <= 3 and aspect > 0.6:
-        return 1, count
-    columns = min(range(1, count + 1), key=lambda n: (abs(-(-count // n) * aspect - n), n))
-    return -(-count // columns), columns
+@dataclass(frozen=True)
+class _Grid:
+    """Arrangement of panels, by number; size in inches, and font size of titles in points."""
+
+    cells: list[list[Any]]
+    width: float
+    height: float
+    fontsize: int = 8
+    ratios: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
-def _aspect(panel: Panel) -> float:
-    """Return height ÷ width."""
-    height, width = extents(panel.down, panel.across)
-    return height / width
+def _grid(panels: Sequence[Panel], *, with_bars: bool) -> _Grid:
+    """Arrange up to three panels in one row, more about as wide as high."""
+    count = len(panels)
+    aspects = [height / width for height, width in (extents(p.down, p.across) for p in panels)]
+    columns = count
+    if count > 3 or aspects[0] <= 0.6:
+        columns = min(range(1, count + 1), key=lambda n: (abs(-(-count // n) * aspects[0] - n), n))
+    numbers = [*range(count), *["."] * (-count % columns)]
+    cells = [numbers[i : i + columns] for i in range(0, count, columns)]
+    panel_width = {1: 7.0, 2: 4.3, 3: 3.6}.get(columns, 2.9)
+    width = columns * (panel_width + (_BAR_WIDTH if with_bars else 0.1))
+    height = len(cells) * (panel_width * max(min(a, 2.0) for a in aspects) + _TITLE_HEIGHT)
+    return _Grid(cells, width, height, fontsize=9 if columns < 3 else 8)
 
 
-def _cross_size(panels: Sequence[Panel]) -> tuple[float, float]:
-    """Return width and height of a section with the other planes to its right and below it."""
+def _cross(panels: Sequence[Panel]) -> _Grid:
+    """Arrange a section with the other planes of the volume below it and to its right."""
     section, _, along_column = panels
     down, across = extents(section.down, section.across)
     _, depth = extents(along_column.down, along_column.across)
     thickness = max(depth, _MIN_THICKNESS * max(across, down))
-    return across + thickness, down + thickness
+    scale = 8.0 / (max(across, down) + thickness)
+    width, height = (scale * (side + thickness) for side in (across, down))
+    ratios = {"width_ratios": (across, thickness), "height_ratios": (down, thickness)}
+    return _Grid([[0, 2], [1, "."]], width, height, ratios=ratios)
