@@ -34,10 +34,8 @@ def format_shape(shape: Iterable[int]) -> str:
 
 def format_position(axis: Axis, index: int) -> str:
     """Return a position on an axis: "z 60 of 120", "tilt −12 deg"."""
-    if axis.values is not None:
-        return f"{axis.name} {format_number(axis.values[index])} {axis.units or ''}".rstrip()
-    if axis.units in ("deg", "s"):
-        return f"{axis.name} {format_number(axis.offset + index * axis.scale)} {axis.units}"
+    if axis.values is not None or axis.units in ("deg", "s"):
+        return f"{axis.name} {format_number(axis.positions[index])} {axis.units or ''}".rstrip()
     return f"{axis.name} {index} of {axis.size}"
 
 
@@ -48,20 +46,15 @@ def format_list(values: Sequence[Any]) -> str:
     return f"{len(values)} values from {format_number(min(values))} to {format_number(max(values))}"
 
 
-def format_range(axis: Axis) -> str:
-    """Return the lowest and highest position on an axis, with units: "0 to 6 deg"."""
-    return (
-        f"{' to '.join(map(format_number, axis.extremes))} {format_unit(axis.units or '')}".rstrip()
-    )
-
-
 def format_steps(axis: Axis) -> str:
     """Return the calibration of an axis: "0.5 nm per step, from −64 nm", "uncalibrated"."""
     if not axis.units:
         return "uncalibrated"
-    if axis.values is not None:
-        return f"{'uneven steps' if axis.monotonic else 'not monotonic'}, {format_range(axis)}"
     units = format_unit(axis.units)
+    if axis.values is not None:
+        order = "uneven steps" if axis.monotonic else "not monotonic"
+        low, high = format_number(min(axis.values)), format_number(max(axis.values))
+        return f"{order}, {low} to {high} {units}"
     start = f", from {format_number(axis.offset)} {units}" if axis.offset else ""
     return f"{format_number(axis.scale)} {units} per step{start}"
 

@@ -58,12 +58,6 @@ class Axis:
             return np.array(self.values, np.float64)
         return np.asarray(self.offset + self.scale * np.arange(self.size), np.float64)
 
-    @property
-    def extremes(self) -> tuple[float, float]:
-        """Smallest and largest position."""
-        ends = self.values or (self.offset, self.offset + (self.size - 1) * self.scale)
-        return min(ends), max(ends)
-
 
 def scan_plane(axes: Sequence[Axis]) -> tuple[int, int] | None:
     """Return the indices of a scan's (y, x) among the navigation axes, or None without a scan."""

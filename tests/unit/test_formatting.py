@@ -8,8 +8,8 @@ from mrcdist.format.axis import Axis
 from mrcdist.formatting import (
     format_list,
     format_position,
-    format_range,
     format_shape,
+    format_steps,
     format_unit,
 )
 
@@ -30,15 +30,19 @@ def test_positions_are_formatted_in_the_units_of_the_axis(axis, index, text):
 @pytest.mark.parametrize(
     ("axis", "text"),
     [
-        (Axis("tilt", 3, True, units="deg", values=(0.0, 3.0, -3.0)), "−3 to 3 deg"),
-        (Axis("tilt", 3, True, units="deg", values=(60.0, 1.5, -60.0)), "−60 to 60 deg"),
-        (Axis("tilt", 3, True, -3.0, 6.0, "deg"), "0 to 6 deg"),
-        (Axis("kx", 5, False, 0.5, -1.0, "nm^-1"), "−1 to 1 nm⁻¹"),
-        (Axis("z", 9, True), "0 to 8"),
+        (Axis("tilt", 3, True, units="deg", values=(0.0, 3.0, -3.0)), "not monotonic, −3 to 3 deg"),
+        (
+            Axis("tilt", 3, True, units="deg", values=(60.0, 1.5, -60.0)),
+            "uneven steps, −60 to 60 deg",
+        ),
+        (Axis("tilt", 3, True, -3.0, 6.0, "deg"), "−3 deg per step, from 6 deg"),
+        (Axis("kx", 5, False, 0.5, -1.0, "nm^-1"), "0.5 nm⁻¹ per step, from −1 nm⁻¹"),
+        (Axis("x", 5, False, 0.5, 0.0, "nm"), "0.5 nm per step"),
+        (Axis("z", 9, True), "uncalibrated"),
     ],
 )
-def test_ranges_go_from_the_lowest_position_to_the_highest(axis, text):
-    assert format_range(axis) == text
+def test_calibration_of_an_axis_is_described(axis, text):
+    assert format_steps(axis) == text
 
 
 @pytest.mark.parametrize(

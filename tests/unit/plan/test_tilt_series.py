@@ -33,12 +33,9 @@ class TestAxis:
         axis = axis_of(*angles)
         assert axis.values == angles
         assert not axis.monotonic
-        assert axis.extremes == (min(angles), max(angles))
 
     def test_falling_angles_are_monotonic(self):
         assert axis_of(6, 3, -1).monotonic
-        assert axis_of(6, 3, -1).extremes == (-1, 6)
-        assert axis_of(6, 3, 0).extremes == (0, 6)
 
 
 class TestOrder:
