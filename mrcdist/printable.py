@@ -1,4 +1,4 @@
-"""Escapes for control characters in text from files, so that it is safe to show in a terminal."""
+"""Text from files for messages: short, and without control characters that affect a terminal."""
 
 from __future__ import annotations
 
@@ -28,3 +28,8 @@ def _escape(char: str) -> str:
     if "\udc80" <= char <= "\udcff":  # a byte that Python could not decode
         return f"\\x{ord(char) - 0xDC00:02x}"
     return char.encode("unicode_escape").decode()
+
+
+def shorten(text: str) -> str:
+    """Shorten text for a message."""
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -97,8 +97,12 @@ class Header:
 
     @property
     def origin(self) -> FloatTriple:
-        """ORIGIN x, y, z in Å with MRC2014's sign."""
-        if has_standard_origin(self.imod_flags, self.nversion):
+        """ORIGIN x, y, z in Å with MRC2014's sign.
+
+        Files by IMOD have the opposite one unless its flag 4 or NVERSION declares the standard.
+        """
+        flags = 4 if self.imod_flags is None else self.imod_flags
+        if flags & 4 or self.nversion in MRC2014_VERSIONS:
             return self.stored_origin
         x, y, z = self.stored_origin
         return -x, -y, -z
@@ -248,14 +252,6 @@ def _missing_bytes(header: Header, file_size: int | None) -> int:
             remedy="copy the file again, or restore its header",
         )
     return missing
-
-
-def has_standard_origin(imod_flags: int | None, nversion: int) -> bool:
-    """Whether ORIGIN has MRC2014's sign.
-
-    Files by IMOD have the opposite one unless its flag 4 or NVERSION declares the standard.
-    """
-    return imod_flags is None or bool(imod_flags & 4) or nversion in MRC2014_VERSIONS
 
 
 def require_map(header: Header) -> None:

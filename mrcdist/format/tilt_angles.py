@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.errors import SidecarError
+from mrcdist.printable import shorten
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _SECTION = re.compile(r"\[\s*([^=\]]+?)\s*=\s*(.*?)\s*\]")
@@ -153,9 +154,8 @@ def _angle(name: str, number: int, text: str) -> float:
 
 
 def _invalid_line(name: str, number: int, content: str, cause: str) -> SidecarError:
-    shown = content if len(content) <= 60 else f"{content[:60]}..."
     return SidecarError(
-        f"{name or 'the list of tilt angles'}, line {number}: {shown!r}",
+        f"{name or 'the list of tilt angles'}, line {number}: {shorten(content)!r}",
         code="tilt-angles-invalid",
         argument="tilt_file",
         cause=cause,

@@ -12,12 +12,13 @@ import numpy as np
 from mrcdist.errors import FormatError
 from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.scan import Scan, pixel_is_unsigned
-from mrcdist.format.direct_electron.sidecar import Sidecar, shorten
+from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.format.direct_electron.sidecar_keys import GAIN, KEYS, PROCESSING_MODE
 from mrcdist.format.extended.registry import ExtendedHeader, pixel_size_note
 from mrcdist.format.header import VOLUME_STACKS, Header
 from mrcdist.format.header_words import without_differing_fields
 from mrcdist.format.pixels import PixelFormat
+from mrcdist.printable import shorten
 from mrcdist.warning_notes import Note, Notes
 
 _COLUMN, _ROW, _SECTION = range(3)

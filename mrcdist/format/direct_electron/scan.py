@@ -14,8 +14,9 @@ from typing import Any, Literal
 from mrcdist.errors import SidecarError
 from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron import sidecar_keys as keys
-from mrcdist.format.direct_electron.sidecar import Sidecar, shorten, to_float
+from mrcdist.format.direct_electron.sidecar import Sidecar, to_float
 from mrcdist.format.direct_electron.sidecar_keys import IN_HYPERSPY, KEYS, Key
+from mrcdist.printable import shorten
 
 _REMEDY = "pass `navigation_shape`, or `metadata_file=None` to read the frames as a plain stack"
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.errors import SidecarError
+from mrcdist.printable import shorten
 
 Points = npt.NDArray[np.int64]
 
@@ -64,7 +65,7 @@ def parse_scan_points(raw: bytes) -> tuple[Points, tuple[str, ...]]:
             rows = rows[:half] if _parse_rows(rows[:half]) is None else rows[half:]
         [(number, line)] = rows
         raise _invalid(
-            f"line {number} of the list of scan points is {line.strip()[:60]!r}, "
+            f"line {number} of the list of scan points is {shorten(line.strip())!r}, "
             "not two whole numbers",
             "not a list of x,y points, one row per frame, or damaged",
         )
@@ -143,13 +144,13 @@ def _header_notes(line: str) -> tuple[str, ...]:
         return ()
     if len(names) == 2 and names[0] != names[1] and (names[0] == "y" or names[1] == "x"):
         raise SidecarError(
-            f"the columns of the list of scan points are {line.strip()[:60]!r}",
+            f"the columns of the list of scan points are {shorten(line.strip())!r}",
             code="scan-points-columns",
             argument="scan_file",
             cause="scan points are x, y, one row per frame; here y comes first",
             remedy="swap the columns, or correct the header if the numbers are x, y",
         )
-    return (f"the columns of the list of scan points, {line.strip()[:60]!r}, are read as x, y",)
+    return (f"the columns of the list of scan points, {shorten(line.strip())!r}, are read as x, y",)
 
 
 def _coordinate(column: str) -> str | None:

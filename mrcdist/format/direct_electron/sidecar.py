@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from mrcdist.errors import SidecarError
 from mrcdist.format.direct_electron.sidecar_keys import Key
+from mrcdist.printable import shorten
 
 _KEY_WIDTH = 64
 _ON, _OFF = ("enable", "on", "true"), ("disable", "off", "false")
@@ -109,11 +110,6 @@ def sidecar_text(values: Mapping[str, str], newline: str = "\n") -> bytes:
         return text.encode("latin-1")
     except UnicodeEncodeError:
         return text.encode()
-
-
-def shorten(text: str) -> str:
-    """Shorten text for a message."""
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def to_float(text: str | None) -> float | None:
