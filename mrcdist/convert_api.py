@@ -15,15 +15,15 @@ from dask.array.core import slices_from_chunks
 
 from mrcdist.api import plan_mrc
 from mrcdist.discover.files import Filename
-from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistWarning
-from mrcdist.extras import install_command
+from mrcdist.errors import ArgumentError, MrcdistWarning
+from mrcdist.extras import import_optional, install_command
 from mrcdist.format.axis import Axis
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.encode import dtype_name
 from mrcdist.format.modes import CODECS
 from mrcdist.interop.ome_zarr import ome_zarr_layout
 from mrcdist.interop.rosettasciio import axes_dicts, plan_metadata, plan_original_metadata
-from mrcdist.interop.zarr_destination import ZarrDestination, zarr_major
+from mrcdist.interop.zarr_destination import ZarrDestination, require_zarr3
 from mrcdist.interop.zarr_layouts import Selected, zarr_layout, zspy_layout
 from mrcdist.interop.zarr_writer import ZarrReport, require_equal, write_zarr
 from mrcdist.options import ReadOptions
@@ -146,7 +146,7 @@ def plan_source(arguments: ConvertArguments, make_plan: Callable[..., Plan]) -> 
     work = WorkFolder(arguments.location)
     unfinished = (work.plan() if arguments.resume else None) or {"about": {}}
     previous = tuple(map(tuple, unfinished["about"].get("read_chunks", ()))) or None
-    return plan_to_resume(lambda chunks: make_plan(chunks=chunks), arguments.chunks, previous)
+    return plan_to_resume(make_plan, arguments.chunks, previous)
 
 
 @dataclass(frozen=True)
@@ -228,21 +228,12 @@ def _check_zarr(suffix: str, arguments: ConvertArguments) -> None:
         )
     if dtype is not None:
         dtype_name(dtype)
-    major = zarr_major()
-    if major == 0:
-        raise MissingExtraError(
-            "zarr is not installed",
-            cause="Zarr hierarchies are written with it",
-            remedy=f"{install_command('xarray')} for .zarr and .ome.zarr, or, with HyperSpy, "
-            f"{install_command('zarr')} for .zspy",
-        )
-    if major < 3 and suffix != ".zspy":
-        raise MissingExtraError(
-            f"zarr {major} is installed: {suffix} needs version 3",
-            cause="only Zarr format 3 has shards, without which a scan would be millions of files",
-            remedy=f"{install_command('xarray')} in an environment without HyperSpy 2, which "
-            "needs zarr 2, or convert to .zspy",
-        )
+    if suffix == ".zspy":
+        remedy = f"{install_command('xarray')}, or, with HyperSpy, {install_command('zarr')}"
+        import_optional("zarr", "Zarr hierarchies are written with it", remedy)
+    else:
+        cause = "only Zarr format 3 has shards, without which a scan would be millions of files"
+        require_zarr3(suffix, cause, ", or convert to .zspy")
 
 
 def _plan_mrc(

@@ -6,6 +6,7 @@ import json
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from numbers import Integral
 from typing import Any, Literal
 
 from mrcdist.discover.auxiliary_files import NamedFile
@@ -125,25 +126,15 @@ def as_word(name: str, value: Any) -> str | None:
     """Return a value as text for the command line; None if it has no such form."""
     if name == "endianness":
         return next((word for word, order in BYTE_ORDERS.items() if order == value), None)
-    if isinstance(value, dict):
-        return _json({int(key): length for key, length in value.items()})
-    if isinstance(value, tuple):
-        if any(isinstance(part, Sequence) and not isinstance(part, str) for part in value):
-            return _json(value)
-        words = [as_word(name, part) for part in value]
-        return None if None in words else ",".join(map(str, words))
     if value is None:
         return None if name == "chunks" else "none"
     if is_filename(value):
         return text_of(value)
+    if isinstance(value, tuple) and all(isinstance(part, str | Integral) for part in value):
+        return ",".join(map(str, value))
     try:
-        return str(operator.index(value))
-    except TypeError:
-        return None
-
-
-def _json(value: Any) -> str | None:
-    try:
+        if isinstance(value, dict):
+            value = {int(key): length for key, length in value.items()}
         return json.dumps(value, default=operator.index)
     except TypeError:
         return None

@@ -73,15 +73,15 @@ def source_chunks(source: MrcSource, chunks: Any) -> Chunks:
     return plan_chunks(layout, chunks, size, cut_frames=cut_frames)
 
 
-def plan_to_resume(make: Callable[[Any], Plan], chunks: Any, previous: Chunks | None) -> Plan:
-    """Return a plan with the chunks of an unfinished job, if `chunks` are automatic.
+def plan_to_resume(make: Callable[..., Plan], chunks: Any, previous: Chunks | None) -> Plan:
+    """Return `make(chunks=...)` with the chunks of an unfinished job, if `chunks` are automatic.
 
     Automatic chunks depend on the workers that are connected, which may have changed since.
     """
     if previous is not None and is_auto(chunks):
         with suppress(ArgumentError):  # chunks of another file: reported by the job
-            return make(previous)
-    return make(chunks)
+            return make(chunks=previous)
+    return make(chunks=chunks)
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ class Plan:
         Nothing is read.
         """
         rows = {axis.name: f"{axis.size}, {format_steps(axis)}" for axis in self.axes}
-        if images := self.companions.known():
+        if images := self.companions.find(may_list=False):
             rows["images"] = ", ".join(image.name for image in images)
         if self.sidecar is not None:
             rows["sidecar"] = "Direct Electron"

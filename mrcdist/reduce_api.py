@@ -235,7 +235,7 @@ def _plan(
         plan = data
     else:  # an unfinished job in the folder determines the default chunks
         plan = plan_to_resume(
-            lambda chunks: plan_mrc(data, **{**options, "chunks": chunks}),
+            partial(plan_mrc, data, **options),
             options.get("chunks", ReadOptions.chunks),
             begun_chunks(folder) if folder else None,
         )

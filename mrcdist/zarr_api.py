@@ -12,12 +12,12 @@ from fsspec.implementations.reference import LazyReferenceMapper
 
 from mrcdist.api import plan_mrc
 from mrcdist.discover.files import Filename
-from mrcdist.errors import ArgumentError, MissingExtraError
+from mrcdist.errors import ArgumentError
 from mrcdist.extras import import_optional, install_command
 from mrcdist.interop.labelled_array import LabelledArray, coordinates
 from mrcdist.interop.navigator_images import plan_group
 from mrcdist.interop.references import find_references
-from mrcdist.interop.zarr_destination import zarr_major
+from mrcdist.interop.zarr_destination import require_zarr3
 from mrcdist.options import ReadOptions
 from mrcdist.read_plan import Plan
 from mrcdist.storage.location import Location
@@ -80,13 +80,7 @@ def zarr_store(
     >>> array.shape, array.metadata.dimension_names
     ((4, 8, 8, 16), ('y', 'x', 'ky', 'kx'))
     """
-    major = zarr_major()
-    if major < 3:
-        raise MissingExtraError(
-            f"zarr {f'{major} is' if major else 'is not'} installed: zarr_store needs version 3",
-            cause="zarr 2, which HyperSpy 2 needs for .zspy files, has a different store interface",
-            remedy=f"{install_command('xarray')}, in a separate environment if you use HyperSpy",
-        )
+    require_zarr3("zarr_store", "zarr 2 has a different store interface")
     from mrcdist.interop.zarr_store import MrcStore
 
     plan = _plan(url_or_plan, chunks=chunks, storage_options=storage_options)

@@ -103,13 +103,6 @@ class AuxiliaryFile(Generic[_T]):
         """Whether the caller passes the file."""
         return self._choice == "named"
 
-    @property
-    def shown(self) -> str:
-        """Name of the file that the caller passes, without secrets."""
-        if is_filename(self._option):
-            return Location.of(self._option).shown
-        return self.kind.argument
-
     def read(self, notes: Notes) -> _T | None:
         """Read and parse the file, once; None if the option is None or no file is found."""
         if self._content is None:
@@ -266,8 +259,8 @@ def _search_sidecars(
             by_url[movie.url] = acquisition
             if acquisition not in auxiliary:
                 # Keep only the names that matter for this movie: the listing may be long.
-                relevant = None if listing is None else (movie.name, name)
-                listed = Directory.with_listing(movie, relevant)
+                listed = Directory(movie)
+                listed.listing = None if listing is None else (movie.name, name)
                 auxiliary[acquisition] = AuxiliaryFile(SIDECAR, "auto", listed)
     own_notes = {acquisition: Notes() for acquisition in auxiliary}
     contents = map_concurrently(lambda key: auxiliary[key].read(own_notes[key]), list(auxiliary))

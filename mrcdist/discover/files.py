@@ -49,13 +49,6 @@ class Directory:
         """Names of the files; None if they cannot be listed."""
         return self.location.list_siblings()
 
-    @classmethod
-    def with_listing(cls, location: Location, listing: tuple[str, ...] | None) -> Directory:
-        """Return a directory that has been listed already."""
-        directory = cls(location)
-        directory.__dict__["listing"] = listing
-        return directory
-
     @property
     def can_be_listed(self) -> bool:
         """Whether listing is worth a request: most web servers cannot list, or refuse to."""

@@ -6,14 +6,14 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, Literal
 
 from mrcdist.discover.auxiliary_files import choose
 from mrcdist.discover.files import Directory, locate
-from mrcdist.errors import ArgumentError
+from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.format.direct_electron.filenames import Companion, find_companions
 from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.storage.location import Location
@@ -29,6 +29,13 @@ class FoundImage:
     name: str
     location: Location
     named: bool = False
+
+    def left_out(self, error: MrcdistError) -> str:
+        """Return a note that the image is unreadable; raise the error if the caller named it."""
+        if self.named:
+            raise error
+        # The server may still be writing it, and the movie can be read without it.
+        return f"the image {self.location.name} is left out: {error.problem}"
 
 
 def check_images(argument: str, images: Any) -> None:
@@ -59,35 +66,24 @@ class CompanionImages:
     virtual: Images
     external: Images
 
-    def find(self) -> tuple[FoundImage, ...]:
-        """Return the images, virtual ones first, with at most one listing."""
-        return self._in(lambda: self.directory.listing or ())
-
-    def known(self) -> tuple[FoundImage, ...]:
-        """Return the images that are known without a request."""
-        return self._in(lambda: self.directory.known_names)
-
-    def _in(self, names: Callable[[], Sequence[str]]) -> tuple[FoundImage, ...]:
-        data = self.directory.location
+    def find(self, *, may_list: bool = True) -> tuple[FoundImage, ...]:
+        """Return the images, virtual ones first, with at most one listing, or without one."""
+        data, directory = self.directory.location, self.directory
+        options = (("virtual", self.virtual), ("external", self.external))
+        found: Sequence[Companion] = ()
+        if self.sidecar is not None and any(choose(option) == "auto" for _, option in options):
+            names = directory.listing if may_list else directory.known_names
+            found = find_companions(data.name, names or ())
         images: list[FoundImage] = []
-        found: Sequence[Companion] | None = None
-        for kind, option in (("virtual", self.virtual), ("external", self.external)):
-            choice = choose(option)
-            if choice == "named":
-                images += [_named(path, data, f"{kind}_images") for path in option or ()]
-            elif choice == "auto" and self.sidecar is not None:
-                found = find_companions(data.name, names()) if found is None else found
-                images += [
-                    FoundImage(image.name, data.sibling(image.file))
-                    for image in found
-                    if image.kind == kind
-                ]
+        for kind, option in options:
+            if choose(option) == "auto":
+                files = [(image.name, image.file) for image in found if image.kind == kind]
+                images += [FoundImage(name, data.sibling(file)) for name, file in files]
+            else:
+                for path in option or ():
+                    image = locate(path, data, f"{kind}_images")
+                    images.append(FoundImage(image.name.rpartition(".")[0], image, named=True))
         return _with_unique_names(images)
-
-
-def _named(path: str | os.PathLike[str], movie: Location, argument: str) -> FoundImage:
-    location = locate(path, movie, argument)
-    return FoundImage(location.name.rpartition(".")[0], location, named=True)
 
 
 def _with_unique_names(images: Sequence[FoundImage]) -> tuple[FoundImage, ...]:

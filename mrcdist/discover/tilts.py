@@ -64,7 +64,7 @@ def _passed(
     series = tilt_file.read(notes)
     if series is not None and len(series.angles) != frames.announced:
         raise ArgumentError(
-            f"{tilt_file.shown} has {len(series.angles)} tilt angles, the file "
+            f"{series.source} has {len(series.angles)} tilt angles, the file "
             f"{frames.announced} sections",
             code="tilt-angles-mismatch",
             argument="tilt_file",

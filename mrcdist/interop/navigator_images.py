@@ -71,10 +71,7 @@ def _for_each(
             try:
                 results[image.name], image_notes = future.result()
             except MrcdistError as error:
-                if image.named:
-                    raise
-                # The server may still be writing it, and the movie is readable without it.
-                notes.add(f"the image {image.location.name} is left out: {error.problem}")
+                notes.add(image.left_out(error))
             else:
                 notes.add(*(f"the image {image.location.name}: {note}" for note in image_notes))
     return results

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-from mrcdist.errors import ArgumentError
+from mrcdist.errors import ArgumentError, MissingExtraError
+from mrcdist.extras import install_command
 from mrcdist.interop.zarr_layouts import Hierarchy, NewArray
 from mrcdist.plan.selection import Box
 from mrcdist.storage.local_files import replace_path, restore_path
@@ -245,6 +246,18 @@ def zarr_major() -> int:
     with suppress(ImportError):
         return int(importlib.import_module("zarr").__version__.partition(".")[0])
     return 0
+
+
+def require_zarr3(feature: str, cause: str, alternative: str = "") -> None:
+    """Raise if zarr is not installed, or older than version 3."""
+    major = zarr_major()
+    if major < 3:
+        raise MissingExtraError(
+            f"zarr {f'{major} is' if major else 'is not'} installed: {feature} needs version 3",
+            cause=cause,
+            remedy=f"{install_command('xarray')}, in an environment without HyperSpy 2, which "
+            f"needs zarr 2{alternative}",
+        )
 
 
 def _create(folder: Path, hierarchy: Hierarchy, compressor: str) -> None:

@@ -155,10 +155,7 @@ def _find_image(plan: Plan, view: View, budget: int) -> tuple[Preview | None, li
             limits = _limits(image_plan, budget // 4)
             sample = choose_sample(image_plan.layout, image_view, limits, max_images=1)
         except MrcdistError as error:
-            if image.named:
-                raise
-            # The server may still be writing it; the movie can be read all the same.
-            notes.append(f"the image {image.location.name} is left out: {error.problem}")
+            notes.append(image.left_out(error))
         else:
             cost = cost_of(image_plan.source, sample.pieces)
             return Preview(image_plan, image_view, sample, cost, name=image.name), notes
