@@ -20,6 +20,7 @@ from dask.base import collections_to_expr
 from fsspec.implementations.memory import MemoryFileSystem
 
 import mrcdist
+from mrcdist.format.mrcz import SectionTable
 from mrcdist.plan.chunks import plan_chunks
 from mrcdist.read.mapped import announce
 from mrcdist.read.source import DatasetFile, MrcSource
@@ -115,6 +116,16 @@ class TestPlanning:
         assert mrcdist.plan_mrc(url, chunks=((2, *[1] * 9_999), -1, -1)).notes == ()
         with pytest.warns(mrcdist.MrcdistWarning, match='10,001 chunks.*chunks="auto"'):
             mrcdist.plan_mrc(url, chunks=(1, -1, -1))
+
+    def test_selected_frames_that_are_compressed_as_a_whole_are_not_split(self, local_file):
+        plan = mrcdist.plan_mrc(local_file)
+        [part] = plan.source.parts
+        layout = dataclasses.replace(plan.layout, frame_shape=(50_000, 60_000))
+        for sections, rows in [(None, 45), (SectionTable((1024, 2048)), 1)]:
+            part = dataclasses.replace(part, sections=sections)
+            source = dataclasses.replace(plan.source, parts=(part,), layout=layout)
+            selected = dataclasses.replace(plan, source=source).select([3, 2])
+            assert [len(axis) for axis in selected.chunks] == [2, rows, 1]
 
     def test_repr_of_a_plan_shows_neither_bytes_of_the_file_nor_a_table(self, local_file):
         assert len(repr(mrcdist.plan_mrc(local_file))) < 1000
