@@ -212,6 +212,7 @@ class OnePass:
 
     def _find_disk(self, compute: Compute) -> Ring:
         """Locate the bright disk in the mean of a few frames, read by the workers."""
+        self.data.require_frames()
         layout = self.data.layout
         tasks = sample_tasks(layout.navigation_shape, self.data.present)
         sums: list[Sequence[Array]] = []

@@ -91,8 +91,13 @@ def test_bright_disk_is_located_in_a_sparse_scan(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
 @pytest.mark.parametrize(
     "quantity",
-    [MeanPattern(), StandardDeviation(), FrameReduction(lambda frames: frames.sum(axis=0), np.add)],
-    ids=["mean", "std", "function"],
+    [
+        MeanPattern(),
+        StandardDeviation(),
+        FrameReduction(lambda frames: frames.sum(axis=0), np.add),
+        VirtualImage("bf"),
+    ],
+    ids=["mean", "std", "function", "bright field"],
 )
 def test_results_of_no_frames_are_errors(few_frames: Path, quantity: Any) -> None:
     with pytest.raises(ArgumentError, match="no frames to reduce") as caught:
