@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mrcdist
-from mrcdist.errors import MrcdistWarning
+from mrcdist.errors import ArgumentError, MrcdistWarning
 from mrcdist.format.encode import encode_header
 from mrcdist.format.header import parse_header
 from tests.support.mrc_files import counting, mrc_bytes
@@ -211,3 +211,65 @@ def test_times_of_a_movie_that_are_not_stored_cause_a_note(tmp_path):
     assert header["codes"] == ["sections-not-calibrated"]
     axes[0] |= {"units": "deg"}  # stored in a file of tilt angles
     assert header_of_copy(tmp_path, NUMBERS, axes=axes)["codes"] == []
+
+
+def test_crop_of_an_uncalibrated_stack_shifts_the_start(tmp_path):
+    data = read_file_with(tmp_path, start=(5, -2, 7), cell=(0.0, 0.0, 0.0))
+    data["data"] = data["data"][1:, :, 2:]
+    for axis, first, size in zip(data["axes"], (1, 0, 2), data["data"].shape, strict=True):
+        axis["offset"] += first
+        axis["size"] = size
+    header = header_of_copy(tmp_path, data)
+    assert (header["start"], header["codes"]) == ((7, -2, 8), [])
+
+
+def test_pixels_of_another_unit_or_at_uneven_positions_have_no_start(tmp_path):
+    data = read_file_with(tmp_path, start=(5, -2, 7), cell=(0.0, 0.0, 0.0))
+    data["axes"][1]["units"] = "nm^-1"
+    data["axes"][2]["axis"] = [0, 1, 2, 3, 4, 6]
+    header = header_of_copy(tmp_path, data)
+    assert header["start"] == (0, 0, 7)
+    assert "start-not-stored" in header["codes"]
+
+
+def test_tilt_series_keeps_the_start_of_its_sections(tmp_path):
+    data = read_file_with(tmp_path, start=(0, 0, 7))
+    data["axes"][0] |= {"name": "tilt", "scale": 2.0, "offset": -2.0, "units": "deg"}
+    header = header_of_copy(tmp_path, data)
+    assert (header["start"], header["codes"]) == ((0, 0, 7), [])
+
+
+def test_scan_of_several_axes_has_no_start_of_sections(tmp_path):
+    data = read_file_with(tmp_path, counting((4, 4, 6), "int16"), start=(0, 0, 7))
+    frames = data["data"].reshape(2, 2, 4, 6)
+    header = header_of_copy(
+        tmp_path, {"data": frames, "original_metadata": data["original_metadata"]}
+    )
+    assert header["start"] == (0, 0, 0)
+    assert "start-not-stored" in header["codes"]
+
+
+def test_data_moved_to_the_origin_have_no_start(tmp_path):
+    """NSTART without ORIGIN would be another position."""
+    data = read_file_with(tmp_path, start=(5, 0, 0), origin=(10.0, 0.0, 0.0), cell=(12.0, 8.0, 6.0))
+    assert header_of_copy(tmp_path, data)["start"] == (5, 0, 0)
+    data["axes"][2]["offset"] = 0.0
+    header = header_of_copy(tmp_path, data)
+    assert (header["start"], header["origin"]) == ((0, 0, 0), (0.0, 0.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"), [("cube", (2, 3, 4)), ("volume", (2, 2, 3, 4)), ("volumes", (2, 3, 4))]
+)
+def test_kind_that_the_axes_do_not_allow_is_refused(tmp_path, kind, shape):
+    with pytest.raises(ArgumentError) as caught:
+        mrcdist.plan_write(tmp_path / "a.mrc", counting(shape, "int16"), kind=kind)
+    assert (caught.value.code, caught.value.argument) == ("kind-invalid", "kind")
+
+
+@pytest.mark.parametrize("labels", [["x"] * 10, ["x" * 81], ["a\nb"], ["µ"]])
+def test_labels_that_the_header_cannot_store_are_refused(tmp_path, labels):
+    """One of its ten labels of 80 characters is that of mrcdist."""
+    with pytest.raises(ArgumentError) as caught:
+        mrcdist.plan_write(tmp_path / "a.mrc", NUMBERS, labels=labels)
+    assert (caught.value.code, caught.value.argument) == ("labels-invalid", "labels")

@@ -37,13 +37,16 @@ def test_requested_shape_is_returned_in_array_order(
     assert requested.min_frames == (4 if -1 in lengths else None)
 
 
-@pytest.mark.parametrize(("allowed", "shape"), [(True, (5, 4)), (False, None)])
-def test_remaining_length_may_be_that_of_the_complete_frames(
-    allowed: bool, shape: tuple[int, ...] | None
+@pytest.mark.parametrize(
+    ("announced", "allowed", "shape"),
+    [(22, True, (5, 4)), (22, False, None), (24, True, (6, 4))],
+)
+def test_remaining_length_is_that_of_the_complete_frames_only_if_needed(
+    announced: int, allowed: bool, shape: tuple[int, ...] | None
 ) -> None:
     requested = RequestedShape.of((4, -1))
     assert requested is not None
-    frames = MissingFrames(announced=22, present=20, allowed=allowed)
+    frames = MissingFrames(announced=announced, present=20, allowed=allowed)
     if shape is not None:
         assert requested.resolve(frames) == shape
         return
