@@ -114,7 +114,11 @@ def explain_failure(error: BaseException, shown: str, scrub: Callable[[str], str
         if isinstance(explained, MrcdistError):
             return explained
         return _request_refused(shown, explained, server_error=status[0] >= 500)
-    text = scrub(describe(error))
+    return _explain_exception(error, shown, scrub(describe(error)))
+
+
+def _explain_exception(error: BaseException, shown: str, text: str) -> MrcdistError:
+    """Convert an exception without an HTTP status; `text` describes it without secrets."""
     if isinstance(error, _NO_CREDENTIALS):
         return AccessDeniedError(
             f"no permission to read {shown}",
@@ -123,9 +127,8 @@ def explain_failure(error: BaseException, shown: str, scrub: Callable[[str], str
             remedy=_PUBLIC_REMEDY,
         )
     if isinstance(error, PermissionError):
-        return AccessDeniedError(
-            f"no permission to read {shown}", cause=text, remedy=_DENIED_REMEDY
-        )
+        problem = f"no permission to read {shown}"
+        return AccessDeniedError(problem, cause=text, remedy=_DENIED_REMEDY)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         problem = f"{shown} was not found by this process"
         cause = f"it does not exist, or is not mounted on this host ({text})"

@@ -6,7 +6,7 @@ import functools
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -260,6 +260,8 @@ class S3Destination:
             call(self.location.sibling(name), "put_object", Body=content)
         try:
             self.work.remove(self._temporary_names(blocks))
+            with suppress(AccessDeniedError):  # a user with write access may not be allowed to list
+                self.work.remove_leftovers()  # of tasks that were killed after this call had begun
         except MrcdistError as error:  # the file itself is complete
             _log.warning(
                 "%s is complete, but temporary objects, %s, could not all be removed: %s",
@@ -269,10 +271,7 @@ class S3Destination:
             )
 
     def _temporary_names(self, blocks: int) -> list[str]:
-        """Return the objects that this call may have put in the work folder.
-
-        They are not listed, because a user with write access may not be allowed to do so.
-        """
+        """Return the objects that this call may have put in the work folder."""
         names = [self.work.record_name(number) for number in range(blocks)]
         if not self.grid.size:
             names += [name for number in range(blocks) for name in self._packed(number)]

@@ -246,6 +246,10 @@ class WorkFolder:
             remove_folder(self.path)
             return
         self.remove_plan()
+        self.remove_leftovers()
+
+    def remove_leftovers(self) -> None:
+        """Remove the files of all calls from a store, or only this call's if another one begins."""
         names = self.sizes()
         if _PLAN in names:  # of another call
             self.remove_files(name for name in names if self.mark and self.mark in name)

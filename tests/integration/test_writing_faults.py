@@ -308,6 +308,22 @@ class TestFailingRequests:
         np.testing.assert_array_equal(found, ONCE)
         assert contents_of(bucket) == ["a.mrc"]
 
+    @pytest.mark.parametrize("compressor", [None, "zstd"])
+    def test_objects_of_a_task_killed_after_another_call_took_over_are_removed(
+        self, bucket: Bucket, compressor: str | None
+    ) -> None:
+        url, options = bucket.url("a.mrc"), bucket.storage_options()
+        arguments = {"compute": False, "storage_options": options, "compressor": compressor}
+        mrcdist.write_mrc(url, ONCE, **arguments)
+        plan = WorkFolder(Location.of(url, options)).plan()
+        assert plan is not None
+        writing = mrcdist.write_mrc(url, ONCE, overwrite=True, **arguments)
+        for kind in ("done", "packed", "segment"):
+            bucket.put(f"a.mrc.mrcdist-write/0.{plan['mark']}.{kind}", b"left behind")
+        writing.compute()
+        np.testing.assert_array_equal(read_back(url, storage_options=options), ONCE)
+        assert contents_of(bucket) == ["a.mrc"]
+
     def test_part_joined_from_compressed_blocks_is_sent_again(self, bucket: Bucket) -> None:
         broken: list[Exchange] = []
 
