@@ -33,7 +33,7 @@ from mrcdist.read_plan import Plan, plan_to_resume
 from mrcdist.signature import signature_of
 from mrcdist.storage.location import Location
 from mrcdist.storage.url import text_of
-from mrcdist.warning_notes import warn
+from mrcdist.warning_notes import Note, warn
 from mrcdist.write.checks import check_destination, check_not_input
 from mrcdist.write.mrcz import choose_compressor
 from mrcdist.write.plan import WritePlan, WriteReport
@@ -158,7 +158,7 @@ class Conversion:
 
     location: Location
     run: Callable[..., ZarrReport | WriteReport]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def plan_conversion(plan: Plan, arguments: ConvertArguments) -> Conversion:

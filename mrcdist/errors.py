@@ -18,7 +18,11 @@ from mrcdist.printable import printable
 
 
 class MrcdistWarning(UserWarning):
-    """The file is unusual but unambiguous."""
+    """The file is unusual but unambiguous; `code` is a stable identifier."""
+
+    def __init__(self, text: str, code: str = "") -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class MrcdistError(Exception):
@@ -66,7 +70,7 @@ class MrcdistError(Exception):
         self.remedy = printable(remedy or self.default_remedy, lines=True)
 
     def __str__(self) -> str:
-        details = {"cause": self.cause, "remedy": self.remedy, "where": self.where}
+        details = {name: getattr(self, name) for name in ("cause", "remedy", "where", "code")}
         lines = [f"  {label}: {text}" for label, text in details.items() if text]
         return "\n".join([self.problem, *lines])
 

@@ -91,8 +91,7 @@ def _plan(
     locations = [file.location for file in files]
     sidecars, sidecar_by_file = find_sidecars(locations, options.metadata_file, directory, notes)
     sidecar = common_sidecar(sidecars, notes)
-    if sidecar is not None:
-        notes.add(*sidecar.notes)
+    notes.add(*(note for each in sidecars for note in each.notes))
     formats = [
         pixel_format(file.header, mode0=options.mode0, sidecar_unsigned=unsigned)
         for file, unsigned in zip(files, unsigned_by_sidecar(sidecar_by_file), strict=True)

@@ -33,6 +33,7 @@ from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.read.source import MrcSource
 from mrcdist.remembered import Remembered
 from mrcdist.storage.location import Location
+from mrcdist.warning_notes import Note
 
 # Names of lazy arrays start with this.
 _PREFIX = "read-mrc-"
@@ -108,7 +109,7 @@ class Plan:
         The extended header, if there is one; for several files, their concatenated records.
     tilts : TiltSeries or None
         Tilt angles of the sections, in array order, if the file is a tilt series.
-    file_notes : tuple of str
+    file_notes : tuple of Note
         Warnings about the files.
     options : tuple of str
         Command-line options that produce the same plan.
@@ -123,11 +124,11 @@ class Plan:
     sidecar: Sidecar | None = field(repr=False)
     extended: ExtendedHeader | None = field(repr=False)
     tilts: TiltSeries | None = field(repr=False)
-    file_notes: tuple[str, ...]
+    file_notes: tuple[Note, ...]
     options: tuple[str, ...] = field(default=(), repr=False)
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[Note, ...]:
         """Warnings about the files, and notes about the chunks."""
         return (*self.file_notes, *chunk_notes(self.chunks, self.dtype.itemsize))
 

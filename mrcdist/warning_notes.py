@@ -26,48 +26,53 @@ class Note(str):
     def __reduce__(self) -> tuple[type[Note], tuple[str, str]]:
         return Note, (self.code, str(self))
 
+    def about(self, subject: str) -> Note:
+        """Return the note with its subject before the sentence."""
+        return Note(self.code, f"{subject}: {self}")
+
 
 class Notes:
     """Collector of notes on a dataset, or on the file with the given name.
 
     One collector is passed to all functions that may find something unusual. Iterating yields the
-    sentences in the order in which they were added; notes with the same code on several files are
-    merged into one, with the number of files.
+    notes in the order in which they were added. Equal notes are shown once; notes with the same
+    code on several files are merged into one, with the number of files.
     """
 
     def __init__(self, file: str = "") -> None:
         self._file = file
-        self._entries: list[str | Notes] = []
+        self._entries: list[Note | Notes] = []
 
-    def add(self, *sentences: str) -> None:
+    def add(self, *notes: Note) -> None:
         """Add notes, in the order in which they are to be shown."""
-        self._entries += sentences
+        self._entries += notes
 
-    def of_file(self, name: str, *sentences: str) -> Notes:
+    def of_file(self, name: str, *first: Note) -> Notes:
         """Return a collector for notes on one of the files, with its first notes."""
         notes = Notes(name)
-        notes.add(*sentences)
+        notes.add(*first)
         self._entries.append(notes)
         return notes
 
-    def __iter__(self) -> Iterator[str]:
-        """Yield each sentence once, however many files it applies to."""
+    def __iter__(self) -> Iterator[Note]:
+        """Yield each note once, however many files it applies to."""
         files = [entry._file for entry in self._entries if isinstance(entry, Notes)]
-        merged: dict[object, tuple[str, list[str]]] = {}  # the first sentence, and all files
+        merged: dict[object, tuple[Note, list[str]]] = {}  # the first note, and all files
         repeats: Counter[tuple[Notes, str]] = Counter()  # by collector: names may be equal
-        for number, (notes, sentence) in enumerate(self._flat()):
-            key: object = number
-            if notes._file and isinstance(sentence, Note):
-                key = (sentence.code, repeats[notes, sentence.code])
-                repeats[notes, sentence.code] += 1
-            merged.setdefault(key, (sentence, []))[1].append(notes._file)
-        for sentence, (file, *others) in merged.values():
-            prefix = f"{file}: " if file and file != files[0] else ""
+        for notes, note in self._flat():
+            if not notes._file:
+                merged[note] = (note, [""])
+                continue
+            key = (note.code, repeats[notes, note.code])
+            repeats[notes, note.code] += 1
+            merged.setdefault(key, (note, []))[1].append(notes._file)
+        for note, (file, *others) in merged.values():
             more = f" (also in {len(others)} other file{'s' * (len(others) > 1)})" if others else ""
-            yield f"{prefix}{sentence}{more}"
+            merged_note = Note(note.code, f"{note}{more}")
+            yield merged_note.about(file) if file and file != files[0] else merged_note
 
-    def _flat(self) -> Iterator[tuple[Notes, str]]:
-        """Yield all sentences, each with its collector."""
+    def _flat(self) -> Iterator[tuple[Notes, Note]]:
+        """Yield all notes, each with its collector."""
         for entry in self._entries:
             if isinstance(entry, Notes):
                 yield from entry._flat()
@@ -75,11 +80,12 @@ class Notes:
                 yield self, entry
 
 
-def warn(shown: str, notes: Iterable[str]) -> None:
+def warn(shown: str, notes: Iterable[Note]) -> None:
     """Issue notes on a redacted URL as warnings, at the line outside mrcdist that called it."""
     frame: FrameType | None = sys._getframe()
     level = 1
     while frame is not None and frame.f_globals.get("__name__", "").startswith("mrcdist."):
         frame, level = frame.f_back, level + 1
     for note in notes:
-        warnings.warn(f"{shown}: {printable(note)}", MrcdistWarning, stacklevel=level)
+        text = f"{shown}: {printable(note)}"
+        warnings.warn(MrcdistWarning(text, note.code), stacklevel=level)

@@ -17,7 +17,7 @@ from mrcdist.format.header import MRCZ_EXTTYP
 from mrcdist.signature import signature_of
 from mrcdist.storage.location import Location
 from mrcdist.storage.url import text_of
-from mrcdist.warning_notes import Note, warn
+from mrcdist.warning_notes import Note, Notes, warn
 from mrcdist.write.auxiliary_files import (
     check_existing_auxiliary,
     choose_auxiliary,
@@ -186,7 +186,7 @@ def _plan(arguments: WriteArguments, records: tuple[int, int] = (0, 0)) -> Write
     storage = choose_storage(contents.array.dtype, arguments.dtype)
     compressor = choose_compressor(location.name, arguments.compressor)
     codec = find_codec(compressor, storage, contents.array.shape[-2:])
-    notes: list[str] = []
+    notes = Notes()
     array, runs = in_blocks(location, contents.array, storage, notes, compressed=bool(codec))
     kind = choose_kind(contents, arguments.kind, codec)
     extended_header, exttyp = arguments.extended_header, arguments.exttyp
@@ -201,12 +201,12 @@ def _plan(arguments: WriteArguments, records: tuple[int, int] = (0, 0)) -> Write
     if kind == "images":
         auxiliary = choose_auxiliary(location.name, contents, arguments.sidecar, notes)
     if not extended.has_metadata:
-        notes += unstored_metadata(contents, auxiliary)
+        notes.add(*unstored_metadata(contents, auxiliary))
     check_existing_auxiliary(
         location, contents, auxiliary, arguments.sidecar, notes, overwrite=arguments.overwrite
     )
     if sequential := not (location.is_local or is_s3(location)):
-        notes += _sequential_notes(arguments.resume, arguments.statistics)
+        notes.add(*_sequential_notes(arguments.resume, arguments.statistics))
     plan = WritePlan(
         location,
         array,

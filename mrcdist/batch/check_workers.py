@@ -30,7 +30,7 @@ class WorkerReport:
 
     `name` and `host` are empty if it did not answer. The memory limit is in bytes, or None if there
     is none. `versions` are those of Python and of packages, empty for missing packages. `problem`,
-    `cause` and `remedy` explain why it cannot read the file, and are empty if it can.
+    `cause`, `remedy` and `code` are those of the error if it cannot read the file, otherwise empty.
     """
 
     address: str
@@ -45,6 +45,7 @@ class WorkerReport:
     problem: str = ""
     cause: str = ""
     remedy: str = ""
+    code: str = ""
 
     @property
     def bytes_per_second(self) -> float:
@@ -113,14 +114,15 @@ class CheckReport:
             "",
             verdict,
         ]
-        reasons: dict[tuple[str, str, str], list[str]] = {}
+        reasons: dict[tuple[str, ...], list[str]] = {}
         for worker in self.workers:
             if worker.problem:
-                reason = (worker.problem, worker.cause, worker.remedy)
+                reason = (worker.problem, worker.cause, worker.remedy, worker.code)
                 reasons.setdefault(reason, []).append(worker.name or worker.address)
-        for (problem, cause, remedy), names in reasons.items():
+        for (problem, *details), names in reasons.items():
             lines += ["", f"cannot: {', '.join(names)}", f"  {problem}"]
-            lines += [f"  cause: {cause}"] * bool(cause) + [f"  remedy: {remedy}"] * bool(remedy)
+            labelled = zip(("cause", "remedy", "code"), details, strict=True)
+            lines += [f"  {label}: {text}" for label, text in labelled if text]
         return "\n".join(lines)
 
     def _row(self, worker: WorkerReport) -> tuple[str, ...]:
@@ -174,14 +176,14 @@ def _report(address: str, threads: int, answer: Any, versions: Any) -> WorkerRep
     if isinstance(answer, dict):
         version = answer.pop("mrcdist", "")
         return WorkerReport(address, versions=_versions(versions, version), **answer)
-    return WorkerReport(
-        address,
-        threads=threads,
-        versions=_versions(versions, ""),
-        problem="no answer from the worker" if answer is None else f"it failed: {answer!r}",
+    error = MrcdistError(
+        "no answer from the worker" if answer is None else f"it failed: {answer!r}",
+        code="worker-failed",
         cause="the worker was lost, or its Python differs from the client's",
         remedy="check the worker's log, and install the client's versions of Python and mrcdist",
     )
+    found = _versions(versions, "")
+    return WorkerReport(address, threads=threads, versions=found, **explanation(error))
 
 
 def _versions(versions: Any, mrcdist_version: str) -> dict[str, str]:
@@ -222,13 +224,15 @@ def _probe() -> Callable[..., Coroutine[Any, Any, dict[str, Any]]]:
         }
         try:
             import mrcdist
-            from mrcdist.batch.check_workers import probe_file
+            from mrcdist.batch.check_workers import explanation, probe_file
+            from mrcdist.errors import MrcdistError
         except ImportError as error:
             return {
                 **report,
                 "problem": "mrcdist cannot be imported",
                 "cause": str(error),
                 "remedy": "install the client's version of mrcdist in the workers' environment",
+                "code": "worker-import-failed",
             }
         report["mrcdist"] = mrcdist.__version__
         try:
@@ -236,12 +240,13 @@ def _probe() -> Callable[..., Coroutine[Any, Any, dict[str, Any]]]:
             reading = asyncio.to_thread(probe_file, payload, dask_worker.address)
             return {**report, **await asyncio.wait_for(reading, patience)}
         except TimeoutError:
-            return {
-                **report,
-                "problem": f"no answer from the storage in {patience:g} s",
-                "cause": "a mount that hangs, or a network that drops packets",
-                "remedy": "try to read the file on that host yourself",
-            }
+            unresponsive = MrcdistError(
+                f"no answer from the storage in {patience:g} s",
+                code="storage-unresponsive",
+                cause="a mount that hangs, or a network that drops packets",
+                remedy="try to read the file on that host yourself",
+            )
+            return {**report, **explanation(unresponsive)}
 
     return probe
 
@@ -260,13 +265,20 @@ def probe_file(payload: bytes, address: str) -> dict[str, Any]:
         block = np.array(source[indices[address]])  # copied: reads all pages of a memory map
         return {"bytes_read": int(block.nbytes), "seconds": time.perf_counter() - start}
     except MrcdistError as error:
-        return {"problem": error.problem, "cause": error.cause, "remedy": error.remedy}
+        return explanation(error)
     except Exception as error:  # noqa: BLE001 goes into the report
-        return {
-            "problem": f"{type(error).__name__}: {error}",
-            "cause": "the worker's software differs from the client's",
-            "remedy": "compare the versions",
-        }
+        explained = MrcdistError(
+            f"{type(error).__name__}: {error}",
+            code="worker-failed",
+            cause="the worker's software differs from the client's",
+            remedy="compare the versions",
+        )
+        return explanation(explained)
+
+
+def explanation(error: MrcdistError) -> dict[str, Any]:
+    """Return the fields of `WorkerReport` that describe an error."""
+    return {name: getattr(error, name) for name in ("problem", "cause", "remedy", "code")}
 
 
 def _require_planned(file: StoredFile) -> None:

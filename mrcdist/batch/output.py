@@ -142,7 +142,7 @@ def write_result(
     origin: str,
     job: str,
     claim: Callable[[Path, Path], None],
-) -> list[str]:
+) -> tuple[Note, ...]:
     """Write a result in the format of the suffix; return notes about what could not be stored.
 
     The file appears under its name, or replaces an existing one, once it is complete. `origin` is
@@ -171,18 +171,18 @@ def _remove_temporary(folder: Path, path: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_npy(path: Path, result: Result, _origin: str) -> list[str]:
+def _write_npy(path: Path, result: Result, _origin: str) -> tuple[Note, ...]:
     with path.open("xb") as file:
         np.save(file, result.values)
-    return []
+    return ()
 
 
-def _write_png(path: Path, result: Result, _origin: str) -> list[str]:
+def _write_png(path: Path, result: Result, _origin: str) -> tuple[Note, ...]:
     result_figure(result).savefig(path, format="png")
-    return []
+    return ()
 
 
-def _write_zarr(path: Path, result: Result, origin: str) -> list[str]:
+def _write_zarr(path: Path, result: Result, origin: str) -> tuple[Note, ...]:
     import zarr
 
     array = zarr.open_array(
@@ -198,10 +198,10 @@ def _write_zarr(path: Path, result: Result, origin: str) -> list[str]:
             "source": origin,
         }
     )
-    return []
+    return ()
 
 
-def _write_mrc(path: Path, result: Result, origin: str) -> list[str]:
+def _write_mrc(path: Path, result: Result, origin: str) -> tuple[Note, ...]:
     """Write an image or a stack, with the pixel size in Å if the axes are in nm."""
     data, notes = _for_mrc(result.values)
     y, x = result.axes[-2:]
@@ -223,21 +223,21 @@ def _write_mrc(path: Path, result: Result, origin: str) -> list[str]:
     return notes
 
 
-def _for_mrc(values: Array) -> tuple[Array, list[str]]:
+def _for_mrc(values: Array) -> tuple[Array, tuple[Note, ...]]:
     """Convert to the MRC2014 dtype that loses the least; note if values had to be rounded."""
     if values.dtype.kind in "iu":
         low, high = int(values.min()), int(values.max())
         for name in ("uint16", "int16"):
             limits = np.iinfo(name)
             if limits.min <= low and high <= limits.max:
-                return values.astype(name), []
+                return values.astype(name), ()
     single = values.astype(np.float32)
     if values.dtype.kind in "iu" and not np.array_equal(single.astype(values.dtype), values):
         text = (
             "MRC cannot store integers this large: values are rounded to float32; .npy keeps them"
         )
-        return single, [Note("numbers-rounded", text)]
-    return single, []
+        return single, (Note("numbers-rounded", text),)
+    return single, ()
 
 
 # Suffix → function and package that write it, the package's extra, allowed axes of one image,

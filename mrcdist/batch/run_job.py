@@ -36,7 +36,7 @@ from mrcdist.errors import MrcdistError
 from mrcdist.formatting import format_shape
 from mrcdist.read_plan import Plan
 from mrcdist.storage.stored_file import StoredFile
-from mrcdist.warning_notes import Notes
+from mrcdist.warning_notes import Note, Notes
 
 # Interval between progress lines in a log, in seconds.
 _LOG_INTERVAL = 30.0
@@ -59,7 +59,7 @@ class Summary:
     parts: int
     parts_kept: int
     tasks: int
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
     @property
     def bytes_per_second(self) -> float:
@@ -238,8 +238,7 @@ def _write_results(
     notes = Notes()
     notes.add(*plan.notes)
     for name, result in results.items():
-        prefix = f"{name}: " if len(results) > 1 else ""
-        notes.add(*(f"{prefix}{note}" for note in result.notes))
+        notes.add(*(note.about(name) if len(results) > 1 else note for note in result.notes))
         for path in outputs[name]:
             lost = write_result(
                 path, result, origin=plan.location.shown, job=store.job, claim=store.claim

@@ -30,6 +30,7 @@ from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 from mrcdist.plotting import frame_contrast
 from mrcdist.storage.location import Location
+from mrcdist.warning_notes import Note
 
 AnyDetector = Detector | AutoDisk | ArrayFile
 
@@ -73,10 +74,11 @@ class OnDetector:
         detector = cast("Detector", self.detector)  # resolved and located by now
         return PixelSums(data.layout.frame_shape, detector, moments=moments)
 
-    def _outside_note(self, data: Dataset) -> tuple[str, ...]:
+    def _outside_note(self, data: Dataset) -> tuple[Note, ...]:
         detector = self.detector
         if isinstance(detector, Ring) and detector.reaches_outside(data.layout.frame_shape):
-            return (f"{detector} extends beyond the frame: only pixels inside the frame count",)
+            text = f"{detector} extends beyond the frame: only pixels inside the frame count"
+            return (Note("detector-cut-off", text),)
         return ()
 
 
@@ -157,7 +159,8 @@ class CenterOfMass(OnDetector):
             for axis, position in zip(data.signal_axes, pixels, strict=True)
         ]
         empty = int(np.count_nonzero(mass == 0))
-        note = f"positions without intensity on the detector, which are NaN: {empty:,}"
+        text = f"positions without intensity on the detector, which are NaN: {empty:,}"
+        no_intensity = (Note("intensity-missing", text),) if empty else ()
         return Result(
             self.title,
             np.stack(centres),
@@ -165,7 +168,7 @@ class CenterOfMass(OnDetector):
             names=("y", "x"),
             units=tuple(axis.units or "px" for axis in data.signal_axes),
             contrast="signed",
-            notes=(*self._outside_note(data), *((note,) if empty else ())),
+            notes=(*self._outside_note(data), *no_intensity),
         )
 
 

@@ -20,6 +20,7 @@ from mrcdist.plan.layout import Layout
 from mrcdist.plotting import Contrast
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import select_frames
+from mrcdist.warning_notes import Note
 
 Array = npt.NDArray[Any]
 
@@ -99,18 +100,18 @@ class Dataset:
                 remedy="select other frames, or wait until the file is complete",
             )
 
-    def zeros_note(self) -> tuple[str, ...]:
+    def zeros_note(self) -> tuple[Note, ...]:
         """Return a note if values of a map do not belong to any frame."""
         missing = self.layout.n_frames - len(self.present)
-        return (f"positions without a frame, which are 0: {missing:,}",) if missing else ()
+        text = f"positions without a frame, which are 0: {missing:,}"
+        return (Note("frames-missing", text),) if missing else ()
 
-    def missing_note(self, title: str) -> tuple[str, ...]:
+    def missing_note(self, title: str) -> tuple[Note, ...]:
         """Return a note if frames are missing from a result that combines all frames."""
         n_present = len(self.present)
         missing = self.layout.n_frames - n_present
-        if not missing:
-            return ()
-        return (f"the {title} is that of {n_present:,} frames; {missing:,} are missing",)
+        text = f"the {title} is that of {n_present:,} frames; {missing:,} are missing"
+        return (Note("frames-missing", text),) if missing else ()
 
 
 def select_data(
@@ -173,7 +174,7 @@ class Result:
     contrast : Contrast
         How to draw it: "log" for diffraction patterns; "signed" for positions, drawn as signed
         deviations from the median.
-    notes : tuple of str
+    notes : tuple of Note
         Warnings about the result.
     """
 
@@ -184,7 +185,7 @@ class Result:
     units: tuple[str, ...] = ("counts",)
     label: str = ""
     contrast: Contrast = "linear"
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     def __array__(self, dtype: npt.DTypeLike | None = None, *, copy: bool | None = None) -> Array:
         """Return the values, for `numpy.asarray`."""

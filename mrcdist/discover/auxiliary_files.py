@@ -65,7 +65,7 @@ SIDECAR: FileType[Sidecar] = FileType(
     partial(filenames.find_file, ending=SIDECAR_ENDING),
     partial(filenames.candidate_names, ending=SIDECAR_ENDING),
 )
-SCAN_POINTS: FileType[tuple[Points, tuple[str, ...]]] = FileType(
+SCAN_POINTS: FileType[tuple[Points, tuple[Note, ...]]] = FileType(
     "scan_file",
     lambda _, raw: parse_scan_points(raw),
     partial(filenames.find_file, ending=SCAN_POINTS_ENDING),
@@ -154,10 +154,11 @@ class AuxiliaryFile(Generic[_T]):
             except MissingFileError:
                 continue
             except AccessDeniedError as error:  # in S3 also for missing files, without ListBucket
-                notes.add(
+                text = (
                     f"could not check for {name} next to the data ({error.cause}); "
                     f"pass `{kind.argument}=...`, or `{kind.argument}=None` to skip it"
                 )
+                notes.add(Note("auxiliary-file-unchecked", text))
         return None
 
     def _read_location(self, location: Location) -> _T:

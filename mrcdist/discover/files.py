@@ -17,7 +17,7 @@ from mrcdist.errors import ArgumentError, MissingFileError, MrcdistError
 from mrcdist.format.direct_electron.filenames import acquisitions, find_gap, find_parts, is_numbered
 from mrcdist.storage.location import Location
 from mrcdist.storage.url import as_path, is_filename, text_of, without_unsafe_caches
-from mrcdist.warning_notes import Notes
+from mrcdist.warning_notes import Note, Notes
 
 # One section of a stack, in the notation of RELION and SPIDER.
 _SECTION = re.compile(r"([0-9]{1,18})@(.+)", re.DOTALL)
@@ -100,7 +100,8 @@ def find_files(
         files = [_locate_data(name, storage_options) for name in filename]
         _require_distinct(files)
         if gap := find_gap([file.name for file in files]):
-            notes.add(f"{gap} is missing from the list, which contains later parts")
+            text = f"{gap} is missing from the list, which contains later parts"
+            notes.add(Note("part-unlisted", text))
         return FoundFiles.of(*files)
     location = Location.of(filename, storage_options)
     is_name = isinstance(filename, str | os.PathLike)
@@ -132,14 +133,13 @@ def _note_unused_caches(names: Iterable[object], notes: Notes) -> None:
     caches = {
         cache for text in texts if as_path(text) is None for cache in without_unsafe_caches(text)[1]
     }
-    notes.add(
-        *(
+    for cache in sorted(caches):
+        text = (
             f"{cache}:: is not used, every read goes to the store: fsspec does not update its "
             "cache if the file changes; simplecache:: before the whole URL keeps a copy of one "
             "version"
-            for cache in sorted(caches)
         )
-    )
+        notes.add(Note("cache-unused", text))
 
 
 def _with_later_parts(location: Location, notes: Notes) -> FoundFiles:
@@ -148,10 +148,11 @@ def _with_later_parts(location: Location, notes: Notes) -> FoundFiles:
     files: tuple[Location, ...] = (location,)
     if is_numbered(location.name):
         if directory.listing is None:
-            notes.add(
+            text = (
                 "cannot list the folder to look for further parts; "
                 "pass all parts, or this file alone, as a list"
             )
+            notes.add(Note("parts-unchecked", text))
         else:
             first, *others = find_parts(location.name, directory.listing)
             if location.name == first:

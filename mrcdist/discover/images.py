@@ -18,6 +18,7 @@ from mrcdist.format.direct_electron.filenames import Companion, find_companions
 from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.storage.location import Location
 from mrcdist.storage.url import is_filename, text_of
+from mrcdist.warning_notes import Note
 
 Images = Literal["auto"] | Sequence[str | os.PathLike[str]] | None
 
@@ -30,12 +31,13 @@ class FoundImage:
     location: Location
     named: bool = False
 
-    def left_out(self, error: MrcdistError) -> str:
+    def left_out(self, error: MrcdistError) -> Note:
         """Return a note that the image is unreadable; raise the error if the caller named it."""
         if self.named:
             raise error
         # The server may still be writing it, and the movie can be read without it.
-        return f"the image {self.location.name} is left out: {error.problem}"
+        text = f"the image {self.location.name} is left out: {error.problem}"
+        return Note("image-left-out", text)
 
 
 def check_images(argument: str, images: Any) -> None:

@@ -75,7 +75,7 @@ class OpenedFile:
     header: Header
     extended: ExtendedHeader | None = field(repr=False)
     compression: Compression | None
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     cut_short: bool = False
 
     @property
@@ -197,9 +197,9 @@ def _open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
     file, raw, settled = StoredFile.open(location, HEADER_BYTES)
     version = file.version
     compression = detect_compression(raw)
-    notes: list[str] = []
+    notes = Notes()
     if read_settings().consistency == "strict" and not (version.kind and settled):
-        notes.append(_MOVING_DATE if version.kind else _NO_VERSION)
+        notes.add(_MOVING_DATE if version.kind else _NO_VERSION)
     if compression is not None:
         cause, remedy = parallel_advice(compression, location.name)
         if compression not in STREAMS:
@@ -210,7 +210,7 @@ def _open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
                 remedy=remedy,
             )
         text = f"{cause}; one task reads all of it, because its checksum is at the end"
-        notes.append(Note("one-stream", f"{text}. To go faster, {remedy}"))
+        notes.add(Note("one-stream", f"{text}. To go faster, {remedy}"))
         raw = read_stream_head(file, compression, HEADER_BYTES)
     size = None if compression else version.size
     header = parse_header(raw, file_size=size, endianness=endianness)
@@ -219,7 +219,7 @@ def _open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
         header = settle_presence(header, file.read(HEADER_BYTES, stop))
     extended = _read_extended(file, compression, header)
     if extended is not None:
-        notes += extended.notes
+        notes.add(*extended.notes)
         header = correct_pixel_size(header, extended)
     return OpenedFile(file, header, extended, compression, (*header.notes, *notes))
 
@@ -278,5 +278,5 @@ def _read_extended(
         return decoded
     text = f"the records of the first {decoded.n_records} of {header.nz} sections were read"
     # The file does contain the other records.
-    notes = [note for note in decoded.notes if getattr(note, "code", "") != "records-missing"]
-    return dataclasses.replace(decoded, notes=(*notes, Note("records-missing", text)))
+    others = (note for note in decoded.notes if note.code != "records-missing")
+    return dataclasses.replace(decoded, notes=(*others, Note("records-missing", text)))

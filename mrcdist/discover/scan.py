@@ -26,7 +26,7 @@ from mrcdist.plan.agreement import common_scan
 from mrcdist.plan.layout import FrameTable
 from mrcdist.plan.navigation_shape import RequestedShape
 from mrcdist.plan.truncation import MissingFrames
-from mrcdist.warning_notes import Notes
+from mrcdist.warning_notes import Note, Notes
 
 _SHAPE_OVERRIDES = "`navigation_shape` takes the frames in the order of the file"
 
@@ -40,7 +40,7 @@ class ScanSources:
     """
 
     sidecars: Sequence[Sidecar]
-    points: AuxiliaryFile[tuple[Points, tuple[str, ...]]]
+    points: AuxiliaryFile[tuple[Points, tuple[Note, ...]]]
     names: Sequence[str]
     requested: RequestedShape | None
     notes: Notes
@@ -79,19 +79,18 @@ class ScanSources:
             return None, None
         try:
             self._require_one_scan()
-            scan = common_scan(
-                [
-                    describe_scan(each, n_frames=frames.announced, frame_shape=frame_shape)
-                    for each in self.sidecars
-                ]
-            )
+            scans = [
+                describe_scan(each, n_frames=frames.announced, frame_shape=frame_shape)
+                for each in self.sidecars
+            ]
         except SidecarError:
             if self.requested is None:
                 raise
             # The caller already follows the remedy of the error.
             self._ignore_points(_SHAPE_OVERRIDES)
             return self._signal_only(frame_shape), None
-        self.notes.add(*scan.notes)
+        self.notes.add(*(note for scan in scans for note in scan.notes))
+        scan = common_scan(scans)
         if self.requested is not None:
             self._ignore_points(_SHAPE_OVERRIDES)
         elif scan.kind == "custom":
@@ -157,7 +156,7 @@ class ScanSources:
     def _ignore_points(self, reason: str) -> None:
         """Add a note if the caller passed a list of points, which is not used."""
         if self.points.named:
-            self.notes.add(f"`scan_file` is not used: {reason}")
+            self.notes.add(Note("option-unused", f"`scan_file` is not used: {reason}"))
 
     def _require_first_part(self, n_points: int, n_frames: int) -> None:
         """Raise if earlier parts of the scan are missing: frames would be at wrong points."""

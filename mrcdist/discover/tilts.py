@@ -12,7 +12,7 @@ from mrcdist.format.extended.registry import ExtendedHeader, tilt_angles
 from mrcdist.format.header import VOLUME_STACKS, Header
 from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
-from mrcdist.warning_notes import Notes
+from mrcdist.warning_notes import Note, Notes
 
 # Minimum range of a tilt series in degrees; a stationary stage drifts by less.
 _MIN_TILT_RANGE = 1.0
@@ -51,7 +51,7 @@ def find_tilts(
         reason = excluded_by or "no tilt angles are known"
         for argument, is_passed in (("tilt_file", tilt_file.named), ("sort_by_tilt", sort)):
             if is_passed:
-                notes.add(f"`{argument}` is not used: {reason}")
+                notes.add(Note("option-unused", f"`{argument}` is not used: {reason}"))
         return None
     series = series.first(frames.present)
     return series.by_tilt() if sort else series
@@ -94,24 +94,26 @@ def _discovered(
     except (SidecarError, AccessDeniedError, MissingFileError) as error:
         # A movie and an image of a grid have an .mdoc without angles.
         if error.code != "tilt-angles-missing":
-            notes.add(f"no tilt angles are used: {error.problem}")
+            notes.add(Note("tilt-angles-unused", f"no tilt angles are used: {error.problem}"))
         return None
     if series is None:
         return None
     if np.ptp(series.angles) < _MIN_TILT_RANGE:
         # SerialEM writes an .mdoc for everything it records; a list is made for a tilt series.
         if not series.source.lower().endswith(".mdoc"):
-            notes.add(
+            text = (
                 f"{series.source} is not used: its tilt angles, from {min(series.angles):g} to "
                 f"{max(series.angles):g} degrees, are those of a stationary stage; a file "
                 "that is passed as `tilt_file` is used whatever its angles"
             )
+            notes.add(Note("tilt-angles-unused", text))
         return None
     if len(series.angles) != frames.announced:
-        notes.add(
+        text = (
             f"{series.source} is not used: it has {len(series.angles)} tilt angles, the file "
             f"{frames.announced} sections"
         )
+        notes.add(Note("tilt-angles-unused", text))
         return None
     return series
 

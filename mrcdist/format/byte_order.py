@@ -7,7 +7,7 @@ from typing import Literal
 
 from mrcdist.errors import ArgumentError
 from mrcdist.format.modes import KNOWN_MODES, MRCZ_MODES, pixel_bytes
-from mrcdist.warning_notes import Note
+from mrcdist.warning_notes import Note, Notes
 
 ByteOrder = Literal["<", ">"]
 
@@ -34,7 +34,7 @@ def check_byte_order(argument: str, value: object) -> None:
 
 def choose_order(
     raw: bytes, file_size: int | None, endianness: ByteOrder | None
-) -> tuple[ByteOrder, list[str]]:
+) -> tuple[ByteOrder, Notes]:
     """Choose the byte order in which the header is more plausible.
 
     If both are equally plausible, the machine stamp decides; without one, `endianness`; without
@@ -45,7 +45,7 @@ def choose_order(
     little, big = (_score(raw, order, file_size) for order in ("<", ">"))
     # Headers from before 2000, without the word MAP, have a part of the origin there.
     stamp = STAMPS.get(raw[212:214])
-    notes: list[str] = []
+    notes = Notes()
     order: ByteOrder
     if little != big:
         order = "<" if little > big else ">"
@@ -54,13 +54,13 @@ def choose_order(
                 f"the machine stamp {raw[212:216].hex(' ')} says {ORDER_NAMES[stamp]}, but the "
                 f"header is plausible only as {ORDER_NAMES[order]}: read as {ORDER_NAMES[order]}"
             )
-            notes.append(Note("stamp-contradicted", text))
+            notes.add(Note("stamp-contradicted", text))
     else:
         smaller: ByteOrder = "<" if _n_pixels(raw, "<") <= _n_pixels(raw, ">") else ">"
         order = stamp or endianness or smaller
     if endianness is not None and endianness != order:
         text = f"`endianness={endianness!r}` was requested, but the file is {ORDER_NAMES[order]}"
-        notes.append(Note("byte-order-overruled", f"{text}: read as {ORDER_NAMES[order]}"))
+        notes.add(Note("byte-order-overruled", f"{text}: read as {ORDER_NAMES[order]}"))
     return order, notes
 
 

@@ -66,7 +66,7 @@ class Header:
     # Evidence that mode 0 holds two pixels per byte, so that the true NX is twice that in the file.
     packing: Packing | None = None
     missing_bytes: int = 0  # negative if the file is longer than announced; 0 if unknown
-    notes: tuple[str, ...] = ()  # oddities that do not prevent reading
+    notes: tuple[Note, ...] = ()  # oddities that do not prevent reading
 
     @property
     def shape(self) -> Triple:
@@ -168,7 +168,7 @@ def parse_header(
     if sorted(order) != [1, 2, 3]:
         if any(order):  # older programs leave zeros, which mean 1, 2, 3
             text = f"MAPC, MAPR, MAPS are {order}, not a permutation of 1, 2, 3: read as 1, 2, 3"
-            notes.append(Note("axis-order-invalid", text))
+            notes.add(Note("axis-order-invalid", text))
         header = replace(header, axis_order=(1, 2, 3))
     packing, packing_note = find_packing(
         header.nx, header.ny, header.mode, header.imod_flags, header.labels

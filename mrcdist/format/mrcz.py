@@ -65,7 +65,7 @@ class SectionTable:
     """
 
     offsets: tuple[int, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def sections(self) -> int:
@@ -119,7 +119,7 @@ def follow_sections(
             break
         offsets.append(at + header.ctbytes)
     advance(number - counted)
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     if number >= sections and (excess := file_size - offsets[-1]) > 0:
         notes = (Note("bytes-after-frames", f"{excess} bytes after the last section are ignored"),)
     return SectionTable(tuple(offsets), notes)

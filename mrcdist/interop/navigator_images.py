@@ -17,7 +17,7 @@ from mrcdist.interop.rosettasciio import axes_dicts, plan_metadata, plan_origina
 from mrcdist.planner import plan_image
 from mrcdist.read_plan import Plan
 from mrcdist.storage.event_loop import ReadingThreads
-from mrcdist.warning_notes import Notes, warn
+from mrcdist.warning_notes import Note, Notes, warn
 
 # Name of the main array of a group; the others have the names of their images.
 _MOVIE = "movie"
@@ -57,7 +57,7 @@ def plan_group(plan: Plan) -> dict[str, Plan]:
 
 def _for_each(
     images: Sequence[FoundImage],
-    function: Callable[[FoundImage], tuple[_Result, tuple[str, ...]]],
+    function: Callable[[FoundImage], tuple[_Result, tuple[Note, ...]]],
     notes: Notes,
 ) -> dict[str, _Result]:
     """Call a function for each image in threads; return the results by name, and add the notes.
@@ -73,11 +73,11 @@ def _for_each(
             except MrcdistError as error:
                 notes.add(image.left_out(error))
             else:
-                notes.add(*(f"the image {image.location.name}: {note}" for note in image_notes))
+                notes.add(*(note.about(f"the image {image.location.name}") for note in image_notes))
     return results
 
 
-def _plan_image(image: FoundImage, plan: Plan) -> tuple[Plan, tuple[str, ...]]:
+def _plan_image(image: FoundImage, plan: Plan) -> tuple[Plan, tuple[Note, ...]]:
     """Return the plan of an image, with the axes of the scan if there is one pixel per point."""
     image_plan = plan_image(image)
     axes, notes = _scan_axes(image_plan.axes, plan)
@@ -86,7 +86,7 @@ def _plan_image(image: FoundImage, plan: Plan) -> tuple[Plan, tuple[str, ...]]:
     return image_plan, image_plan.notes
 
 
-def _load(image: FoundImage, plan: Plan, *, lazy: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _load(image: FoundImage, plan: Plan, *, lazy: bool) -> tuple[dict[str, Any], tuple[Note, ...]]:
     image_plan, notes = _plan_image(image, plan)
     lazy = lazy and image_plan.layout.nbytes > _EAGER_BYTES
     data: Any = image_plan.to_dask() if lazy else np.array(image_plan.source[...])
@@ -102,12 +102,12 @@ def _load(image: FoundImage, plan: Plan, *, lazy: bool) -> tuple[dict[str, Any],
     return signal, notes
 
 
-def _scan_axes(image_axes: Sequence[Axis], plan: Plan) -> tuple[Sequence[Axis], list[str]]:
+def _scan_axes(image_axes: Sequence[Axis], plan: Plan) -> tuple[Sequence[Axis], tuple[Note, ...]]:
     """Return the axes of the scan if the image has a pixel for each of its points or of (y, x)."""
     navigation = [axis for axis in plan.axes if axis.navigate]
     grid = [axis for axis in navigation if axis.name in ("y", "x")]
     pixels = [axis.size for axis in image_axes if axis.size != 1]
-    notes = []
+    notes: tuple[Note, ...] = ()
     for axes in (navigation, grid):
         shape = [axis.size for axis in axes]
         if not axes or math.prod(pixels) != math.prod(shape):
@@ -115,9 +115,8 @@ def _scan_axes(image_axes: Sequence[Axis], plan: Plan) -> tuple[Sequence[Axis], 
         # Slower axes may be stacked in the image, but its rows must be those of the scan.
         if pixels[1:] == shape[len(shape) - len(pixels[1:]) :]:
             first = len(axes) - 2  # the last two are the image's plane
-            return [replace(axis, navigate=n < first) for n, axis in enumerate(axes)], []
+            return [replace(axis, navigate=n < first) for n, axis in enumerate(axes)], ()
         image_shape, scan_shape = (" x ".join(map(str, sizes)) for sizes in (pixels, shape))
-        notes = [
-            f"it has {image_shape} pixels, the scan {scan_shape} points: its own axes are kept"
-        ]
+        text = f"it has {image_shape} pixels, the scan {scan_shape} points: its own axes are kept"
+        notes = (Note("image-axes-kept", text),)
     return image_axes, notes

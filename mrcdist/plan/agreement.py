@@ -107,8 +107,7 @@ def common_scan(scans: Sequence[Scan]) -> Scan:
         return first
     ky, kx = (_common_axis(axes) for axes in zip(*(scan.signal for scan in scans), strict=True))
     time = (_common_axis(axes) for axes in zip(*(scan.navigation for scan in scans), strict=True))
-    notes = dict.fromkeys(note for scan in scans for note in scan.notes)
-    return Scan(first.kind, tuple(time), (ky, kx), tuple(notes))
+    return Scan(first.kind, tuple(time), (ky, kx))
 
 
 def common_sidecar(sidecars: Sequence[Sidecar], notes: Notes) -> Sidecar | None:
@@ -148,7 +147,7 @@ def common_sidecar(sidecars: Sequence[Sidecar], notes: Notes) -> Sidecar | None:
         text = f"the sidecars of the {len(sidecars)} acquisitions differ in "
         text += f"{'; '.join(shown[:4])}{more}: left out for the whole dataset"
         notes.add(Note("files-differ-sidecar", text))
-    return Sidecar(shared, tuple(dict.fromkeys(note for each in sidecars for note in each.notes)))
+    return Sidecar(shared)
 
 
 def unsigned_by_sidecar(sidecars: Sequence[Sidecar | None]) -> list[bool | None]:

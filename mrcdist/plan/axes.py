@@ -13,7 +13,7 @@ from mrcdist.plan.layout import Layout
 from mrcdist.plan.navigation_shape import RequestedShape
 from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
-from mrcdist.warning_notes import Notes
+from mrcdist.warning_notes import Note, Notes
 
 _COLUMN, _ROW, _SECTION = range(3)
 
@@ -50,11 +50,12 @@ def arrange(
         navigation = _requested_axes(sizes, scan_axes)
         scan_sizes = tuple(axis.size for axis in scan_axes)
         if sizes != scan_sizes and sizes == scan_sizes[::-1]:
-            notes.add(
+            text = (
                 f"`navigation_shape={sizes[::-1]}` is used as given, but the shape of the scan is "
                 f"{scan_sizes[::-1]}: lengths must be in HyperSpy's order, (x, y), fastest axis "
                 "first"
             )
+            notes.add(Note("shape-reversed", text))
     else:
         navigation = _default_axes(header, frames, scan, tilts, notes)
         navigation = tuple(axis for axis in navigation if axis.size != 1)
@@ -85,10 +86,11 @@ def _default_axes(
         if mz > 0 and n_frames % mz == 0:
             sections = _header_axis(header, _SECTION, mz, navigate=True)
             return (Axis("volume", n_frames // mz, navigate=True), sections)
-        notes.add(
+        text = (
             f"ISPG = {header.ispg} denotes a volume stack, but MZ = {mz} does not divide "
             f"{n_frames} sections: read as 3-D"
         )
+        notes.add(Note("volumes-uneven", text))
     if header.ispg == 0 and header.intervals[2] != header.nz:  # images, not slices of a volume
         return (Axis("xyz"[header.axis_of(_SECTION)], n_frames, navigate=True),)
     return (_header_axis(header, _SECTION, n_frames, navigate=True),)

@@ -16,6 +16,7 @@ from mrcdist.byte_size import parse_size
 from mrcdist.errors import ArgumentError
 from mrcdist.plan.layout import Layout
 from mrcdist.read_limits import DEFAULT_LIMITS, ReadLimits
+from mrcdist.warning_notes import Note
 
 Chunks = tuple[tuple[int, ...], ...]
 
@@ -151,7 +152,7 @@ def block_boxes(chunks: Chunks) -> Iterator[tuple[tuple[int, int], ...]]:
 
 def chunk_notes(
     chunks: Chunks, itemsize: int, limits: ReadLimits = DEFAULT_LIMITS
-) -> tuple[str, ...]:
+) -> tuple[Note, ...]:
     """Return a note if there are so many chunks that scheduling takes long, or else nothing.
 
     Plans warn of it, and `explain` shows it.
@@ -161,8 +162,9 @@ def chunk_notes(
     few = limits.many_small_chunks if largest < limits.small_chunk else limits.many_chunks
     if tasks <= few:
         return ()
-    return (
+    text = (
         f"{tasks:,} chunks are more than a dask scheduler handles efficiently (about 1 ms each, "
         "and seconds to optimise the graph); "
-        'use larger ones: `chunks="auto"` or a size such as `chunks="512 MiB"`',
+        'use larger ones: `chunks="auto"` or a size such as `chunks="512 MiB"`'
     )
+    return (Note("chunks-many", text),)

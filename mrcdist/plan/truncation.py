@@ -160,7 +160,8 @@ class MissingFrames:
         """Add a note with the number of points that have no frame, if any."""
         if n_points > self.present:
             missing = n_points - self.present
-            notes.add(f"{missing} of {n_points} frames are missing in the file and read as 0")
+            text = f"{missing} of {n_points} frames are missing in the file and read as 0"
+            notes.add(Note("frames-missing", text))
 
     def require_scan(self, scan: Scan) -> None:
         """Raise unless the frames fit the raster of a sidecar."""

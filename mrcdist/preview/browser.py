@@ -12,7 +12,6 @@ import importlib
 import os
 import shlex
 import sys
-import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
@@ -22,7 +21,7 @@ import numpy.typing as npt
 
 from mrcdist.compute.bright_disk import find_disk
 from mrcdist.compute.detectors import Ring
-from mrcdist.errors import ArgumentError, MrcdistError, MrcdistWarning
+from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.extras import import_optional, install_command
 from mrcdist.formatting import figure_text
 from mrcdist.plotting import colour_norm, downsample, draw_image, require_matplotlib
@@ -30,6 +29,7 @@ from mrcdist.preview.reading import mean_frame
 from mrcdist.preview.sample import DEFAULT_BUDGET, every, require_budget
 from mrcdist.preview.scan_data import ScanData, open_scan
 from mrcdist.read_plan import Plan
+from mrcdist.warning_notes import Note, warn
 
 Array = npt.NDArray[Any]
 
@@ -336,14 +336,13 @@ def _interactive_figure() -> Any:
 
         figure = plt.figure(figsize=_FIGURE_SIZE)
         if type(figure.canvas).required_interactive_framework is None:
-            warnings.warn(
+            text = (
                 "the figure has no window: matplotlib's backend "
                 f"{plt.get_backend()} is not interactive; on a machine with a screen, select "
                 'another one, such as matplotlib.use("qtagg"), or save the figure to a file with '
-                "figure.savefig",
-                MrcdistWarning,
-                stacklevel=3,
+                "figure.savefig"
             )
+            warn("browse", [Note("window-missing", text)])
         return figure
     backend = import_optional(
         "ipympl.backend_nbagg",

@@ -30,6 +30,7 @@ from mrcdist.preview.sample import (
 )
 from mrcdist.progress import Progress
 from mrcdist.read_plan import Plan
+from mrcdist.warning_notes import Note, Notes
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Preview:
     view: View
     sample: Sample
     cost: Cost
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     image: Preview | None = None
     name: str = ""
 
@@ -109,7 +110,8 @@ def plan_preview(
     """
     require_budget(budget)
     chosen = choose_view(plan.layout, plan.axes, ispg=plan.header.ispg, view=view)
-    image, notes = _find_image(plan, chosen, budget)
+    notes = Notes()
+    image = _find_image(plan, chosen, budget, notes)
     image_cost = image.cost if image is not None else Cost(0, 0)
     # A compressed section of MRCZ may be larger than uncompressed, but only by its headers.
     sample = choose_sample(
@@ -121,13 +123,12 @@ def plan_preview(
     )
     if chosen.kind != "images":
         if isinstance(sample, ImagesSample):
-            notes.append(f"one compressed stream: only its first {format_bytes(budget)} are shown")
-        navigation = [axis for axis in plan.axes if axis.navigate]
-        notes += [
-            f"only the first of {axis.size} positions along {axis.name} is shown"
-            for i, axis in enumerate(navigation)
-            if i not in chosen.plane
-        ]
+            text = f"one compressed stream: only its first {format_bytes(budget)} are shown"
+            notes.add(Note("shown-in-part", text))
+        for i, axis in enumerate(axis for axis in plan.axes if axis.navigate):
+            if i not in chosen.plane:
+                text = f"only the first of {axis.size} positions along {axis.name} is shown"
+                notes.add(Note("shown-in-part", text))
     cost = cost_of(plan.source, sample.pieces)
     total = Cost(cost.requests + image_cost.requests, cost.nbytes + image_cost.nbytes)
     return Preview(plan, chosen, sample, total, tuple(notes), image)
@@ -140,12 +141,11 @@ def _limits(plan: Plan, budget: int) -> SampleLimits:
     )
 
 
-def _find_image(plan: Plan, view: View, budget: int) -> tuple[Preview | None, list[str]]:
-    """Return the first companion image with the shape of the scan, and notes on unreadable ones."""
+def _find_image(plan: Plan, view: View, budget: int, notes: Notes) -> Preview | None:
+    """Return the first companion image with the shape of the scan; note unreadable ones."""
     if view.kind != "scan":
-        return None, []
+        return None
     shape = tuple(plan.layout.navigation_shape[axis] for axis in view.plane)
-    notes = []
     for image in plan.companions.find():
         try:
             image_plan = plan_image(image)
@@ -155,8 +155,8 @@ def _find_image(plan: Plan, view: View, budget: int) -> tuple[Preview | None, li
             limits = _limits(image_plan, budget // 4)
             sample = choose_sample(image_plan.layout, image_view, limits, max_images=1)
         except MrcdistError as error:
-            notes.append(image.left_out(error))
+            notes.add(image.left_out(error))
         else:
             cost = cost_of(image_plan.source, sample.pieces)
-            return Preview(image_plan, image_view, sample, cost, name=image.name), notes
-    return None, notes
+            return Preview(image_plan, image_view, sample, cost, name=image.name)
+    return None

@@ -25,7 +25,7 @@ from mrcdist.format.direct_electron.sidecar import Sidecar, parse_sidecar, sidec
 from mrcdist.format.direct_electron.sidecar_keys import IN_HYPERSPY, Key
 from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import read_whole
-from mrcdist.warning_notes import Note
+from mrcdist.warning_notes import Note, Notes
 from mrcdist.write.checks import file_exists
 from mrcdist.write.contents import Contents, angstrom_per, in_angstrom, metadata_items
 from mrcdist.write.errors import exists
@@ -45,7 +45,7 @@ _REPEAT, _POINT_REPEAT = "repeat", "point_repeat"
 
 
 def choose_auxiliary(
-    name: str, contents: Contents, sidecar: Literal["auto"] | bool, notes: list[str]
+    name: str, contents: Contents, sidecar: Literal["auto"] | bool, notes: Notes
 ) -> dict[str, bytes]:
     """Return the contents of the auxiliary files to write, by file name.
 
@@ -65,9 +65,9 @@ def choose_auxiliary(
             f"a scan of {shape} points is written as a plain stack, without its shape and "
             f"calibration: choose a name that ends in {MOVIE_ENDING} to store them in a sidecar"
         )
-        notes.append(Note("scan-not-stored", sentence))
+        notes.add(Note("scan-not-stored", sentence))
         return {}
-    notes += _unstored_calibration(contents, scan)
+    notes.add(*_unstored_calibration(contents, scan))
     default = PurePosixPath(name).stem.removesuffix("_movie") + SIDECAR_ENDING
     return {next(iter(sidecar_names), default): _scan_sidecar(contents, scan)}
 
@@ -86,7 +86,7 @@ def check_existing_auxiliary(
     contents: Contents,
     auxiliary: dict[str, bytes],
     sidecar: Literal["auto"] | bool,
-    notes: list[str],
+    notes: Notes,
     *,
     overwrite: bool,
 ) -> None:
@@ -113,7 +113,7 @@ def check_existing_auxiliary(
                 f"{name} next to it is kept, although it describes other data: delete it, or pass "
                 "None for it when you read the file"
             )
-            notes.append(Note("auxiliary-file-stays", sentence))
+            notes.add(Note("auxiliary-file-stays", sentence))
 
 
 _NO_USERS = Sidecar({}), (), ()

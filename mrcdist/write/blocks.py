@@ -13,7 +13,7 @@ from mrcdist.format.encode import Storage
 from mrcdist.plan.chunks import Chunks
 from mrcdist.storage.location import Location
 from mrcdist.storage.url import on_network
-from mrcdist.warning_notes import Note
+from mrcdist.warning_notes import Note, Notes
 from mrcdist.write.s3_client import is_s3
 from mrcdist.write.s3_parts import S3Limits
 
@@ -27,7 +27,7 @@ _MAX_RUN = 2**30
 
 
 def in_blocks(
-    location: Location, array: da.Array, storage: Storage, notes: list[str], *, compressed: bool
+    location: Location, array: da.Array, storage: Storage, notes: Notes, *, compressed: bool
 ) -> tuple[da.Array, Chunks | None]:
     """Rechunk the array to blocks that its destination can store.
 
@@ -47,7 +47,7 @@ def in_blocks(
             "chunks that are not whole frames in file order are computed again for each block that "
             "contains a part of them: persist() the data, or write them to a disk first"
         )
-        notes.append(Note("chunks-computed-again", sentence))
+        notes.add(Note("chunks-computed-again", sentence))
     min_block = S3Limits().least if in_s3 else _MIN_BLOCK
     in_order = is_contiguous(array.chunks)
     must_be_contiguous = compressed or not location.is_local or on_network(location.url)

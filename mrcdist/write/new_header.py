@@ -17,7 +17,7 @@ from mrcdist.format.header import VOLUME_STACKS, Header
 from mrcdist.format.header_words import IMOD_WORDS, header_words, mrcz_words
 from mrcdist.format.modes import PACKED_LABEL
 from mrcdist.format.std_header import header_of
-from mrcdist.warning_notes import Note
+from mrcdist.warning_notes import Note, Notes
 from mrcdist.write.auxiliary_files import scan_axes, tilt_text
 from mrcdist.write.contents import Contents, in_angstrom
 
@@ -75,7 +75,7 @@ def new_header(
     extended: StoredRecords,
     labels: Sequence[str] | None,
     codec: int,
-    notes: list[str],
+    notes: Notes,
 ) -> NewHeader:
     """Return the header of an array, without mrcdist's own label.
 
@@ -87,14 +87,11 @@ def new_header(
     missing = 3 - len(stored)
     sizes, origins = zip(*map(in_angstrom, stored), *[(None, 0.0)] * missing, strict=True)
     if scan_axes(contents.navigation) is None:
-        notes += [
-            Note(
-                "unit-not-stored",
-                f"the unit {axis.units} of axis {axis.name or n} cannot be stored in the header",
-            )
-            for n, (axis, size) in enumerate(zip(stored, sizes, strict=False))
-            if axis.units and size is None
-        ]
+        for n, (axis, size) in enumerate(zip(stored, sizes, strict=False)):
+            if axis.units and size is None:
+                name = axis.name or n
+                text = f"the unit {axis.units} of axis {name} cannot be stored in the header"
+                notes.add(Note("unit-not-stored", text))
     order = ["xyz".index(axis.name) + 1 for axis in stored if axis.name in ("x", "y", "z")]
     if len(order) == 2:
         order.append(6 - sum(order))
@@ -142,7 +139,7 @@ def _source_labels(contents: Contents) -> tuple[str, ...]:
     return tuple(selected[:9])
 
 
-def _note_uncalibrated_sections(header: NewHeader, contents: Contents, notes: list[str]) -> None:
+def _note_uncalibrated_sections(header: NewHeader, contents: Contents, notes: Notes) -> None:
     """Add a note if the calibration of a stack of images, such as its times, is stored nowhere."""
     if header.ispg != 0 or len(contents.navigation) != 1 or header.pixel_size[_SECTION] is not None:
         return
@@ -152,7 +149,7 @@ def _note_uncalibrated_sections(header: NewHeader, contents: Contents, notes: li
             f"the calibration of axis {axis.name or 0} ({axis.scale:.6g} {axis.units}, from "
             f"{axis.offset:.6g}) cannot be stored in the header of images"
         )
-        notes.append(Note("sections-not-calibrated", sentence))
+        notes.add(Note("sections-not-calibrated", sentence))
 
 
 def choose_extended_header(
@@ -161,7 +158,7 @@ def choose_extended_header(
     exttyp: str | None,
     records: tuple[int, int],
     byteorder: ByteOrder | None,
-    notes: list[str],
+    notes: Notes,
 ) -> StoredRecords:
     """Return the extended header of a new file, which also determines the file's byte order.
 
@@ -206,7 +203,7 @@ def choose_extended_header(
     else:
         return stored
     sentence = f"the extended header of the source file ({source['type']}) is left out: {reason}"
-    notes.append(Note("extended-header-not-stored", sentence))
+    notes.add(Note("extended-header-not-stored", sentence))
     return empty
 
 
@@ -234,7 +231,7 @@ def _unusable(extended_header: object, cause: str) -> ArgumentError:
 
 
 def _with_source_fields(
-    header: NewHeader, contents: Contents, source: Header, notes: list[str]
+    header: NewHeader, contents: Contents, source: Header, notes: Notes
 ) -> NewHeader:
     """Add cell angles, space group, section spacing and NSTART of the source file."""
     alpha, beta, gamma = header_words(source.raw, source.byteorder)["angles"].tolist()
@@ -244,7 +241,7 @@ def _with_source_fields(
     imod_words = [name for name in IMOD_WORDS if np.any(words.get(name))]
     if imod_words and source.imod_flags is not None:
         sentence = f"IMOD's header fields are not stored: {', '.join(imod_words)}"
-        notes.append(Note("imod-words-not-stored", sentence))
+        notes.add(Note("imod-words-not-stored", sentence))
     header = _with_space_group(header, source, notes)
     images = header.ispg == 0 and len(contents.navigation) < 2
     if (images or not contents.navigation) and header.pixel_size[_SECTION] is None:
@@ -258,7 +255,7 @@ def _with_source_fields(
     return _with_start(header, contents, source, notes)
 
 
-def _with_space_group(header: NewHeader, source: Header, notes: list[str]) -> NewHeader:
+def _with_space_group(header: NewHeader, source: Header, notes: Notes) -> NewHeader:
     """Add the space group of a crystal, and the number of intervals of its unit cell."""
     crystal = source.ispg in _VOLUMES[1:] or source.ispg in VOLUME_STACKS[1:]
     if any(header.ispg in kind and source.ispg in kind for kind in (_VOLUMES, VOLUME_STACKS)):
@@ -267,7 +264,7 @@ def _with_space_group(header: NewHeader, source: Header, notes: list[str]) -> Ne
         sentence = (
             f"the space group (ISPG = {source.ispg}) is not stored: the data are not a volume"
         )
-        notes.append(Note("space-group-not-stored", sentence))
+        notes.add(Note("space-group-not-stored", sentence))
     if header.ispg not in _VOLUMES or header.codec:
         return header
     # The intervals are those of the unit cell; a map may cover any part of it, or more than it.
@@ -283,9 +280,7 @@ def _with_space_group(header: NewHeader, source: Header, notes: list[str]) -> Ne
     return replace(header, intervals=(intervals[0], intervals[1], intervals[2]))
 
 
-def _with_start(
-    header: NewHeader, contents: Contents, source: Header, notes: list[str]
-) -> NewHeader:
+def _with_start(header: NewHeader, contents: Contents, source: Header, notes: Notes) -> NewHeader:
     """Add NXSTART, NYSTART and NZSTART, shifted by a crop of the data."""
     start, origin, lost = [0, 0, 0], list(header.origin), []
     for stored, cell_axis in enumerate(header.axis_order):
@@ -306,7 +301,7 @@ def _with_start(
             start[stored] = 0
     if lost:
         sentence = f"{', '.join(lost)} is not stored: the pixels differ from those of the file"
-        notes.append(Note("start-not-stored", sentence))
+        notes.add(Note("start-not-stored", sentence))
     return replace(
         header, start=(start[0], start[1], start[2]), origin=(origin[0], origin[1], origin[2])
     )

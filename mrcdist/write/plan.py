@@ -24,7 +24,7 @@ from mrcdist.format.encode import NewHeader
 from mrcdist.plan.chunks import Chunks, block_boxes
 from mrcdist.progress import show_progress
 from mrcdist.storage.location import Location
-from mrcdist.warning_notes import warn
+from mrcdist.warning_notes import Note, warn
 from mrcdist.write.encoded_block import TEMPORARIES, window
 from mrcdist.write.errors import abandoned_on_failure
 from mrcdist.write.grid import Grid
@@ -58,7 +58,7 @@ class WriteReport:
     seconds : float
     verified : bool
         Whether the file was read back and compared with the source.
-    notes : tuple of str
+    notes : tuple of Note
         Information that could not be stored, and other warnings; each has a ``code``.
     """
 
@@ -69,7 +69,7 @@ class WriteReport:
     statistics: tuple[float, float, float, float] | None
     seconds: float
     verified: bool = False
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     def __str__(self) -> str:
         size = f"{format_bytes(self.nbytes)} in {self.seconds:.1f} s"
@@ -127,7 +127,7 @@ class WritePlan:
         Auxiliary files by name, such as the sidecar.
     statistics : bool
     overwrite, resume : bool
-    notes : tuple of str
+    notes : tuple of Note
         Information that cannot be stored, and other warnings.
     limits : S3Limits
         Limits of the store, if it is S3.
@@ -146,7 +146,7 @@ class WritePlan:
     statistics: bool
     overwrite: bool
     resume: bool
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     limits: S3Limits = field(default_factory=S3Limits)
     read_chunks: Chunks | None = None
     runs: Chunks | None = None

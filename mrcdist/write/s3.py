@@ -16,6 +16,7 @@ import numpy as np
 
 from mrcdist.errors import AccessDeniedError, MrcdistError, WriteError
 from mrcdist.storage.location import Location
+from mrcdist.warning_notes import Note
 from mrcdist.write.encoded_block import TEMPORARIES
 from mrcdist.write.errors import abandoned_on_failure, exists, incomplete, overtaken, write_errors
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
@@ -45,7 +46,7 @@ class S3Destination:
     date: str = ""
     uploads: tuple[S3Upload, ...] = ()
     overwrite: bool = False
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     packed: PackedPieces = field(default_factory=PackedPieces)
 
     @property
@@ -102,7 +103,7 @@ class S3Destination:
             S3Upload(location, mark, upload) for location, upload in zip(objects, ids, strict=False)
         )
 
-    def _remove_unfinished(self) -> Iterator[str]:
+    def _remove_unfinished(self) -> Iterator[Note]:
         """Remove the uploads and records of an earlier call; yield a note on what may remain."""
         try:
             with ExitStack() as stack:  # each is called even if others fail
@@ -110,10 +111,11 @@ class S3Destination:
                 for upload in self.uploads:
                     stack.callback(upload.abort)
         except AccessDeniedError as error:  # a user with write access may not be allowed to list
-            yield (
+            text = (
                 f"temporary objects of an earlier call, {self.work.shown}, could not all be "
                 f"removed: {error.cause}"
             )
+            yield Note("unfinished-files-stay", text)
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from mrcdist.storage.location import Location
 from mrcdist.storage.retry import stop_retries
 from mrcdist.storage.transport.s3 import connection_limit
 from mrcdist.system_calls import ForkSafeLock, run_after_fork
+from mrcdist.warning_notes import Note
 from mrcdist.write.errors import write_errors
 
 # Read timeout, in seconds, for requests that copy, or join up to 10,000 parts.
@@ -80,15 +81,15 @@ def call_once(location: Location, method: str, **arguments: Any) -> Any:
         raise
 
 
-def ignored_options(location: Location) -> tuple[str, ...]:
+def ignored_options(location: Location) -> tuple[Note, ...]:
     """Return notes on options that only s3fs's own client supports."""
     config = location.filesystem()[0].config_kwargs
-    return tuple(
-        f"parts are sent without config_kwargs[{name!r}], which is only used for reading; "
+    text = (
+        "parts are sent without config_kwargs[{!r}], which is only used for reading; "
         "client_kwargs (verify) and config_kwargs (proxies, client_cert) are used for both"
-        for name in _ASYNC_OPTIONS
-        if config.get(name)
     )
+    names = [name for name in _ASYNC_OPTIONS if config.get(name)]
+    return tuple(Note("client-option-unused", text.format(name)) for name in names)
 
 
 def run_together(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from mrcdist.errors import FileChangedError, MissingFileError, MrcdistError, WriteError
 from mrcdist.storage.location import Location
+from mrcdist.warning_notes import Note
 from mrcdist.write.errors import exists, incomplete
 from mrcdist.write.s3_client import Body, call, call_once
 from mrcdist.write.work_folder import request
@@ -177,11 +178,12 @@ class S3Upload:
         return call_once(self.location, method, UploadId=self.upload, **arguments)
 
 
-def orphan_note(uploads: frozenset[str]) -> str:
+def orphan_note(uploads: frozenset[str]) -> Note:
     """Return a note about uploads that nobody may ever complete."""
     names = ", ".join(sorted(uploads))
-    return (
+    text = (
         f"{len(uploads)} unfinished multipart upload(s) of this object, started by another program "
         f"or left by one that was killed or lost the response, take up space: {names}; if nobody "
         "is writing, abort them (aws s3api abort-multipart-upload)"
     )
+    return Note("uploads-unfinished", text)

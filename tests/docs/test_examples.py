@@ -83,7 +83,7 @@ def _isolated(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("_isolated")
 @pytest.mark.filterwarnings("ignore::hyperspy.exceptions.VisibleDeprecationWarning")
-@pytest.mark.filterwarnings("ignore:the figure has no window:mrcdist.MrcdistWarning")
+@pytest.mark.filterwarnings("ignore:browse.*has no window:mrcdist.MrcdistWarning")
 @pytest.mark.filterwarnings("ignore:.*a sidecar cannot store offsets:mrcdist.MrcdistWarning")
 class TestExamples:
     @pytest.mark.parametrize("name", DOCSTRINGS)

@@ -281,7 +281,7 @@ class TestResume:
             assert ended()[0] == status
             assert not out.exists()
             if number == signal.SIGTERM:
-                assert "continue with --resume" in ended()[1]
+                assert "continue with `--resume`" in ended()[1]
             assert children
             assert not psutil.wait_procs(children, timeout=60)[1]
 
@@ -301,7 +301,7 @@ class TestResume:
         job = ["virtual", movie, "--detector", "bf", *SHAPE, "--out", out]
         job += ["--scheduler", address(cluster)]
         with failing_after(3, out, KeyboardInterrupt()):
-            assert "continue with --resume" in mrcdist_fails(*job, status=130)
+            assert "continue with `--resume`" in mrcdist_fails(*job, status=130)
         assert len(parts_in(out)) == 3
         return job
 
@@ -404,7 +404,7 @@ class TestFailures:
             address(cluster),
         )  # fmt: skip
         assert "they ran out of memory, or were killed: read died 3 times" in output
-        assert "continue with --resume" in output
+        assert "continue with `--resume`" in output
 
     def test_detector_without_pixels_is_refused_before_connecting(self, movie: Path) -> None:
         output = mrcdist_fails(
@@ -499,9 +499,9 @@ class TestCheckWorkers:
         assert not found["ok"]
         assert workers["sees"]["ok"]
         assert (workers["sees"]["threads"], workers["sees"]["memory_limit"]) == (3, 2**30)
-        assert "was not found by this process" in workers["worker-0"]["problem"]
+        assert workers["worker-0"]["code"] == "file-missing"
         assert workers["worker-0"]["bytes_read"] == 0
-        assert workers["lacks"]["problem"] == "mrcdist cannot be imported"
+        assert workers["lacks"]["code"] == "worker-import-failed"
         assert workers["lacks"]["cause"] == "half an installation"
         assert workers["lacks"]["differences"] == ["mrcdist missing"]
         assert done.exit_code == 1
@@ -528,7 +528,7 @@ class TestCheckWorkers:
         workers = {worker["name"]: worker for worker in found["workers"]}
         assert workers["worker-0"]["ok"]
         assert workers["worker-0"]["bytes_read"] == DATA.nbytes
-        assert "no permission to read" in workers["wrong"]["problem"]
+        assert workers["wrong"]["code"] == "access-denied"
         assert "credentials" in workers["wrong"]["remedy"]
         assert WRONG_SECRET not in json.dumps(found)
 
@@ -586,7 +586,7 @@ class TestSeveralResults:
         job = ["reduce", movie, *self.JOB, *SHAPE, "--out", out / "{}.npy"]
         job += ["--scheduler", address(cluster)]
         with failing_after(3, out / "bf.npy", KeyboardInterrupt()):
-            assert "continue with --resume" in mrcdist_fails(*job, status=130)
+            assert "continue with `--resume`" in mrcdist_fails(*job, status=130)
         output = mrcdist_fails(*job, "--resume", "--sum")
         assert "results: bf VirtualImage, " in output
         summary = mrcdist_json(*job, "--resume")

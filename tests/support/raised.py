@@ -1,8 +1,9 @@
-"""All errors that the package creates, and all its texts, found in its syntax trees."""
+"""All errors and notes that the package creates, and all its texts, found in its syntax trees."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import mrcdist
 from mrcdist import errors
 from tests.support.processes import ROOT
 
-__all__ = ["KINDS", "RAISED", "TEXTS", "Raised"]
+__all__ = ["CALLS", "KINDS", "NOTE_CODES", "RAISED", "TEXTS", "Raised"]
 
 # Names of the public exceptions and of the warning.
 KINDS = sorted(name for name in mrcdist.__all__ if hasattr(errors, name))
@@ -90,3 +91,14 @@ def _find_texts() -> Iterator[tuple[str, str]]:
 
 RAISED = list(_find_raised())
 TEXTS = dict(_find_texts())
+# Place and name of all functions that are called, such as "warnings.warn".
+CALLS = [(place, ast.unparse(node.func)) for place, node in _nodes() if isinstance(node, ast.Call)]
+# Codes of notes, which become warnings; … stands for a name that is not a literal.
+NOTE_CODES = sorted(
+    {
+        re.sub("«.*»", "…", _text_of(node.args[0]))
+        for place, node in _nodes()
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Note"
+        if not place.startswith("warning_notes.py")
+    }
+)

@@ -69,7 +69,7 @@ class TestClasses:
 class TestText:
     def test_error_text_has_problem_cause_remedy_and_place(self):
         error = errors.ReadError("a = 3", cause="b", remedy="c", where="d")
-        assert str(error) == "a = 3\n  cause: b\n  remedy: c\n  where: d"
+        assert str(error) == "a = 3\n  cause: b\n  remedy: c\n  where: d\n  code: read-failed"
 
     def test_repr_of_an_error_has_its_text(self):
         """Workers log the `repr` of exceptions of tasks."""
@@ -77,7 +77,9 @@ class TestText:
         assert repr(error) == f"ReadError({str(error)!r})"
 
     def test_error_text_omits_empty_parts(self):
-        assert str(errors.ReadError("a = 3", remedy="c")) == "a = 3\n  remedy: c"
+        assert (
+            str(errors.ReadError("a = 3", remedy="c")) == "a = 3\n  remedy: c\n  code: read-failed"
+        )
 
     def test_place_of_an_error_is_set_only_once(self):
         error = errors.ReadError("a = 3").located("host 1")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from mrcdist.format.direct_electron import sidecar_keys as keys
 from mrcdist.format.direct_electron.sidecar import Sidecar, to_float
 from mrcdist.format.direct_electron.sidecar_keys import IN_HYPERSPY, KEYS, Key
 from mrcdist.printable import shorten
+from mrcdist.warning_notes import Note
 
 _REMEDY = "pass `navigation_shape`, or `metadata_file=None` to read the frames as a plain stack"
 
@@ -43,7 +45,7 @@ class Scan:
     # custom: (y, x); movie: (time,).
     navigation: tuple[Axis, ...]
     signal: tuple[Axis, Axis]  # rows and columns: (ky, kx), or (y, x) for a movie of images
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def size(self) -> int:
@@ -237,40 +239,41 @@ def _repeat_time(sidecar: Sidecar) -> float | None:
     return None if duration is None or delay is None or delay < 0 else duration + delay
 
 
-def _repeat_notes(sidecar: Sidecar, repeats: int) -> list[str]:
-    notes = []
+def _repeat_notes(sidecar: Sidecar, repeats: int) -> Iterator[Note]:
     total, single = sidecar.positive(keys.SCAN_TIME), sidecar.positive(keys.TIME_PER_SCAN)
     if repeats > 1 and total and single and not math.isclose(total, single, rel_tol=1e-3):
-        notes.append(
+        text = (
             f"the repeat axis is calibrated with {keys.SCAN_TIME} = {total:g}, but the sidecar also"
             f" contains {keys.TIME_PER_SCAN} = {single:g}"
         )
+        yield Note("repeat-time-ambiguous", text)
     numbers = {name: sidecar.number(name) for name in keys.POINT_REPEATS.spellings}
     known = {name: number for name, number in numbers.items() if number}
     if len(set(known.values())) > 1:
         values = " and ".join(f"{name} = {number:g}" for name, number in known.items())
-        notes.append(f"the sidecar contains {values}: the first one is used")
-    return notes
+        yield Note(
+            "point-repeats-ambiguous", f"the sidecar contains {values}: the first one is used"
+        )
 
 
-def _frame_size_notes(sidecar: Sidecar, frame_shape: tuple[int, int]) -> list[str]:
+def _frame_size_notes(sidecar: Sidecar, frame_shape: tuple[int, int]) -> Iterator[Note]:
     stated = [sidecar.positive(key) for key in _IMAGE_SIZE]
     if all(size in (None, actual) for size, actual in zip(stated, frame_shape, strict=True)):
-        return []
+        return
     rows, columns = ("?" if size is None else f"{size:g}" for size in stated)
-    return [
+    text = (
         f"the sidecar says that images have {rows} rows and {columns} columns, but the movie's"
         f" frames have {frame_shape[0]} rows and {frame_shape[1]} columns, which are used"
-    ]
+    )
+    yield Note("frame-size-differs", text)
 
 
-def _unreadable_notes(sidecar: Sidecar) -> list[str]:
+def _unreadable_notes(sidecar: Sidecar) -> Iterator[Note]:
     texts = {key: sidecar.text(key) for key in KEYS if key.calibrates}
-    return [
-        f"{key} = {shorten(text)} in the sidecar is not a number: the axis is not calibrated"
-        for key, text in texts.items()
-        if text is not None and to_float(text) is None
-    ]
+    for key, text in texts.items():
+        if text is not None and to_float(text) is None:
+            problem = f"{key} = {shorten(text)} in the sidecar is not a number"
+            yield Note("sidecar-value-unreadable", f"{problem}: the axis is not calibrated")
 
 
 def _acquisition_mode(sidecar: Sidecar) -> str | None:

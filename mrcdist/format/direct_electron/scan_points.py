@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from mrcdist.errors import SidecarError
 from mrcdist.printable import shorten
+from mrcdist.warning_notes import Note
 
 Points = npt.NDArray[np.int64]
 
@@ -37,7 +38,7 @@ POINTS_REMEDY = (
 )
 
 
-def parse_scan_points(raw: bytes) -> tuple[Points, tuple[str, ...]]:
+def parse_scan_points(raw: bytes) -> tuple[Points, tuple[Note, ...]]:
     """Parse column and row (x, y) of each frame's point, shape (n, 2), in the order of the file.
 
     The file is CSV with the columns x and y and one row per frame. A first line without numbers is
@@ -51,7 +52,7 @@ def parse_scan_points(raw: bytes) -> tuple[Points, tuple[str, ...]]:
     text = raw.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     rows = [(number, line) for number, line in enumerate(lines, 1) if line and not line.isspace()]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     if rows and not any(map(_is_number, rows[0][1].split(","))):
         notes = _header_notes(rows[0][1])
         del rows[0]
@@ -137,7 +138,7 @@ def _is_number(word: str) -> bool:
     return True
 
 
-def _header_notes(line: str) -> tuple[str, ...]:
+def _header_notes(line: str) -> tuple[Note, ...]:
     """Reject a header that puts y first; note one that does not say which column is x."""
     names = [_coordinate(word) for word in line.split(",")]
     if names == ["x", "y"]:
@@ -150,7 +151,8 @@ def _header_notes(line: str) -> tuple[str, ...]:
             cause="scan points are x, y, one row per frame; here y comes first",
             remedy="swap the columns, or correct the header if the numbers are x, y",
         )
-    return (f"the columns of the list of scan points, {shorten(line.strip())!r}, are read as x, y",)
+    text = f"the columns of the list of scan points, {shorten(line.strip())!r}, are read as x, y"
+    return (Note("scan-points-columns-unclear", text),)
 
 
 def _coordinate(column: str) -> str | None:

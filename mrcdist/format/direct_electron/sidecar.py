@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from mrcdist.errors import SidecarError
 from mrcdist.format.direct_electron.sidecar_keys import Key
 from mrcdist.printable import shorten
+from mrcdist.warning_notes import Note, Notes
 
 _KEY_WIDTH = 64
 _ON, _OFF = ("enable", "on", "true"), ("disable", "off", "false")
@@ -25,7 +26,7 @@ class Sidecar:
     """The lines of a sidecar."""
 
     values: Mapping[str, str]  # all keys with their values as text, in the order of the file
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     def text(self, *keys: Key | str) -> str | None:
         """Return the first value of `keys` that is known: neither empty nor -1.
@@ -84,17 +85,19 @@ def parse_sidecar(raw: bytes) -> Sidecar:
             cause="the file is empty, or it is not a Direct Electron _info.txt file",
             remedy="pass the right file as `metadata_file`, or `metadata_file=None` to ignore it",
         )
-    notes = []
+    notes = Notes()
     if repeated:
-        notes.append(
+        text = (
             f"{len(repeated)} key(s) appear more than once in the sidecar, the last value is used:"
             f" {'; '.join(list(repeated.values())[:3])}"
         )
+        notes.add(Note("sidecar-key-repeated", text))
     if others:
-        notes.append(
+        text = (
             f"{len(others)} line(s) of the sidecar are not 'key = value' and are ignored, the first"
             f" one is {shorten(others[0])!r}"
         )
+        notes.add(Note("sidecar-line-ignored", text))
     return Sidecar(values, tuple(notes))
 
 

@@ -21,7 +21,7 @@ class Decoded(NamedTuple):
     """Columns of records, lines of text or a document of named values, with notes."""
 
     columns: Columns
-    notes: list[str]
+    notes: tuple[Note, ...] = ()
     text: tuple[str, ...] = ()
     document: Mapping[str, Any] | None = None
 
@@ -136,7 +136,7 @@ class Decoder:
 
 def not_decoded(text: str) -> Decoded:
     """Return an empty result with a note that explains why."""
-    return Decoded({}, [Note("extended-header-not-decoded", text)])
+    return Decoded({}, (Note("extended-header-not-decoded", text),))
 
 
 def read_records(raw: bytes, dtype: npt.DTypeLike, size: int, n_sections: int) -> Array:

@@ -14,7 +14,7 @@ from typing import Any
 
 from mrcdist.format.extended.decoder import Decoded, Decoder, not_decoded
 from mrcdist.format.header import MRCZ_EXTTYP, decode_text
-from mrcdist.warning_notes import Note
+from mrcdist.warning_notes import Note, Notes
 
 LINE_BYTES = 80
 # 192 lines hold the operators of any space group; a longer text is something else.
@@ -61,16 +61,16 @@ class Ccp4(Decoder):
         lines = tuple(
             line for at in starts if (line := decode_text(text[at : at + LINE_BYTES]).strip())
         )
-        notes: list[str] = []
+        notes = Notes()
         if self.header.nsymbt > _MAX_TEXT:
             problem = (
                 f"{self.header.nsymbt} bytes of symmetry text: only the first {_MAX_TEXT} are read"
             )
-            notes.append(Note("symmetry-text-long", problem))
+            notes.add(Note("symmetry-text-long", problem))
         if not all(line.isprintable() for line in lines):
             problem = "the symmetry text of the extended header contains bytes that are not text"
-            notes.append(Note("symmetry-text-invalid", problem))
-        return Decoded({}, notes, lines)
+            notes.add(Note("symmetry-text-invalid", problem))
+        return Decoded({}, tuple(notes), lines)
 
 
 class MrczJson(Decoder):
@@ -93,7 +93,7 @@ class MrczJson(Decoder):
         """Parse the document."""
         document = _parse(raw)
         if document is not None:
-            return Decoded({}, [], document=document)
+            return Decoded({}, document=document)
         size = self.header.nsymbt
         cause = "no JSON object" if size <= _MAX_JSON else f"more than {_MAX_JSON} bytes"
         return not_decoded(f"the extended header ({size} bytes, json) is not decoded: {cause}")

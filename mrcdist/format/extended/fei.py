@@ -38,7 +38,7 @@ from mrcdist.format.extended.decoder import (
     read_records,
 )
 from mrcdist.format.header import decode_text
-from mrcdist.warning_notes import Note
+from mrcdist.warning_notes import Note, Notes
 
 # With its bytes reversed, a size in this range is outside it.
 _MIN_BYTES, _MAX_BYTES = 768, 0xFFFF
@@ -141,20 +141,20 @@ class _Fei(Decoder):
         The byte order is that of the stated size, even if the main header has another. In
         big-endian records the bit masks are little-endian, as the EPU manual says.
         """
-        notes: list[str] = []
+        notes = Notes()
         size, order = self._stated_size(raw)
         stated = order is not None
         if not stated and raw:
             text = f"the first {self.kind} record does not begin with its size ({raw[:4].hex(' ')})"
-            notes.append(Note("record-size-unstated", f"{text}: read as records of {size} bytes"))
+            notes.add(Note("record-size-unstated", f"{text}: read as records of {size} bytes"))
         elif stated and order != self.header.byteorder:
             text = f"the {self.kind} records and the main header have different byte orders"
-            notes.append(Note("records-other-byte-order", f"{text}: each is read with its own"))
+            notes.add(Note("records-other-byte-order", f"{text}: each is read with its own"))
 
         dtype = _record_dtype(self.kind, size, order or self.header.byteorder)
         n_records = min(self.header.nz, len(raw) // size)
         if n_records == 0:
-            return Decoded({}, notes)
+            return Decoded({}, tuple(notes))
         records = np.ndarray(n_records, dtype, raw, strides=(size,))
         columns = {
             name: _column(records[name])
@@ -164,15 +164,15 @@ class _Fei(Decoder):
         others = int(np.count_nonzero(np.asarray(columns["Metadata size"]) != size))
         if others and stated:
             text = f"{others} of {len(records)} {self.kind} records do not state their size"
-            notes.append(Note("record-size-unstated", f"{text}, {size} bytes"))
+            notes.add(Note("record-size-unstated", f"{text}, {size} bytes"))
         masks = [np.asarray(columns[name]) for name in columns if name.startswith("Bitmask")]
         if blank := int(np.count_nonzero(np.bitwise_or.reduce(masks) == 0)):
             text = (
                 f"{blank} of {len(records)} {self.kind} records mark no field as valid: "
                 "their values are kept unchanged but not used"
             )
-            notes.append(Note("records-blank", text))
-        return Decoded(columns, [*notes, *self.unit_notes(columns)])
+            notes.add(Note("records-blank", text))
+        return Decoded(columns, (*notes, *self.unit_notes(columns)))
 
     def stored(self, columns: Columns, name: str) -> tuple[Array, Valid]:
         """Return a column and whether its mask bit is set in each record; empty if absent.
@@ -298,7 +298,7 @@ class OldFei(Decoder):
         """Decode the records, in the file's units; empty if their numbers are implausible."""
         records = read_records(raw, self.header.byteorder + "f4", OLD_BYTES, self.header.nz)
         if len(records) == 0:
-            return Decoded({}, [])
+            return Decoded({})
         table = records[:, : len(_OLD_NAMES)].astype(np.float32)
         if not _is_plausible(table):
             return not_decoded(
@@ -307,11 +307,11 @@ class OldFei(Decoder):
                 f"({len(table)} records examined): not decoded"
             )
         columns = {name: table[:, i].copy() for i, name in enumerate(_OLD_NAMES)}
-        notes: list[str] = []
+        notes = Notes()
         if blank := int(np.count_nonzero(~_written(columns))):
             text = f"{blank} of {len(table)} records of the FEI extended header are blank"
-            notes.append(Note("records-blank", text))
-        return Decoded(columns, [*notes, *self.unit_notes(columns)])
+            notes.add(Note("records-blank", text))
+        return Decoded(columns, (*notes, *self.unit_notes(columns)))
 
     def stored(self, columns: Columns, name: str) -> tuple[Array, Valid]:
         """Return a column, which is valid where records are not blank."""

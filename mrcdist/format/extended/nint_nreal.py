@@ -118,7 +118,7 @@ class SerialEM(Decoder):
                 columns[name] = column * factor
             else:
                 columns[name] = column.astype(np.int16)
-        return Decoded(columns, [])
+        return Decoded(columns)
 
     def stored(self, columns: Columns, name: str) -> tuple[Array, Valid]:
         """Return a column, all of which is valid."""
@@ -163,10 +163,10 @@ class Agard(Decoder):
             )
         words = read_records(raw, self.header.byteorder + "u4", size, self.header.nz)
         if len(words) == 0:
-            return Decoded({}, [])
+            return Decoded({})
         words = words.astype(np.uint32)
         integers, reals = words[:, :nint].copy(), words[:, nint:].copy()
-        return Decoded({"integers": integers.view(np.int32), "reals": reals.view(np.float32)}, [])
+        return Decoded({"integers": integers.view(np.int32), "reals": reals.view(np.float32)})
 
     def stored(self, columns: Columns, name: str) -> tuple[Array, Valid]:
         """Return one float of each record; none is valid if all floats of all records are 0.

@@ -19,7 +19,7 @@ from mrcdist.format.extended.documents import LINE_BYTES, Ccp4, Hdf5, Mrco, Mrcz
 from mrcdist.format.extended.fei import OLD_BYTES, Fei1, Fei2, OldFei
 from mrcdist.format.extended.nint_nreal import Agard, SerialEM
 from mrcdist.format.header import Header
-from mrcdist.warning_notes import Note
+from mrcdist.warning_notes import Note, Notes
 
 EXTTYPS = {each.kind: each for each in (Fei1, Fei2, SerialEM, Agard, Ccp4, MrczJson, Mrco, Hdf5)}
 
@@ -32,7 +32,7 @@ class ExtendedHeader:
     # One entry per record, with the file's names and units, for ``original_metadata``.
     columns: Columns
     text: tuple[str, ...] = ()  # lines (CCP4's symmetry operators)
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     document: Mapping[str, Any] | None = None  # named values (the mrcz package's JSON)
     # What a new file can contain, see `Decoder.rewritable`.
     records: tuple[bytes, ...] = field(default=(), repr=False)
@@ -115,18 +115,20 @@ def decode_extended(decoders: Sequence[Decoder], raw: bytes) -> ExtendedHeader:
     decoder, *candidates = decoders
     if type(decoder) is Decoder or (candidates and not decoder.fits(raw)):
         decoder = next((each for each in candidates if each.fits(raw)), decoder)
-    columns, notes, text, document = decoder.decode(raw)
+    columns, first, text, document = decoder.decode(raw)
+    notes = Notes()
+    notes.add(*first)
     extended = ExtendedHeader(decoder, columns, text, document=document)
     n_records, n_sections = extended.n_records, decoder.header.nz
     if 0 < n_records < n_sections:
         problem = f"the extended header has {n_records} records for {n_sections} sections"
-        notes.append(Note("records-missing", problem))
-    elif n_records == 0 and n_sections > 0 and decoder.record_bytes(raw) > 0 and not notes:
+        notes.add(Note("records-missing", problem))
+    elif n_records == 0 and n_sections > 0 and decoder.record_bytes(raw) > 0 and not first:
         size = decoder.header.nsymbt
         problem = f"the extended header ({size} bytes, {decoder.kind}) has no complete record"
-        notes.append(Note("records-missing", problem))
+        notes.add(Note("records-missing", problem))
     if note := pixel_size_note(extended):
-        notes.append(note)
+        notes.add(note)
     return replace(extended, notes=tuple(notes), records=decoder.rewritable(raw, n_records))
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import mrcdist
-from mrcdist.batch.check_workers import CheckReport, WorkerReport, probe_file
+from mrcdist.batch.check_workers import CheckReport, WorkerReport, explanation, probe_file
+from mrcdist.errors import MissingFileError
 from tests.support.mrc_files import counting, mrc_bytes
 
 
@@ -36,6 +37,7 @@ def test_version_is_checked_as_configured_for_reads(
         assert f"{path} on this worker is" in report["problem"]
         assert "another copy" in report["cause"]
         assert "make all workers see the same file" in report["remedy"]
+        assert report["code"] == "file-changed"
     else:
         assert report["bytes_read"] == 6 * 4 * 5 * 2
 
@@ -58,14 +60,15 @@ class TestCheckReport:
         assert "1 of 1 workers can read the file: 64.00 MiB each, in parallel" in str(report)
 
     def test_workers_with_the_same_problem_are_reported_together(self):
-        problem = {"problem": "file not found", "cause": "no mount", "remedy": "mount it"}
-        bad = [WorkerReport(f"tcp://{n}", f"w-{n}", "node2", **problem) for n in (2, 3)]
+        error = MissingFileError("file not found", cause="no mount", remedy="mount it")
+        bad = [WorkerReport(f"tcp://{n}", f"w-{n}", "b", **explanation(error)) for n in (2, 3)]
         report = self.report(self.GOOD, *bad)
         assert not report.ok
         assert [worker["ok"] for worker in report.as_dict()["workers"]] == [True, False, False]
         text = str(report)
         assert "1 of 3 workers" in text
-        assert "cannot: w-2, w-3\n  file not found\n  cause: no mount\n  remedy: mount it" in text
+        reason = "file not found\n  cause: no mount\n  remedy: mount it\n  code: file-missing"
+        assert f"cannot: w-2, w-3\n  {reason}" in text
 
     def test_different_package_versions_are_reported_but_not_an_error(self):
         other = WorkerReport(

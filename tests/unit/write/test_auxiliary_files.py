@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mrcdist.warning_notes import Notes
 from mrcdist.write.auxiliary_files import auxiliary_names, choose_auxiliary
 from mrcdist.write.contents import contents_of
 
@@ -34,24 +35,24 @@ def axes(points: str = "nm", pixels: str = "nm^-1") -> list[dict[str, Any]]:
 def test_units_that_a_sidecar_cannot_store_are_noted(
     described: list[dict[str, Any]], lost: list[str]
 ) -> None:
-    notes: list[Any] = []
+    notes = Notes()
     [name] = choose_auxiliary("a_movie.mrc", contents_of(SCAN, described), "auto", notes)
     assert name == "a_info.txt"
     assert [note.code for note in notes] == lost
 
 
 def test_offsets_of_a_cropped_scan_are_noted() -> None:
-    notes: list[Any] = []
+    notes = Notes()
     y, x, ky, kx = axes()
     x["offset"], ky["offset"] = 6.0, -2.0
     choose_auxiliary("a_movie.mrc", contents_of(SCAN, [y, x, ky, kx]), "auto", notes)
     assert [note.code for note in notes] == ["offset-not-stored"]
-    assert "6 nm of axis x, -2 nm^-1 of axis ky" in notes[0]
+    assert "6 nm of axis x, -2 nm^-1 of axis ky" in next(iter(notes))
 
 
 @pytest.mark.parametrize("name", ["a_movie.mrcs", "a_movie.mrcz", "a_movie.map", "_movie.mrc"])
 def test_sidecar_that_readers_do_not_find_is_written_only_on_request(name: str) -> None:
-    notes: list[Any] = []
+    notes = Notes()
     contents = contents_of(SCAN, axes())
     assert choose_auxiliary(name, contents, "auto", notes) == {}
     assert [note.code for note in notes] == ["scan-not-stored"]
