@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from mrcdist.errors import ArgumentError
 from mrcdist.extras import import_optional, install_command
 from mrcdist.formatting import format_unit
 from mrcdist.interop.rosettasciio import axes_attribute
-from mrcdist.plotting import colour_bar, draw_image, new_figure
+from mrcdist.preview.overview_page import draw_panels
+from mrcdist.preview.panels import Panel
 from mrcdist.storage.local_files import (
     atomic_write,
     explain_os_errors,
@@ -41,8 +42,6 @@ Array = npt.NDArray[Any]
 
 # A file with the size and the first bytes of the input is the input, or a copy of it.
 _HEAD = 1024
-
-_PANEL_INCHES = 5.0
 
 # The name of a result's temporary folder after that of the result: with the ID of the job.
 _TEMPORARY = re.compile(r"[0-9a-f]{12}\.tmp")
@@ -256,35 +255,24 @@ def result_figure(result: Result) -> Any:
     Diffraction patterns are drawn on a logarithmic scale. Positions are drawn as deflection from
     their median, with a diverging colour map centred at zero.
     """
-    return _figure({"": result})
+    return draw_panels(list(_panels("", result)))
 
 
-def _figure(results: Mapping[str, Result]) -> Any:
-    """Draw a row of panels for each result, with its name before its title."""
-    panels = {
-        name: result.values if result.names else result.values[None]
-        for name, result in results.items()
-    }
-    columns = max(map(len, panels.values()))
-    figure = new_figure(_PANEL_INCHES * columns * 1.2, _PANEL_INCHES * len(panels))
-    rows = figure.subplots(len(panels), columns, squeeze=False)
-    for row, (name, images) in zip(rows, panels.items(), strict=True):
-        for unused in row[len(images) :]:
-            unused.remove()
-        result = results[name]
-        suffixes = [f", {each}" for each in result.names] or [""]
-        units = result.units if len(result.units) == len(images) else result.units * len(images)
-        for axes, image, suffix, unit in zip(row, images, suffixes, units, strict=False):
-            label = result.label or format_unit(unit)
-            if result.contrast == "signed":
-                image, median = deflection(image)
-                label += f" from the median, {median:.4g} {label}"
-            title = (f"{name}: " if name else "") + result.title + suffix
-            drawn = draw_image(
-                axes, image, *result.axes[-2:], title=title, contrast=result.contrast, fontsize=11
-            )
-            colour_bar(axes, drawn, label)
-    return figure
+def _panels(name: str, result: Result) -> Iterator[Panel]:
+    """Yield a panel for each image of a result, with the name of the result before its title."""
+    images = result.values if result.names else result.values[None]
+    if images.ndim != 3 or len(result.axes) != 2:
+        return
+    down, across = result.axes
+    suffixes = [f", {each}" for each in result.names] or [""]
+    units = result.units if len(result.units) == len(images) else result.units * len(images)
+    for image, suffix, unit in zip(images, suffixes, units, strict=False):
+        label = result.label or format_unit(unit)
+        if result.contrast == "signed":
+            image, median = deflection(image)
+            label += f" from the median, {median:.4g} {label}"
+        title = (f"{name}: " if name else "") + result.title + suffix
+        yield Panel(name, title, image, down, across, result.contrast, quantity=label)
 
 
 def picture_so_far(
@@ -303,14 +291,9 @@ def picture_so_far(
         if started < next_time or find_spec("matplotlib") is None:
             return
         try:
-            images = {
-                name: each
-                for name, each in results().items()
-                if each.values.ndim - bool(each.names) == len(each.axes) == 2
-            }
-            if images:
+            if panels := [panel for named in results().items() for panel in _panels(*named)]:
                 with atomic_write(path) as file:
-                    _figure(images).savefig(file, format="png")
+                    draw_panels(panels).savefig(file, format="png")
         except Exception:  # noqa: BLE001 a job must not fail because of its picture
             next_time = math.inf
         else:

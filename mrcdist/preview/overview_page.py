@@ -40,17 +40,31 @@ def draw_overview(
     if planes:
         limits = log_limits(*images) if panels[0].contrast == "log" else None
         limits = limits or image_limits(*images)
-    all_axes = left.subplot_mosaic(grid.cells, **grid.ratios)
+    _draw_panels(left, panels, grid, limits)
+    return figure
+
+
+def draw_panels(panels: Sequence[Panel]) -> Any:
+    """Return a matplotlib figure of the panels, each with a colour bar."""
+    grid = _grid(panels, with_bars=True)
+    figure = new_figure(grid.width, grid.height)
+    _draw_panels(figure, panels, grid)
+    return figure
+
+
+def _draw_panels(
+    figure: Any, panels: Sequence[Panel], grid: _Grid, limits: tuple[float, float] | None = None
+) -> None:
+    all_axes = figure.subplot_mosaic(grid.cells, **grid.ratios)
     for number, panel in enumerate(panels):
         axes = all_axes[number]
         image = _draw_panel(axes, panel, fontsize=grid.fontsize, limits=limits)
-        if planes:
+        if grid.ratios:
             label = {"fontsize": 8, "color": _TEXT_COLOUR, "labelpad": 2}
             axes.set_xlabel(figure_text(panel.across.name), **label)
             axes.set_ylabel(figure_text(panel.down.name), **label)
-        if with_bars and (not planes or panel is panels[-1]):
+        if number in grid.bars:
             colour_bar(axes, image, panel.quantity)
-    return figure
 
 
 def _draw_panel(
@@ -97,11 +111,15 @@ def _wrap_lines(lines: Sequence[tuple[str, str]]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Arrangement of panels, by number; size in inches, and font size of titles in points."""
+    """Arrangement of panels, by number; size in inches, and font size of titles in points.
+
+    Panels with `bars` have colour bars. Planes with other `ratios` of their sides have axis labels.
+    """
 
     cells: list[list[Any]]
     width: float
     height: float
+    bars: range
     fontsize: int = 8
     ratios: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
@@ -117,8 +135,11 @@ def _grid(panels: Sequence[Panel], *, with_bars: bool) -> _Grid:
     cells = [numbers[i : i + columns] for i in range(0, count, columns)]
     panel_width = {1: 7.0, 2: 4.3, 3: 3.6}.get(columns, 2.9)
     width = columns * (panel_width + (_BAR_WIDTH if with_bars else 0.1))
-    height = len(cells) * (panel_width * max(min(a, 2.0) for a in aspects) + _TITLE_HEIGHT)
-    return _Grid(cells, width, height, fontsize=9 if columns < 3 else 8)
+    # The bounds leave space for title and scale bar, and fit on a screen.
+    aspect = min(max(0.25, *aspects), 2.0)
+    height = len(cells) * (panel_width * aspect + _TITLE_HEIGHT)
+    bars = range(count if with_bars else 0)
+    return _Grid(cells, width, height, bars, fontsize=9 if columns < 3 else 8)
 
 
 def _cross(panels: Sequence[Panel]) -> _Grid:
@@ -130,4 +151,4 @@ def _cross(panels: Sequence[Panel]) -> _Grid:
     scale = 8.0 / (max(across, down) + thickness)
     width, height = (scale * (side + thickness) for side in (across, down))
     ratios = {"width_ratios": (across, thickness), "height_ratios": (down, thickness)}
-    return _Grid([[0, 2], [1, "."]], width, height, ratios=ratios)
+    return _Grid([[0, 2], [1, "."]], width, height, bars=range(2, 3), ratios=ratios)
