@@ -10,15 +10,15 @@ writes; for chunks, c-blosc's README_CHUNK_FORMAT and c-blosc2's.
 
 from __future__ import annotations
 
-import importlib
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from mrcdist.errors import FormatError, MissingExtraError
-from mrcdist.extras import install_command
+from mrcdist.extras import import_optional, install_command
 from mrcdist.warning_notes import Note
 
 CHUNK_HEADER_BYTES = 16
@@ -220,7 +220,6 @@ def require_codec(codec: str) -> None:
     if codec not in library.compressor_list():
         raise MissingExtraError(
             f"the installed {library.__name__} has no {codec}",
-            code="package-missing",
             cause="builds of the package support different codecs",
             remedy="choose another codec, such as zstd",
         )
@@ -228,16 +227,9 @@ def require_codec(codec: str) -> None:
 
 def _first_installed(*names: str) -> Any:
     for name in names:
-        try:
+        with suppress(MissingExtraError):
             return _library(name)
-        except ImportError:
-            continue
-    raise MissingExtraError(
-        f"MRCZ sections of this kind need the package {names[0]}, which is not installed here",
-        code="package-missing",
-        cause="compression is optional",
-        remedy=f"{_INSTALL[names[0]]}, on every worker",
-    )
+    return _library(names[0])  # raises
 
 
 @cache
@@ -246,7 +238,8 @@ def _library(name: str) -> Any:
 
     The tasks of a worker already run in parallel.
     """
-    library = importlib.import_module(name)
+    purpose = "it compresses and decompresses the sections of MRCZ files"
+    library = import_optional(name, purpose, f"{_INSTALL[name]}, on every worker")
     library.set_releasegil(True)
     library.set_nthreads(1)
     return library

@@ -445,7 +445,7 @@ def hide_packages(monkeypatch):
 
 def test_error_for_a_missing_library_says_what_to_install(hide_packages):
     hide_packages("blosc", "blosc2")
-    with pytest.raises(MissingExtraError, match="package blosc,") as caught:
+    with pytest.raises(MissingExtraError, match="blosc is not installed") as caught:
         decoded(chunk(bytes(4)), dtype="u1", shape=(2, 2))
     assert 'pip install ".[mrcz]"' in caught.value.remedy
     assert isinstance(caught.value, ImportError)
@@ -476,7 +476,7 @@ def test_error_for_a_blosc2_chunk_asks_to_install_blosc2(hide_packages):
     hide_packages("blosc2")
     header = parse_chunk_header(blosc2_chunk(bytes(4)), "chunk")
     assert (header.version, header.nbytes, header.ctbytes) == (5, 4, 36)
-    with pytest.raises(MissingExtraError, match="package blosc2,") as caught:
+    with pytest.raises(MissingExtraError, match="blosc2 is not installed") as caught:
         decoded(blosc2_chunk(bytes(4)), dtype="u1", shape=(2, 2))
     assert "pip install blosc2" in caught.value.remedy
 
