@@ -53,6 +53,10 @@ class ReadSettings:
     scheduler_timeout: float = _setting(60.0, least=0.001)
     workers_timeout: float = _setting(300.0, least=0)
 
+    def largest_gap(self, measured: int) -> int:
+        """Return the largest gap that is read: the setting, or a measured one if it is "auto"."""
+        return measured if self.max_gap is None else self.max_gap
+
 
 _FIELDS = {setting.name.replace("_", "-"): setting for setting in fields(ReadSettings)}
 DEFAULTS = {key: setting.default for key, setting in _FIELDS.items()}

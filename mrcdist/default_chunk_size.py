@@ -7,10 +7,10 @@ import dask
 from mrcdist.byte_size import parse_size
 from mrcdist.cluster_memory import FLOAT64_TEMPORARIES, task_memory
 from mrcdist.config import invalid_setting
-from mrcdist.read_limits import DEFAULT_LIMITS
+from mrcdist.read_limits import ReadLimits
 
 
-def default_chunk_size(itemsize: int) -> int:
+def default_chunk_size(itemsize: int, limits: ReadLimits) -> int:
     """Return the bytes of chunks that are chosen automatically, for numbers of `itemsize` bytes."""
     value = dask.config.get("array.chunk-size")
     size = parse_size(str(value))
@@ -25,4 +25,4 @@ def default_chunk_size(itemsize: int) -> int:
         return size
     # A task also needs memory for temporaries in float64.
     largest = memory * itemsize // (itemsize + FLOAT64_TEMPORARIES)
-    return min(size, max(largest, DEFAULT_LIMITS.small_chunk))
+    return min(size, max(largest, limits.small_chunk))

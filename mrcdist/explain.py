@@ -150,7 +150,7 @@ def _remarks(cost: PlanReport, source: MrcSource, chunks: Chunks) -> Iterator[st
             else "mapped pages that are not accessed are not read"
         )
         yield f"these chunks split frames: {visits} tasks read from each frame; {overhead}"
-    yield from chunk_notes(chunks, source.dtype.itemsize)
+    yield from chunk_notes(chunks, source.dtype.itemsize, source.limits)
     # In a store, such chunks might fetch the whole file many times.
     local_scan = n_navigation > 1 and source.parts[0].file.location.is_local
     splits_scan = math.prod(cost.chunk_grid[:n_navigation]) > 1

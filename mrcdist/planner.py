@@ -39,18 +39,24 @@ from mrcdist.plan.skipped_frames import SkippedFrames
 from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.read.source import DatasetFile, MrcSource
+from mrcdist.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.read_plan import Plan, source_chunks
 from mrcdist.warning_notes import Notes
 
 _log = logging.getLogger(__name__)
 
 
-def make_plan(found: FoundFiles, options: ReadOptions, notes: Notes | None = None) -> Plan:
+def make_plan(
+    found: FoundFiles,
+    options: ReadOptions,
+    notes: Notes | None = None,
+    limits: ReadLimits = DEFAULT_LIMITS,
+) -> Plan:
     """Return the plan of a dataset in one or more files, in the given order.
 
     `notes` about the files become the first notes of the plan.
     """
-    files = open_files(found.files, options.endianness)
+    files = open_files(found.files, options.endianness, limits)
     with errors_at(found.files[0]):
         plan = _plan(files, found.directory, options, notes or Notes())
         return plan if found.section is None else _select_section(plan, found.section)
@@ -118,7 +124,7 @@ def _plan(
         headers, formats[0], extended, scans, frames, skipped, options
     )
     layout = replace(layout, present=in_files.present)
-    source = MrcSource(tuple(parts), layout, table)
+    source = MrcSource(tuple(parts), layout, table, files[0].limits)
     return Plan(
         chunks=source_chunks(source, options.chunks),
         source=source,

@@ -68,9 +68,6 @@ class ReadLimits:
     # Bytes of a response that are buffered before they are copied to their place.
     in_flight: int = 2**19
 
-    # Bytes copied at a time from the connection to the array, held in addition to it by a request.
-    socket_piece: int = 2**18
-
     # Bytes decompressed at a time from a file that is one compressed stream, and bytes passed at a
     # time to the decompressor, which copies what it does not use immediately.
     stream_piece: int = 2**22
@@ -102,6 +99,27 @@ class ReadLimits:
     # smaller than a frame. Smaller frames are split only on request. A task holds its chunk and
     # temporaries.
     largest_frame: int = 2**29
+
+    # Maximum length of a request that serves several coroutines, as a fraction of the largest gap,
+    # which is what a connection transfers in the time of one request. It saves as much CPU time as
+    # receiving 1 MiB takes, but over a slow connection, several short requests in parallel are
+    # faster than a long one.
+    joined_share: float = 1 / 2
+
+    # Threads for reads that cannot be awaited. asyncio's default is four more than the machine has
+    # processors; Zarr requests more chunks than that at a time, and most of them wait for a store.
+    waiting_threads: int = 32
+
+    # Records of an extended header that are read when a file is opened, enough for tens of
+    # thousands of sections: with more, opening a file would take as long as reading it.
+    record_bytes: int = 2**26
+
+    # Chunk headers of MRCZ are read in windows of this size: one request for many small sections.
+    section_window: int = 2**18
+
+    # Requests, a second apart, for a version with a date older than the response. One is enough,
+    # two if the clock that dates the file is slightly fast.
+    settling_requests: int = 2
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         # Pickled by name, because it is part of every task.

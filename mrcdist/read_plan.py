@@ -70,8 +70,8 @@ def source_chunks(source: MrcSource, chunks: Any) -> Chunks:
         first, *others = layout.shape
         return (counts if by_file else (first,), *((size,) for size in others))
     cut_frames = all(part.sections is None for part in source.parts)
-    size = default_chunk_size(layout.dtype.itemsize)
-    return plan_chunks(layout, chunks, size, cut_frames=cut_frames)
+    size = default_chunk_size(layout.dtype.itemsize, source.limits)
+    return plan_chunks(layout, chunks, size, source.limits, cut_frames=cut_frames)
 
 
 def plan_to_resume(make: Callable[..., Plan], chunks: Any, previous: Chunks | None) -> Plan:
@@ -130,7 +130,10 @@ class Plan:
     @property
     def notes(self) -> tuple[Note, ...]:
         """Warnings about the files, and notes about the chunks."""
-        return (*self.file_notes, *chunk_notes(self.chunks, self.dtype.itemsize))
+        return (
+            *self.file_notes,
+            *chunk_notes(self.chunks, self.dtype.itemsize, self.source.limits),
+        )
 
     @property
     def question(self) -> str:

@@ -17,6 +17,7 @@ from distributed import Client
 import mrcdist
 from mrcdist.compute.schedule import Block
 from mrcdist.errors import FileChangedError, MrcdistError
+from mrcdist.format.header import HEADER_BYTES
 from mrcdist.plan.chunks import block_boxes
 from mrcdist.read_plan import Plan
 from mrcdist.storage.stored_file import StoredFile, current_version
@@ -282,7 +283,7 @@ def explanation(error: MrcdistError) -> dict[str, Any]:
 
 
 def _require_planned(file: StoredFile) -> None:
-    version = current_version(file.location)
+    version = current_version(file.location, HEADER_BYTES)
     try:
         file.require(version)
     except FileChangedError as error:

@@ -27,28 +27,24 @@ from mrcdist.format.extended.registry import (
 )
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
 from mrcdist.format.mrcz import follow_sections
-from mrcdist.format.whole_file_compression import Compression, detect_compression, parallel_advice
+from mrcdist.format.whole_file_compression import (
+    MAX_LIKELY_RATIO,
+    Compression,
+    detect_compression,
+    parallel_advice,
+)
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.progress import Progress
-from mrcdist.read.compressed import STREAMS, read_stream_head, stream_holds, stream_size
+from mrcdist.read.compressed import STREAMS, StreamReader
 from mrcdist.read.source import DatasetFile
+from mrcdist.read_limits import ReadLimits
 from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.warning_notes import Note, Notes
 
 _Key = TypeVar("_Key")
 _Result = TypeVar("_Result")
-
-# Maximum bytes of records that are read, enough for tens of thousands of sections: with more,
-# opening a file would take as long as reading it.
-_MAX_RECORD_BYTES = 64 * 2**20
-
-# Maximum compression ratio of gzip's deflate; bzip2 exceeds it only if nearly all data are zeros.
-_MAX_LIKELY_RATIO = 1032
-
-# Chunk headers of MRCZ are read in windows of this size: one request for many small sections.
-_SECTION_WINDOW = 2**18
 
 _NO_VERSION = Note(
     "version-unknown",
@@ -76,6 +72,7 @@ class OpenedFile:
     extended: ExtendedHeader | None = field(repr=False)
     compression: Compression | None
     notes: tuple[Note, ...]
+    limits: ReadLimits = field(repr=False)
     cut_short: bool = False
 
     @property
@@ -130,7 +127,7 @@ class OpenedFile:
         """Return the number of complete frames, whatever NZ is; 0 if unknown."""
         size = self.file.version.size
         if self.compression is not None:
-            size = stream_size(self.file, self.compression)
+            size = StreamReader(self.file, self.compression, self.limits).size()
         if size is None or one.frame_bytes == 0:
             return 0
         return (size - self.header.data_offset) // one.frame_bytes
@@ -148,7 +145,8 @@ class OpenedFile:
                 remedy='prefix the URL with "simplecache::"',
             )
         # A window contains many small sections; larger ones are skipped.
-        window = 0 if self.location.is_local else min(_SECTION_WINDOW, read_settings().sub_range)
+        longest = min(self.limits.section_window, read_settings().sub_range)
+        window = 0 if self.location.is_local else longest
         with Progress("following compressed sections", nz) as progress, self.file.reader() as read:
             table = follow_sections(
                 read,
@@ -180,9 +178,9 @@ class OpenedFile:
         size = self.file.version.size
         announced = header.data_offset + header.nz * one.frame_bytes
         # Tasks allocate what is announced, so an unlikely ratio is verified by decompressing.
-        if size is None or announced <= _MAX_LIKELY_RATIO * size:
+        if size is None or announced <= MAX_LIKELY_RATIO * size:
             return
-        if not stream_holds(self.file, compression, announced):
+        if not StreamReader(self.file, compression, self.limits).holds(announced):
             raise TruncatedFileError(
                 f"{self.location.shown} holds less than the {announced} bytes that its header "
                 f"announces, in a {compression} stream of {size} bytes",
@@ -192,9 +190,9 @@ class OpenedFile:
             )
 
 
-def _open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
+def _open_file(location: Location, endianness: ByteOrder | None, limits: ReadLimits) -> OpenedFile:
     """Read the header and the records of the extended header."""
-    file, raw, settled = StoredFile.open(location, HEADER_BYTES)
+    file, raw, settled = StoredFile.open(location, HEADER_BYTES, limits)
     version = file.version
     compression = detect_compression(raw)
     notes = Notes()
@@ -211,25 +209,27 @@ def _open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
             )
         text = f"{cause}; one task reads all of it, because its checksum is at the end"
         notes.add(Note("one-stream", f"{text}. To go faster, {remedy}"))
-        raw = read_stream_head(file, compression, HEADER_BYTES)
+        raw = StreamReader(file, compression, limits).head(HEADER_BYTES)
     size = None if compression else version.size
     header = parse_header(raw, file_size=size, endianness=endianness)
     if n_bytes := presence_bytes(header):
         stop = min(HEADER_BYTES + n_bytes, size or 0)
         header = settle_presence(header, file.read(HEADER_BYTES, stop))
-    extended = _read_extended(file, compression, header)
+    extended = _read_extended(file, compression, header, limits)
     if extended is not None:
         notes.add(*extended.notes)
         header = correct_pixel_size(header, extended)
-    return OpenedFile(file, header, extended, compression, (*header.notes, *notes))
+    return OpenedFile(file, header, extended, compression, (*header.notes, *notes), limits)
 
 
-def open_files(locations: Sequence[Location], endianness: ByteOrder | None) -> list[OpenedFile]:
+def open_files(
+    locations: Sequence[Location], endianness: ByteOrder | None, limits: ReadLimits
+) -> list[OpenedFile]:
     """Open files concurrently; raises the error of the first one that cannot be opened."""
 
     def open_located(location: Location) -> OpenedFile:
         with errors_at(location):
-            return _open_file(location, endianness)
+            return _open_file(location, endianness, limits)
 
     return map_concurrently(open_located, locations)
 
@@ -255,7 +255,7 @@ def _threads(pid: int, n_threads: int) -> ThreadPoolExecutor:
 
 
 def _read_extended(
-    file: StoredFile, compression: Compression | None, header: Header
+    file: StoredFile, compression: Compression | None, header: Header, limits: ReadLimits
 ) -> ExtendedHeader | None:
     """Decode the records of the extended header, without the space reserved for more of them."""
     decoders = possible_decoders(header)
@@ -266,15 +266,16 @@ def _read_extended(
         if stop <= start:
             return b""
         if compression is not None:
-            return read_stream_head(file, compression, HEADER_BYTES + stop)[HEADER_BYTES + start :]
+            stream = StreamReader(file, compression, limits)
+            return stream.head(HEADER_BYTES + stop)[HEADER_BYTES + start :]
         return file.read(HEADER_BYTES + start, HEADER_BYTES + stop)
 
     guess = bytes_needed(decoders)
-    raw = read(0, min(guess, _MAX_RECORD_BYTES))
+    raw = read(0, min(guess, limits.record_bytes))
     n_bytes = bytes_needed(decoders, raw)
-    raw += read(guess, min(n_bytes, _MAX_RECORD_BYTES))
+    raw += read(guess, min(n_bytes, limits.record_bytes))
     decoded = decode_extended(decoders, raw)
-    if n_bytes <= _MAX_RECORD_BYTES:
+    if n_bytes <= limits.record_bytes:
         return decoded
     text = f"the records of the first {decoded.n_records} of {header.nz} sections were read"
     # The file does contain the other records.

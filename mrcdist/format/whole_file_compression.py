@@ -9,6 +9,9 @@ Compression = Literal["gzip", "bzip2", "xz", "zstd", "zip"]
 STREAM_MARKS = {"gzip": b"\x1f\x8b", "bzip2": b"BZh"}
 """First bytes of a member; a file may contain several (RFC 1952, section 2.3.1)."""
 
+MAX_LIKELY_RATIO = 1032
+"""Maximum compression ratio of deflate; bzip2 exceeds it only if nearly all data are zeros."""
+
 # A block of bzip2 begins with the digits of pi; an empty stream has only the end mark.
 _BZIP2_BLOCKS = (b"\x31\x41\x59\x26\x53\x59", b"\x17\x72\x45\x38\x50\x90")
 _MAGIC: dict[bytes, Compression] = {

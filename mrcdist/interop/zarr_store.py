@@ -150,7 +150,7 @@ class MrcStore(Store):  # type: ignore[misc]
         array = self._arrays[path]
         if array.has_shape_of_source and all(map(_is_contiguous, index)):
             return await self._awaited[path].read(index)
-        return await in_thread(array.read, index)
+        return await in_thread(array.source.limits, array.read, index)
 
     # Keys
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from mrcdist.plan.coalesce import FrameRun, Window, even_run, merge_frames
 from mrcdist.plan.layout import Frames, Layout, within
-from mrcdist.plan.reader_capabilities import Cost, FrameFile
-from mrcdist.read_limits import DEFAULT_LIMITS, ReadLimits
+from mrcdist.plan.reader_capabilities import Cost, FrameFile, MapReader, Stretches
+from mrcdist.read_limits import ReadLimits
 
 
 class Access(Enum):
@@ -25,18 +25,6 @@ class Access(Enum):
     """Copy frames out of buffers or mapped pages of byte ranges."""
     SCATTER = "scatter"
     """Read the bytes of each range directly to their places in the block."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stretches:
-    """Stretches of bytes that are contiguous both in the file and in memory.
-
-    For each: offset in the file, offset in memory, and length, all in bytes.
-    """
-
-    starts: Frames
-    places: Frames
-    lengths: Frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +62,7 @@ class BlockRequest:
     layout: Layout
     frames: Frames
     window: Window
-    limits: ReadLimits = DEFAULT_LIMITS
+    limits: ReadLimits
 
     @property
     def stored_bytes(self) -> int:
@@ -87,15 +75,15 @@ class BlockRequest:
 class BlockPlan:
     """Plan for reading a block, with the reads of each file.
 
-    A view or a copy from a map has exactly one read. The block is `mapped` if it is a view of
-    mapped pages or is copied out of a shared map; both count towards the process's budget for maps.
-    `unused_bytes` of the pages of a view are not needed.
+    A view or a copy from a map has exactly one read. If there is a reader that `maps`, the block is
+    a view of its mapped pages or is copied out of a shared map; both count towards the process's
+    budget for maps. `unused_bytes` of the pages of a view are not needed.
     """
 
     access: Access
     reads: tuple[PlannedRead, ...]
     request: BlockRequest
-    mapped: bool = False
+    maps: MapReader | None = None
     unused_bytes: int = 0
 
     @property
@@ -112,26 +100,27 @@ class BlockPlan:
         return n_frames == self.request.frames.size
 
     @property
-    def fallback(self) -> BlockPlan | None:
-        """Plan to use if the budget for maps is exhausted; None if this one uses no map.
+    def without_map(self) -> BlockPlan:
+        """Plan to use if the budget for maps is exhausted.
 
         Computed on demand, because most blocks never need it.
         """
-        return _copied(self.request) if self.mapped else None
+        return _copied(self.request)
 
     @property
     def cost(self) -> Cost:
         """Cost of reading in a process that has no memory to spare for mapped pages.
 
         Other processes read the same bytes with fewer requests, in memory that counts towards the
-        budget for maps.
+        budget for maps. Coroutines also make fewer requests if they read adjacent blocks at the
+        same time; see `mrcdist.plan.coalesce.join_adjacent`.
         """
         if not self.request.parts:
             return Cost(0, 0)
         if self.access is Access.VIEW:
             return self._cost_of_view()
         if self.access is Access.COPY_FROM_MAP:
-            return _copied(self.request).cost
+            return self.without_map.cost
         return self._cost_of_copies()
 
     def _cost_of_view(self) -> Cost:
@@ -141,9 +130,9 @@ class BlockPlan:
         cost = can.cost(start, stop)
         nbytes = stop - start
         unused = max(nbytes - request.stored_bytes, 0)
-        if self.mapped and unused:
-            return Cost(0, nbytes, _copied(request).cost.held)
-        if can.maps:
+        if self.maps is not None and unused:
+            return Cost(0, nbytes, self.without_map.cost.held)
+        if can.maps is not None:
             return Cost(cost.requests, nbytes, unused)
         # A buffer that contains nothing but the block is returned as the block.
         becomes_block = request.layout.pixels.plain and not unused
@@ -164,7 +153,7 @@ class BlockPlan:
             low, high = window.byte_span(layout)
             memory = request.frames.size * (high - low)
             held += 0 if layout.pixels.plain and memory <= request.stored_bytes else memory
-        elif parts[0].can.maps:
+        elif parts[0].can.maps is not None:
             # The largest piece and its decoded pixels.
             held += max((run.stop - run.start for run in runs), default=0)
             decoded = len(window.rows) * len(window.columns) * layout.dtype.itemsize
@@ -202,7 +191,7 @@ def _view(request: BlockRequest, step: int) -> BlockPlan | None:
     layout, window = request.layout, request.window
     stored = np.dtype(layout.pixels.stored)
     as_stored = layout.pixels.plain and stored.isnative and part.offset % stored.alignment == 0
-    if part.can.maps and (_narrow(request) or not as_stored):
+    if part.can.maps is not None and (_narrow(request) or not as_stored):
         return None
     numbers = request.frames - part.first
     run = even_run(int(numbers[0]), int(numbers[-1]), step, layout, window, part.in_place)
@@ -214,7 +203,7 @@ def _view(request: BlockRequest, step: int) -> BlockPlan | None:
     low, high = window.byte_span(layout)
     touched = min(step * layout.frame_bytes, high - low + request.limits.around)
     unused = max(numbers.size * touched - request.stored_bytes, 0)
-    return BlockPlan(Access.VIEW, (read,), request, mapped=True, unused_bytes=unused)
+    return BlockPlan(Access.VIEW, (read,), request, part.can.maps, unused)
 
 
 def _copy_from_map(request: BlockRequest) -> BlockPlan | None:
@@ -228,7 +217,7 @@ def _copy_from_map(request: BlockRequest) -> BlockPlan | None:
     frame_bytes = request.layout.frame_bytes
     run = FrameRun(first * frame_bytes + low, last * frame_bytes + high, 0, numbers.size)
     read = PlannedRead(0, part.offset, (run,), np.arange(numbers.size), numbers)
-    return BlockPlan(Access.COPY_FROM_MAP, (read,), request, mapped=True)
+    return BlockPlan(Access.COPY_FROM_MAP, (read,), request, part.can.maps)
 
 
 def _copied(request: BlockRequest) -> BlockPlan:
@@ -236,7 +225,8 @@ def _copied(request: BlockRequest) -> BlockPlan:
     low, high = request.window.byte_span(request.layout)
     narrow = _narrow(request)
     scatter = high - low >= request.limits.min_scattered and all(
-        part.can.fills or (part.can.maps and not narrow) for part in request.parts
+        part.can.fills is not None or (part.can.maps is not None and not narrow)
+        for part in request.parts
     )
     reads = (_copying(request, part, once=scatter) for part in range(len(request.parts)))
     return BlockPlan(Access.SCATTER if scatter else Access.GATHER, tuple(reads), request)
@@ -254,8 +244,8 @@ def _copying(request: BlockRequest, index: int, *, once: bool) -> PlannedRead:
         repeated = np.flatnonzero(np.diff(numbers) == 0) + 1
         repeats = tuple(zip(places[repeated].tolist(), places[repeated - 1].tolist(), strict=True))
         places, numbers = np.delete(places, repeated), np.delete(numbers, repeated)
-        if not part.can.fills:
-            stretches = _stretches(request, part, places, numbers)
+        if part.can.fills is None and part.can.maps is not None:
+            stretches = _stretches(request, part, part.can.maps, places, numbers)
             return PlannedRead(index, part.offset, (), places, numbers, repeats, stretches)
     runs = tuple(merge_frames(numbers, request.layout, request.window, part.merging))
     return PlannedRead(index, part.offset, runs, places, numbers, repeats)
@@ -270,12 +260,12 @@ def _narrow(request: BlockRequest) -> bool:
         return False
     if columns.step > 1:
         return layout.pixels.bytes_of(1) < limits.short_piece
-    whole_rows = len(columns) == layout.frame_shape[1] and rows.step == 1
+    whole_rows = len(columns) == layout.frame_shape[1] and len(rows) == rows[-1] - rows[0] + 1
     return (row_piece * len(rows) if whole_rows else row_piece) < limits.short_piece
 
 
 def _stretches(
-    request: BlockRequest, part: FrameFile, places: Frames, numbers: Frames
+    request: BlockRequest, part: FrameFile, reader: MapReader, places: Frames, numbers: Frames
 ) -> Stretches:
     """Return the stretches to read; the frames are in file order, and each occurs once."""
     low, high = request.window.byte_span(request.layout)
@@ -285,4 +275,4 @@ def _stretches(
     firsts = np.concatenate(([0], cuts)) if numbers.size else cuts
     counts = np.diff(firsts, append=numbers.size)
     starts = part.offset + low + numbers[firsts] * frame_bytes
-    return Stretches(starts, places[firsts] * size, counts * size)
+    return Stretches(reader, starts, places[firsts] * size, counts * size)

@@ -15,7 +15,7 @@ from dask.array.core import normalize_chunks
 from mrcdist.byte_size import parse_size
 from mrcdist.errors import ArgumentError
 from mrcdist.plan.layout import Layout
-from mrcdist.read_limits import DEFAULT_LIMITS, ReadLimits
+from mrcdist.read_limits import ReadLimits
 from mrcdist.warning_notes import Note
 
 Chunks = tuple[tuple[int, ...], ...]
@@ -35,9 +35,9 @@ def plan_chunks(
     layout: Layout,
     chunks: Any,
     default_size: int,
+    limits: ReadLimits,
     *,
     cut_frames: bool = True,
-    limits: ReadLimits = DEFAULT_LIMITS,
 ) -> Chunks:
     """Return the chunk lengths along each axis for the ``chunks`` argument of `read_mrc`.
 
@@ -45,14 +45,14 @@ def plan_chunks(
     compressed as a whole.
     """
     if is_auto(chunks):
-        return frame_chunks(layout, default_size, cut_frames=cut_frames, limits=limits)
+        return frame_chunks(layout, default_size, limits, cut_frames=cut_frames)
     if isinstance(chunks, str):
         size = parse_size(chunks)
         if size is None:
             raise _invalid(f"`chunks={chunks!r}`", "not a valid size in bytes")
         if size <= 0:
             raise _invalid(f"`chunks={chunks!r}`", "a chunk must have at least one byte")
-        return frame_chunks(layout, size, cut_frames=cut_frames, limits=limits)
+        return frame_chunks(layout, size, limits, cut_frames=cut_frames)
     by_axis = _dict_by_axis(chunks, layout)
     lengths = by_axis if isinstance(by_axis, tuple | list) else [by_axis] * len(layout.shape)
     for axis, (size, length) in enumerate(zip(layout.shape, lengths, strict=False)):
@@ -79,7 +79,7 @@ def _invalid(problem: str, cause: str, remedy: str = _REMEDY) -> ArgumentError:
 
 
 def frame_chunks(
-    layout: Layout, size: int, *, cut_frames: bool = True, limits: ReadLimits = DEFAULT_LIMITS
+    layout: Layout, size: int, limits: ReadLimits, *, cut_frames: bool = True
 ) -> Chunks:
     """Return chunks of whole, contiguous frames, of at most `size` bytes or one frame.
 
@@ -150,9 +150,7 @@ def block_boxes(chunks: Chunks) -> Iterator[tuple[tuple[int, int], ...]]:
     yield from itertools.product(*spans)
 
 
-def chunk_notes(
-    chunks: Chunks, itemsize: int, limits: ReadLimits = DEFAULT_LIMITS
-) -> tuple[Note, ...]:
+def chunk_notes(chunks: Chunks, itemsize: int, limits: ReadLimits) -> tuple[Note, ...]:
     """Return a note if there are so many chunks that scheduling takes long, or else nothing.
 
     Plans warn of it, and `explain` shows it.

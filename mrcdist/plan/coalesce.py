@@ -12,30 +12,47 @@ one request takes.
 Splitting: several requests run concurrently, so a long read is split into pieces. The pieces must
 be long enough that latency does not dominate: slow gateways have latencies of 50 ms, in which a
 connection transfers 4 MiB.
+
+Joining: coroutines that request adjacent ranges at the same time share a request, which takes as
+much CPU time as receiving 1 MiB; but over a slow connection, several short requests in parallel are
+faster than a long one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mrcdist.plan.layout import Frames, Layout
-from mrcdist.read_limits import DEFAULT_LIMITS
+
+Rows = range | Frames
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Window:
     """Rows and columns to read from each frame: increasing, at least one of each."""
 
-    rows: range
+    rows: Rows
     columns: range
 
     def byte_span(self, layout: Layout) -> tuple[int, int]:
         """Return the start and stop offset of the window within a frame, in bytes."""
         first, last = layout.pixels.byte_range(self.columns)
-        return self.rows.start * layout.row_bytes + first, self.rows[-1] * layout.row_bytes + last
+        top, bottom = int(self.rows[0]), int(self.rows[-1])
+        return top * layout.row_bytes + first, bottom * layout.row_bytes + last
+
+    def split(self, row_bytes: int, max_gap: int) -> list[Window]:
+        """Split the window at gaps between rows of more than `max_gap` bytes."""
+        rows = self.rows
+        if isinstance(rows, range):
+            if (rows.step - 1) * row_bytes <= max_gap:
+                return [self]
+            groups: Sequence[Rows] = [rows[i : i + 1] for i in range(len(rows))]
+        else:
+            groups = np.split(rows, np.flatnonzero((np.diff(rows) - 1) * row_bytes > max_gap) + 1)
+        return [Window(group, self.columns) for group in groups]
 
 
 @dataclass(frozen=True)
@@ -64,7 +81,7 @@ class Merging:
     amplification: float
     max_bytes: int
     pieces: int
-    shortest: int = DEFAULT_LIMITS.min_piece
+    shortest: int
 
     def gap_after(self, part: int) -> float:
         """Return the longest gap that is read rather than skipped after `part` bytes."""
@@ -81,15 +98,30 @@ class Merging:
         return max(longest // layout.frame_bytes, 1)
 
 
-def piece_bytes(
-    total: int, *, pieces: int, max_bytes: int, shortest: int = DEFAULT_LIMITS.min_piece
-) -> int:
+def piece_bytes(total: int, *, pieces: int, max_bytes: int, shortest: int) -> int:
     """Return the length of the pieces into which a read of `total` bytes is split.
 
     There are `pieces` of them, or fewer if they would be shorter than `shortest`, or more if they
     would be longer than `max_bytes`.
     """
     return min(max_bytes, max(-(-total // pieces), shortest))
+
+
+def join_adjacent(ranges: Sequence[tuple[int, int]], longest: int) -> list[list[int]]:
+    """Return the indices of the ranges that are fetched with each request.
+
+    Ranges are joined if one ends where the next one starts, up to `longest` bytes in total.
+    """
+    groups: list[list[int]] = []
+    first = end = -1
+    for index in sorted(range(len(ranges)), key=ranges.__getitem__):
+        start, stop = ranges[index]
+        if start != end or stop - first > longest:
+            groups.append([])
+            first = start
+        groups[-1].append(index)
+        end = stop
+    return groups
 
 
 def even_run(

@@ -9,29 +9,30 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy.typing as npt
 
 from mrcdist.config import ReadSettings, read_settings
-from mrcdist.read.remote import RemoteReader
-from mrcdist.read.source import MrcSource
+from mrcdist.read.source import MrcSource, RangeReader
+from mrcdist.read_limits import ReadLimits
 
 _Result = TypeVar("_Result")
 
-# Thread pools by event loop. asyncio's default pool has only four threads more than the machine has
-# processors. Zarr requests more chunks than that at a time, and most of them wait for a store.
-_THREADS = 32
-_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor]
+# Thread pools by event loop and number of threads.
+_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, ThreadPoolExecutor]]
 _pools = weakref.WeakKeyDictionary()
 
 
-async def in_thread(function: Callable[..., _Result], *arguments: Any) -> _Result:
+async def in_thread(
+    limits: ReadLimits, function: Callable[..., _Result], *arguments: Any
+) -> _Result:
     """Await a function in a thread; several run at a time."""
-    loop = asyncio.get_running_loop()
-    if loop not in _pools:
-        _pools[loop] = ThreadPoolExecutor(_THREADS, "mrcdist-zarr")
-    return await loop.run_in_executor(_pools[loop], partial(function, *arguments))
+    loop, n_threads = asyncio.get_running_loop(), limits.waiting_threads
+    pools = _pools.setdefault(loop, {})
+    if n_threads not in pools:
+        pools[n_threads] = ThreadPoolExecutor(n_threads, "mrcdist-zarr")
+    return await loop.run_in_executor(pools[n_threads], partial(function, *arguments))
 
 
 class AwaitedSource:
@@ -45,7 +46,7 @@ class AwaitedSource:
         self._source = source
         # Readers of the files, or none if they are read in threads. They depend on the settings and
         # the process, since a forked process lacks the event loop of the filesystems.
-        self._opened: tuple[ReadSettings, int, list[RemoteReader]] | None = None
+        self._opened: tuple[ReadSettings, int, list[RangeReader]] | None = None
         # By process: a lock that another thread holds during a fork is never released in the child.
         self._opening: dict[int, threading.Lock] = {}
 
@@ -54,18 +55,18 @@ class AwaitedSource:
         settings = read_settings()
         readers = self._current_readers(settings)
         if readers is None:
-            readers = await in_thread(self._open, settings)
+            readers = await in_thread(self._source.limits, self._open, settings)
         if readers:
             block = await self._source.read_awaited(index, settings, readers)
             if block is not None:
                 return block
-        return await in_thread(self._source.__getitem__, index)
+        return await in_thread(self._source.limits, self._source.__getitem__, index)
 
-    def _current_readers(self, settings: ReadSettings) -> list[RemoteReader] | None:
+    def _current_readers(self, settings: ReadSettings) -> list[RangeReader] | None:
         opened = self._opened
         return opened[2] if opened is not None and opened[:2] == (settings, os.getpid()) else None
 
-    def _open(self, settings: ReadSettings) -> list[RemoteReader]:
+    def _open(self, settings: ReadSettings) -> list[RangeReader]:
         """Open the files, once for concurrent reads."""
         with self._opening.setdefault(os.getpid(), threading.Lock()):
             readers = self._current_readers(settings)
@@ -75,8 +76,8 @@ class AwaitedSource:
             return readers
 
 
-def _readers(source: MrcSource, settings: ReadSettings) -> list[RemoteReader]:
+def _readers(source: MrcSource, settings: ReadSettings) -> list[RangeReader]:
     """Return the readers of a source's files, or none if one of them has to be read in threads."""
     readers = [part.open(settings, source.limits) for part in source.parts]
     awaitable = all(reader.can.awaitable for reader in readers)
-    return cast(list[RemoteReader], readers) if awaitable else []
+    return readers if awaitable else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bz2
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import numpy as np
@@ -14,14 +14,13 @@ from mrcdist import stats
 from mrcdist.config import read_settings
 from mrcdist.errors import FileChangedError, TruncatedFileError
 from mrcdist.format.mrcz import SectionTable, decode_section
+from mrcdist.format.pixels import Bytes
 from mrcdist.format.whole_file_compression import STREAM_MARKS
 from mrcdist.plan.reader_capabilities import Capabilities, Cost
-from mrcdist.read.execute import RangeReader
-from mrcdist.read_limits import DEFAULT_LIMITS
+from mrcdist.read_limits import ReadLimits
 from mrcdist.remembered import Remembered
 from mrcdist.storage.location import here
-from mrcdist.storage.scatter_buffer import Bytes
-from mrcdist.storage.stored_file import StoredFile
+from mrcdist.storage.stored_file import Reader, StoredFile
 from mrcdist.storage.version import Version
 
 STREAMS = tuple(STREAM_MARKS)
@@ -37,18 +36,19 @@ class StreamReader:
     has already verified this version. `kind` is one of `STREAMS`.
     """
 
-    def __init__(self, file: StoredFile, kind: str) -> None:
+    def __init__(self, file: StoredFile, kind: str, limits: ReadLimits) -> None:
         self._file = file
         self._kind = kind
+        self._limits = limits
 
     @property
     def can(self) -> Capabilities:
         """Capabilities for planning."""
-        return Capabilities(self._cost, DEFAULT_LIMITS.read_gap)
+        return Capabilities(self.views, self._cost, self._limits.read_gap)
 
     def _cost(self, start: int, stop: int) -> Cost:
         """Return the cost of a range, in decompressed bytes."""
-        return Cost(requests=1, nbytes=stop - start, held=2 * DEFAULT_LIMITS.stream_piece)
+        return Cost(requests=1, nbytes=stop - start, held=2 * self._limits.stream_piece)
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         """Yield the decompressed bytes of each (start, stop), which must be in file order.
@@ -69,7 +69,7 @@ class StreamReader:
 
     def _verified(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         key = self._file.location.identity, self._file.version
-        with _decompressed(self._file, self._kind) as stream:
+        with self._decompressed() as stream:
             for start, stop in ranges:
                 if stream.skip_to(start) < start:
                     raise self._ended(stream, start)
@@ -100,40 +100,35 @@ class StreamReader:
 
     def _is_intact(self) -> bool:
         """Whether the stream can be decompressed to its end."""
-        with _decompressed(self._file, self._kind) as stream, suppress(TruncatedFileError):
+        with self._decompressed() as stream, suppress(TruncatedFileError):
             stream.skip_to()
             return not stream.trailing
         return False
 
+    def head(self, size: int) -> bytes:
+        """Return the first `size` decompressed bytes, or fewer if the stream is shorter.
 
-def read_stream_head(file: StoredFile, kind: str, size: int) -> bytes:
-    """Return the first `size` decompressed bytes, or fewer if the stream is shorter.
+        They are not verified, because the checksum is at the end of the stream.
+        """
+        with self._decompressed() as stream:
+            return bytes(stream.read_all(size))
 
-    They are not verified, because the checksum is at the end of the stream.
-    """
-    with _decompressed(file, kind) as stream:
-        return bytes(stream.read_all(size))
+    def holds(self, size: int) -> bool:
+        """Return whether the stream contains at least `size` decompressed bytes."""
+        with self._decompressed() as stream:
+            with suppress(TruncatedFileError):  # the rest cannot be decompressed
+                stream.skip_to(size)
+            return stream.position >= size
 
+    def size(self) -> int:
+        """Return the number of decompressed bytes, by reading the whole stream."""
+        with self._decompressed() as stream:
+            return stream.skip_to()
 
-def stream_holds(file: StoredFile, kind: str, size: int) -> bool:
-    """Return whether the stream contains at least `size` decompressed bytes."""
-    with _decompressed(file, kind) as stream:
-        with suppress(TruncatedFileError):  # the rest cannot be decompressed
-            stream.skip_to(size)
-        return stream.position >= size
-
-
-def stream_size(file: StoredFile, kind: str) -> int:
-    """Return the number of decompressed bytes, by reading the whole stream."""
-    with _decompressed(file, kind) as stream:
-        return stream.skip_to()
-
-
-@contextmanager
-def _decompressed(file: StoredFile, kind: str) -> Iterator[_Decompressed]:
-    """Open a file as a decompressed stream."""
-    with file.reader() as read:
-        yield _Decompressed(file, read, kind)
+    @contextmanager
+    def _decompressed(self) -> Iterator[_Decompressed]:
+        with self._file.reader() as read:
+            yield _Decompressed(self._file, read, self._kind, self._limits)
 
 
 class _Decompressed:
@@ -142,12 +137,13 @@ class _Decompressed:
     Checksums of all members are verified; methods raise `TruncatedFileError` if one is damaged.
     """
 
-    def __init__(self, file: StoredFile, read: Callable[[int, int], bytes], kind: str) -> None:
+    def __init__(self, file: StoredFile, read: Reader, kind: str, limits: ReadLimits) -> None:
         self.position = 0  # of the next decompressed byte
         self.trailing = False  # whether the last member is followed by other data
         self._location = file.location
         self._kind = kind
-        self._inputs = _compressed_pieces(read)
+        self._longest = limits.stream_piece
+        self._inputs = _compressed_pieces(read, limits)
         self._unused = b""  # input after the start of a member
         self._member: _Gzip | bz2.BZ2Decompressor | None = self._decompressor()
 
@@ -157,7 +153,7 @@ class _Decompressed:
     def read(self, size: int) -> bytes:
         """Return up to `size` further bytes, in pieces; none at the end."""
         # A decompressor allocates memory for the requested size.
-        size = min(size, DEFAULT_LIMITS.stream_piece)
+        size = min(size, self._longest)
         while self._member is not None:
             if self._member.eof:
                 self._begin_member(self._member.unused_data)
@@ -215,10 +211,10 @@ class _Decompressed:
         self._unused = unused
 
 
-def _compressed_pieces(read: Callable[[int, int], bytes]) -> Iterator[memoryview]:
+def _compressed_pieces(read: Reader, limits: ReadLimits) -> Iterator[memoryview]:
     """Yield the bytes of a file in short pieces, since a decompressor copies its unused input."""
-    offset, step = 0, DEFAULT_LIMITS.stream_input
-    while fetched := memoryview(read(offset, offset + DEFAULT_LIMITS.stream_piece)):
+    offset, step = 0, limits.stream_input
+    while fetched := memoryview(read(offset, offset + limits.stream_piece)):
         offset += len(fetched)
         for start in range(0, len(fetched), step):
             yield fetched[start : start + step]
@@ -253,7 +249,7 @@ class SectionReader:
     at byte ``i * section_bytes`` of the decompressed file.
     """
 
-    def __init__(self, inner: RangeReader, table: SectionTable, section_bytes: int) -> None:
+    def __init__(self, inner: Capabilities, table: SectionTable, section_bytes: int) -> None:
         self._inner = inner
         self._table = table
         self._section_bytes = section_bytes
@@ -261,12 +257,12 @@ class SectionReader:
     @property
     def can(self) -> Capabilities:
         """Capabilities for planning."""
-        return Capabilities(self._cost, DEFAULT_LIMITS.read_gap, ahead=self._inner.can.ahead)
+        return Capabilities(self.views, self._cost, self._inner.gap, ahead=self._inner.ahead)
 
     def _cost(self, start: int, stop: int) -> Cost:
         """Return the cost of the compressed sections of a range."""
         size = self._section_bytes
-        cost = self._inner.can.cost(*self._table.byte_range(start // size, -(-stop // size)))
+        cost = self._inner.cost(*self._table.byte_range(start // size, -(-stop // size)))
         # Held: the compressed bytes and one decompressed section.
         return Cost(cost.requests, cost.nbytes, cost.held + cost.nbytes + size)
 

@@ -3,42 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, cast
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from mrcdist.format.pixels import Bytes
 from mrcdist.plan.block import Access, BlockPlan, BlockRequest, PlannedRead, even_step
 from mrcdist.plan.coalesce import FrameRun
 from mrcdist.plan.layout import Frames
-from mrcdist.plan.reader_capabilities import Capabilities
-from mrcdist.read.mapped import MappedFile, expect
-from mrcdist.read.remote import RemoteReader
-from mrcdist.storage.scatter_buffer import Bytes, ScatterBuffer
+from mrcdist.plan.reader_capabilities import FillReader, MapReader, Parts, Target
 
 Array = npt.NDArray[Any]
 
 
-class RangeReader(Protocol):
-    """Reader of byte ranges of one version of one file.
-
-    Reads raise `FileChangedError`, `MissingFileError`, `AccessDeniedError` or `ReadError`; those of
-    compressed files also `TruncatedFileError` or `FormatError`. According to its capabilities, a
-    reader that maps is a `MappedFile`, and one that fills a `RemoteReader`.
-    """
-
-    @property
-    def can(self) -> Capabilities:
-        """Capabilities for planning."""
-
-    def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
-        """Yield the bytes of each (start, stop), in order."""
-
-
-def execute(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
-    """Return the block described by a plan; `readers` are those of its files, in the same order.
+def execute(plan: BlockPlan) -> Array:
+    """Return the block described by a plan.
 
     The block has the shape ``plan.shape``, native byte order and aligned data; it is read-only if
     it is a view of mapped pages.
@@ -46,32 +27,30 @@ def execute(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
     if (direct := _DirectRead.of(plan)) is not None:
         for read in plan.reads:
             if read.stretches is not None:
-                cast(MappedFile, readers[read.part]).copy(read.stretches, direct.memory)
-        for part, targets in direct.targets:
-            cast(RemoteReader, readers[part]).fill(targets)
+                read.stretches.reader.copy(read.stretches, direct.memory)
+        for reader, targets in direct.targets:
+            reader.fill(targets)
         return direct.block()
+    if plan.maps is not None:
+        from_map = _view_of_map if plan.access is Access.VIEW else _copy_from_map
+        block = from_map(plan, plan.maps)
+        return execute(plan.without_map) if block is None else _native(block)
     if plan.access is Access.VIEW:
-        block = _view(plan, readers[0])
-    elif plan.access is Access.COPY_FROM_MAP:
-        block = _copy_from_map(plan, cast(MappedFile, readers[0]))
-    else:
-        block = _gather(plan, readers)
-    if block is not None:
-        return _native(block)
-    if plan.fallback is None:
-        raise AssertionError("only plans that use a map can exceed the budget for maps")
-    return execute(plan.fallback, readers)
+        [buffer] = plan.request.parts[0].can.views(plan.reads[0].spans)
+        return _native(_viewed(plan, buffer))
+    return _native(_gather(plan))
 
 
-async def execute_awaited(plan: BlockPlan, readers: Sequence[RemoteReader]) -> Array | None:
+async def execute_awaited(plan: BlockPlan) -> Array | None:
     """Return the block as `execute` does, or None if that needs a thread.
 
-    A thread is needed to copy bytes out of buffers, since only a few buffers are held at a time.
+    All readers must be awaitable. A thread is needed to copy bytes out of buffers, since only a few
+    buffers are held at a time.
     """
     direct = _DirectRead.of(plan)
     if direct is None:
         return None
-    fetches = [readers[part].fill_awaited(targets) for part, targets in direct.targets]
+    fetches = [reader.fill_awaited(targets) for reader, targets in direct.targets]
     if len(fetches) == 1:
         await fetches[0]
     else:
@@ -83,22 +62,21 @@ async def execute_awaited(plan: BlockPlan, readers: Sequence[RemoteReader]) -> A
 class _DirectRead:
     """A block whose bytes are read directly to their places in `memory`.
 
-    `targets` has the index of each file to be fetched, with the offsets and the destinations of its
-    byte ranges.
+    `targets` are the byte ranges of each file to be fetched, with its reader.
     """
 
     plan: BlockPlan
     memory: Bytes
-    targets: list[tuple[int, list[tuple[int, ScatterBuffer]]]]
+    targets: list[tuple[FillReader, list[Target]]]
 
     @classmethod
     def of(cls, plan: BlockPlan) -> Self | None:
         """Return the memory and the byte ranges of a block, or None if it is not read directly."""
         request = plan.request
-        if plan.access is Access.VIEW and request.parts[0].can.fills:
+        if plan.access is Access.VIEW and (reader := request.parts[0].can.fills) is not None:
             [(start, stop)] = plan.reads[0].spans
             memory = np.empty(stop - start, np.uint8)
-            return cls(plan, memory, [(0, [(start, ScatterBuffer([(memory.size, memory)]))])])
+            return cls(plan, memory, [(reader, [(start, [(memory.size, memory)])])])
         if plan.access is not Access.SCATTER:
             return None
         # In each frame, read everything from the first to the last requested byte.
@@ -106,9 +84,9 @@ class _DirectRead:
         memory = _memory(plan, (request.frames.size * (high - low),), np.dtype(np.uint8))
         frame_bytes = request.layout.frame_bytes
         targets = [
-            (read.part, [_target(run, read, frame_bytes, high - low, memory) for run in read.runs])
+            (reader, [_target(run, read, frame_bytes, high - low, memory) for run in read.runs])
             for read in plan.reads
-            if read.stretches is None
+            if (reader := request.parts[read.part].can.fills) is not None
         ]
         return cls(plan, memory, targets)
 
@@ -118,19 +96,12 @@ class _DirectRead:
         return _native(decode(self.plan, self.memory))
 
 
-def _view(plan: BlockPlan, reader: RangeReader) -> Array | None:
-    """Return a strided view of one buffer, or None if the budget for maps is exhausted."""
+def _view_of_map(plan: BlockPlan, reader: MapReader) -> Array | None:
+    """Return a strided view of mapped pages, or None if the budget for maps is exhausted."""
     [read] = plan.reads
     [(start, stop)] = read.spans
-    buffer: Bytes | None
-    if plan.mapped:
-        buffer = cast(MappedFile, reader).keep(start, stop, plan.unused_bytes)
-        if buffer is None:
-            return None
-        _announce(buffer, plan.request, read.numbers)
-    else:
-        [buffer] = reader.views([(start, stop)])
-    return _viewed(plan, buffer)
+    buffer = reader.keep(start, stop, _parts(plan.request, read.numbers), plan.unused_bytes)
+    return None if buffer is None else _viewed(plan, buffer)
 
 
 def _viewed(plan: BlockPlan, buffer: Bytes) -> Array:
@@ -138,10 +109,10 @@ def _viewed(plan: BlockPlan, buffer: Bytes) -> Array:
     numbers = plan.reads[0].numbers
     step = int(numbers[1] - numbers[0]) if numbers.size > 1 else 1
     lines = _frames_in(buffer, plan.request, int(numbers[-1] - numbers[0]) + 1)
-    return _decoded(lines[::step], plan.request, 0 if plan.mapped else buffer.nbytes)
+    return _decoded(lines[::step], plan.request, 0 if plan.maps else buffer.nbytes)
 
 
-def _copy_from_map(plan: BlockPlan, reader: MappedFile) -> Array | None:
+def _copy_from_map(plan: BlockPlan, reader: MapReader) -> Array | None:
     """Copy frames out of a shared map, or return None if the budget for maps is exhausted."""
     request, [read] = plan.request, plan.reads
     low, high = request.window.byte_span(request.layout)
@@ -155,17 +126,20 @@ def _copy_from_map(plan: BlockPlan, reader: MappedFile) -> Array | None:
         return _decoded(lines, request, lines.nbytes)
 
 
-def _gather(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
+def _gather(plan: BlockPlan) -> Array:
     """Copy frames out of the buffers of all byte ranges; missing frames are 0."""
     request = plan.request
     block = None
     for read in plan.reads:
         can = request.parts[read.part].can
-        for run, buffer in zip(read.runs, readers[read.part].views(read.spans), strict=True):
+        if can.maps is None:
+            buffers = can.views(read.spans)
+        else:
+            parts = (_parts(request, read.numbers[run.first : run.last]) for run in read.runs)
+            buffers = can.maps.pages(read.spans, parts)
+        for run, buffer in zip(read.runs, buffers, strict=True):
             places = read.places[run.first : run.last]
             numbers = read.numbers[run.first : run.last] - read.numbers[run.first]
-            if can.gives_pages(buffer.size):
-                _announce(buffer, request, numbers)
             frames = _frames_in(buffer, request, int(numbers[-1]) + 1)
             if numbers.size == request.frames.size:  # all in one buffer: copy once, in array order
                 in_order = np.empty_like(numbers)
@@ -201,9 +175,7 @@ def _decoded(lines: Bytes, request: BlockRequest, held: int = 0) -> Array:
     return decoded.copy() if decoded.nbytes < held else decoded
 
 
-def _target(
-    run: FrameRun, read: PlannedRead, frame_bytes: int, size: int, memory: Bytes
-) -> tuple[int, ScatterBuffer]:
+def _target(run: FrameRun, read: PlannedRead, frame_bytes: int, size: int, memory: Bytes) -> Target:
     """Return the offset of a run, and the destinations of the `size` bytes of each frame."""
     places = read.places[run.first : run.last]
     gaps = np.diff(read.numbers[run.first : run.last]) * frame_bytes - size
@@ -215,15 +187,14 @@ def _target(
             segments.append((int(gaps[first - 1]), None))
         start, length = int(places[first]) * size, (last - first) * size
         segments.append((length, memory[start : start + length]))
-    return read.offset + run.start, ScatterBuffer(segments)
+    return read.offset + run.start, segments
 
 
-def _announce(pages: Bytes, request: BlockRequest, numbers: Frames) -> None:
-    """Have those parts of mapped pages read ahead that will be used."""
+def _parts(request: BlockRequest, numbers: Frames) -> Parts:
+    """Return the parts of a range that frames use, if it starts with the first of them."""
     low, high = request.window.byte_span(request.layout)
     frame_bytes = request.layout.frame_bytes
-    starts = (numbers - numbers[0]) * frame_bytes
-    expect(pages, starts, length=high - low, stride=frame_bytes, limits=request.limits)
+    return Parts((numbers - numbers[0]) * frame_bytes, high - low, frame_bytes)
 
 
 def _as_slice(positions: Frames) -> slice | Frames:
@@ -242,12 +213,13 @@ def _frames_in(
     layout, rows = request.layout, request.window.rows
     first, last = layout.pixels.byte_range(request.window.columns)
     # The buffer ends with the window of the last frame: check that strides stay inside it.
-    shape = (n_frames, rows[-1] - rows.start + 1, last - first)
+    shape = (n_frames, int(rows[-1] - rows[0]) + 1, last - first)
     strides = (layout.frame_bytes if step is None else step, layout.row_bytes, 1)
     extent = sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) + 1
     if extent > buffer.size:
         raise AssertionError(f"a view of {extent} bytes of a buffer of {buffer.size}")
-    return np.ndarray(shape, np.uint8, buffer, strides=strides)[:, :: rows.step]
+    in_window = slice(None, None, rows.step) if isinstance(rows, range) else rows - rows[0]
+    return np.ndarray(shape, np.uint8, buffer, strides=strides)[:, in_window]
 
 
 def _native(block: Array) -> Array:

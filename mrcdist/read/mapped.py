@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import lru_cache, partial
 from io import FileIO
 from typing import Any, Literal
@@ -17,13 +18,12 @@ from fsspec.implementations.local import LocalFileSystem
 from mrcdist import stats
 from mrcdist.config import ReadSettings
 from mrcdist.errors import FileChangedError
-from mrcdist.plan.block import Stretches
+from mrcdist.format.pixels import Bytes
 from mrcdist.plan.layout import Frames, Layout
-from mrcdist.plan.reader_capabilities import Capabilities, Cost
+from mrcdist.plan.reader_capabilities import Capabilities, Cost, Parts, Stretches
 from mrcdist.read.mmap_pool import POOL
-from mrcdist.read_limits import DEFAULT_LIMITS, ReadLimits
+from mrcdist.read_limits import ReadLimits
 from mrcdist.storage.location import here
-from mrcdist.storage.scatter_buffer import Bytes
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.url import on_network
 from mrcdist.system_calls import is_cached, prefetch_file, prefetch_map
@@ -31,9 +31,7 @@ from mrcdist.system_calls import is_cached, prefetch_file, prefetch_map
 Array = npt.NDArray[Any]
 
 
-def open_local(
-    file: StoredFile, settings: ReadSettings, limits: ReadLimits = DEFAULT_LIMITS
-) -> LocalReader:
+def open_local(file: StoredFile, settings: ReadSettings, limits: ReadLimits) -> LocalReader:
     """Return the reader for a local file.
 
     The setting ``io`` is "map", "read" or "auto": map on local disks, except for small ranges, and
@@ -52,11 +50,12 @@ class LocalReader:
         self._consistency = settings.consistency
         self._path = _path_of(file.location.url)
         self._limits = limits
+        self._gap = settings.largest_gap(limits.read_gap)
 
     @property
     def can(self) -> Capabilities:
         """Capabilities for planning."""
-        return Capabilities(lambda start, stop: Cost(1, stop - start), self._limits.read_gap)
+        return Capabilities(self.views, lambda start, stop: Cost(1, stop - start), self._gap)
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         """Yield the bytes of each (start, stop), in order."""
@@ -109,26 +108,34 @@ class MappedFile(LocalReader):
     @property
     def can(self) -> Capabilities:
         """Capabilities for planning."""
-        return Capabilities(self._cost, self._limits.map_gap, maps=True, small=self._small)
+        return Capabilities(self.views, self._cost, self._gap, maps=self, small=self._small)
 
     def _cost(self, start: int, stop: int) -> Cost:
         return Cost(requests=int(stop - start <= self._small), nbytes=stop - start)
 
-    def keep(self, start: int, stop: int, unused_bytes: int) -> Bytes | None:
+    def pages(
+        self, ranges: Iterable[tuple[int, int]], parts: Iterable[Parts | None]
+    ) -> Iterator[Bytes]:
+        """Yield the bytes of each (start, stop), of which some or all parts will be used."""
+        with self._opened() as file:
+            for (start, stop), used in zip(ranges, parts, strict=True):
+                yield self._bytes(file, start, stop, used)
+
+    def keep(self, start: int, stop: int, parts: Parts, unused_bytes: int) -> Bytes | None:
         """Return a mapped range, or None if the budget for maps is exhausted.
 
         It stays mapped as long as the array exists; `unused_bytes` of it are not needed.
         """
         with self._opened() as file:
             self._require(file, start, stop)
-            if unused_bytes and (shared := POOL.shared(file, self._limits)) is not None:
-                stats.add(bytes_mapped=stop - start)
-                return self._pages(shared, start, stop, begin=0)
-            mapped = POOL.mapped(partial(self._map, file, start, stop), unused_bytes, self._limits)
+            mapped, begin = POOL.shared(file, self._limits) if unused_bytes else None, 0
+            if mapped is None:
+                own = partial(self._map, file, start, stop)
+                mapped, begin = POOL.mapped(own, unused_bytes, self._limits), _page_of(start)
             if mapped is None:
                 return None
             stats.add(bytes_mapped=stop - start)
-            return self._pages(mapped, start, stop, begin=_page_of(start))
+            return self._pages(mapped, start, stop, begin, parts)
 
     @contextmanager
     def borrow_map(
@@ -146,7 +153,7 @@ class MappedFile(LocalReader):
                 return
             announce(file, np.sort(parts) + start, np.full(parts.size, length), self._limits)
             stats.add(bytes_mapped=parts.size * length)
-            yield self._pages(mapped, start, stop, begin=0)
+            yield self._pages(mapped, start, stop, 0, None)
 
     def copy(self, stretches: Stretches, memory: Bytes) -> None:
         """Read stretches to their places in memory, without mapping pages."""
@@ -158,12 +165,12 @@ class MappedFile(LocalReader):
                 self._read(file, start, memory[place : place + length])
         stats.add(requests=len(starts), bytes_fetched=sum(lengths))
 
-    def _bytes(self, file: FileIO, start: int, stop: int) -> Bytes:
+    def _bytes(self, file: FileIO, start: int, stop: int, parts: Parts | None = None) -> Bytes:
         if stop - start <= self._small:
             return super()._bytes(file, start, stop)
         self._require(file, start, stop)
         stats.add(bytes_mapped=stop - start)
-        return self._pages(self._map(file, start, stop), start, stop, begin=_page_of(start))
+        return self._pages(self._map(file, start, stop), start, stop, _page_of(start), parts)
 
     def _require(self, file: FileIO, start: int, stop: int) -> None:
         """Raise if the file ends within a range: touching a missing page kills the process."""
@@ -171,10 +178,14 @@ class MappedFile(LocalReader):
         if stop > size:
             raise self._ended(size, start, stop)
 
-    def _pages(self, mapped: mmap.mmap, start: int, stop: int, begin: int) -> Bytes:
+    def _pages(
+        self, mapped: mmap.mmap, start: int, stop: int, begin: int, parts: Parts | None
+    ) -> Bytes:
         """Return a range of a map that begins at byte `begin`; the range keeps the map alive."""
         if begin + len(mapped) < stop:  # truncated since the check
             raise self._ended(begin + len(mapped), start, stop)
+        if parts is not None:
+            expect(mapped, replace(parts, starts=parts.starts + start - begin), self._limits)
         return np.frombuffer(mapped, np.uint8, stop - start, start - begin)
 
     def _map(self, file: FileIO, start: int, stop: int) -> mmap.mmap:
@@ -215,36 +226,23 @@ def map_writable(
         raise file.location.explained(error) from None
 
 
-def expect(
-    buffer: Bytes, starts: Frames, length: int, stride: int, limits: ReadLimits = DEFAULT_LIMITS
-) -> None:
-    """Have parts of a mapped buffer read ahead together, without the gaps between them.
-
-    `starts` are the increasing offsets of the parts in the buffer; each has `length` bytes, and if
-    there is only one, the next would be `stride` bytes further.
+def expect(mapped: mmap.mmap, parts: Parts, limits: ReadLimits) -> None:
+    """Have parts of a map read ahead together, without the gaps between them.
 
     Without the hint, whole frames are read for a crop of frames that are not in the page cache, and
     single frames of 32 KiB take five times as long on a disk that reads 8 MiB ahead.
     """
-    mapped = getattr(buffer.base, "obj", None)  # of an array made by `numpy.frombuffer`
-    if not isinstance(mapped, mmap.mmap):
-        return
-    least = limits.ahead_min_gap
-    if _narrowest(starts, length, stride, least) < least:
+    starts, length, least = parts.starts, parts.length, limits.ahead_min_gap
+    if _narrowest(parts, least) < least:
         starts, length = starts[:1], int(starts[-1] - starts[0]) + length
         if length > limits.ahead_short:
             return
-    at = len(mapped) - buffer.size  # if the map begins in the same page as the buffer
-    if at >= mmap.ALLOCATIONGRANULARITY:
-        at = _address(buffer) - _address(np.frombuffer(mapped, np.uint8))
-    pages = starts + at - (starts + at) % mmap.PAGESIZE
-    lengths = starts + at + length - pages
+    pages = starts - starts % mmap.PAGESIZE
+    lengths = starts + length - pages
     prefetch_map(mapped, list(zip(pages.tolist(), lengths.tolist(), strict=True)))
 
 
-def announce(
-    file: FileIO, starts: Frames, lengths: Frames, limits: ReadLimits = DEFAULT_LIMITS
-) -> None:
+def announce(file: FileIO, starts: Frames, lengths: Frames, limits: ReadLimits) -> None:
     """Have parts scattered over a file read ahead, in file order, before they are copied.
 
     Does nothing if a sample of them is in the page cache, since a hint takes a microsecond.
@@ -255,14 +253,10 @@ def announce(
         prefetch_file(file.fileno(), list(ranges))
 
 
-def _address(array: Bytes) -> int:
-    address: int = array.__array_interface__["data"][0]  # `ctypes.data` is ten times slower
-    return address
-
-
-def _narrowest(starts: Frames, length: int, stride: int, least: int) -> int:
+def _narrowest(parts: Parts, least: int) -> int:
     """Return the narrowest gap in bytes, or the mean gap if that is less than `least`."""
+    starts, length = parts.starts, parts.length
     if starts.size == 1:
-        return stride - length
+        return parts.stride - length
     mean = int(starts[-1] - starts[0]) // (starts.size - 1) - length
     return mean if mean < least else int(np.diff(starts).min()) - length

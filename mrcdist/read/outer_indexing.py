@@ -8,7 +8,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.config import read_settings
+from mrcdist.plan.selection import select
 from mrcdist.read.source import MrcSource
 
 # Per axis: a position, a slice, or an array of positions, in any order and possibly repeated.
@@ -64,7 +64,7 @@ def _simplified(part: Any, size: int) -> Any:
 
 
 def _read_signal(source: MrcSource, navigation: tuple[Any, ...], signal: Sequence[Any]) -> Block:
-    """Read rows and columns of frames from the first to the last, except long gaps between rows."""
+    """Read the distinct rows, and columns from the first to the last; return the selected ones."""
     rows, *others = signal
     spans = [_span(part) for part in others]
     picks: list[Any] = [
@@ -72,28 +72,15 @@ def _read_signal(source: MrcSource, navigation: tuple[Any, ...], signal: Sequenc
         for part, span in zip(others, spans, strict=True)
         if not isinstance(part, int)
     ]
-    axis = sum(not isinstance(part, int) for part in navigation)
-    row_bytes = source.layout.row_bytes
-    max_gap = read_settings().max_gap
-    longest_gap = source.limits.read_gap if max_gap is None else max_gap
-    if isinstance(rows, slice) and (abs(rows.step or 1) - 1) * row_bytes > longest_gap:
-        rows = np.arange(source.layout.frame_shape[0])[rows]
-        rows = rows if rows.size else slice(0, 0)
+    distinct = None
     if isinstance(rows, np.ndarray):
         distinct, inverse = np.unique(rows, return_inverse=True)
-        gaps = np.flatnonzero((np.diff(distinct) - 1) * row_bytes > longest_gap) + 1
-        pieces = [
-            take_outer(
-                source[(*navigation, _span(group), *spans)],
-                (*(slice(None),) * axis, group - group[0]),
-            )
-            for group in np.split(distinct, gaps)
-        ]
-        block = np.concatenate(pieces, axis=axis)
         picks = [inverse, *picks]
-    else:
-        block = source[(*navigation, rows, *spans)]
-        picks = [slice(None)] * isinstance(rows, slice) + picks
+        rows = slice(0, distinct.size)
+    elif isinstance(rows, slice):
+        picks = [slice(None), *picks]
+    block = source.read(select((*navigation, rows, *spans), source.shape), distinct)
+    axis = sum(not isinstance(part, int) for part in navigation)
     return take_outer(block, (*(slice(None),) * axis, *picks))
 
 

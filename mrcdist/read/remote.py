@@ -16,12 +16,14 @@ import numpy as np
 from mrcdist import stats
 from mrcdist.config import ReadSettings
 from mrcdist.errors import MrcdistError
-from mrcdist.plan.coalesce import piece_bytes
-from mrcdist.plan.reader_capabilities import Capabilities, Cost
-from mrcdist.read_limits import DEFAULT_LIMITS
+from mrcdist.format.pixels import Bytes
+from mrcdist.plan.coalesce import join_adjacent, piece_bytes
+from mrcdist.plan.reader_capabilities import Capabilities, Cost, Target
+from mrcdist.read.throughput import throughput_of
+from mrcdist.read_limits import ReadLimits
 from mrcdist.storage.event_loop import result_of, wait_for
 from mrcdist.storage.retry import Attempts, retried_async
-from mrcdist.storage.scatter_buffer import Bytes, ScatterBuffer
+from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.transport import open_transport
 
@@ -32,27 +34,39 @@ _gates: weakref.WeakKeyDictionary[Any, dict[float, asyncio.Semaphore]] = weakref
 class _Pending(NamedTuple):
     """A range requested by a coroutine, which awaits `arrived`."""
 
-    start: int
-    into: ScatterBuffer
+    target: Target
     arrived: asyncio.Future[None]
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Start and stop of the range."""
+        start, segments = self.target
+        return start, start + sum(length for length, _ in segments)
 
 
 class RemoteReader:
     """Fetches byte ranges of one version of a remote file."""
 
-    def __init__(self, file: StoredFile, settings: ReadSettings) -> None:
+    def __init__(self, file: StoredFile, settings: ReadSettings, limits: ReadLimits) -> None:
         self._location = file.location
         self._settings = settings
+        self._limits = limits
         self._transport = open_transport(file.location, file.version, settings.consistency)
-        self.ahead = settings.concurrency if self._transport.parallel else 1
+        self._throughput = throughput_of(self._transport.filesystem)
+        self._ahead = settings.concurrency if self._transport.parallel else 1
         self._pending: dict[asyncio.AbstractEventLoop, list[_Pending]] = {}
 
     @property
     def can(self) -> Capabilities:
         """Capabilities for planning, with the throughput measured so far."""
-        gap = self._transport.throughput.max_gap
-        awaitable = self._transport.pinned  # since `check` does nothing
-        return Capabilities(self._cost, gap, fills=True, awaitable=awaitable, ahead=self.ahead)
+        return Capabilities(
+            self.views,
+            self._cost,
+            gap=self._settings.largest_gap(self._throughput.max_gap(self._limits)),
+            fills=self,
+            awaitable=self._transport.pinned,  # since `check` does nothing
+            ahead=self._ahead,
+        )
 
     def _cost(self, start: int, stop: int) -> Cost:
         nbytes = stop - start
@@ -63,7 +77,7 @@ class RemoteReader:
         in_flight = min(requests, self._settings.concurrency)
         # Unless it is pinned, a transport holds a whole response until it is copied to its place.
         pinned = self._transport.pinned
-        per_request = DEFAULT_LIMITS.in_flight if pinned else self._step(nbytes)
+        per_request = self._limits.in_flight if pinned else self._step(nbytes)
         return Cost(requests, nbytes, held=min(nbytes, in_flight * per_request))
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
@@ -71,11 +85,11 @@ class RemoteReader:
         loop = self._transport.loop
         running: deque[Future[Bytes]] = deque()
         # One slot per request of this task; bound to the loop when first awaited.
-        slots = asyncio.Semaphore(self.ahead)
+        slots = asyncio.Semaphore(self._ahead)
         self._check()
         try:
             for span in ranges:
-                if len(running) == self.ahead:
+                if len(running) == self._ahead:
                     yield result_of(running.popleft(), loop)
                 fetch = self._fetch(*span, slots)
                 running.append(asyncio.run_coroutine_threadsafe(fetch, loop))
@@ -91,21 +105,19 @@ class RemoteReader:
         longest = self._settings.sub_range
         if nbytes <= longest or not self._transport.parallel:
             return longest
-        shortest = DEFAULT_LIMITS.min_piece
-        return piece_bytes(nbytes, pieces=self.ahead, max_bytes=longest, shortest=shortest)
+        shortest = self._limits.min_piece
+        return piece_bytes(nbytes, pieces=self._ahead, max_bytes=longest, shortest=shortest)
 
-    def fill(self, targets: Sequence[tuple[int, ScatterBuffer]]) -> None:
-        """Fetch the range that begins at each offset directly to its destination."""
+    def fill(self, targets: Sequence[Target]) -> None:
+        """Fetch byte ranges directly to their destinations."""
         self._check()
-        wait_for(self._fetch_all(targets, asyncio.Semaphore(self.ahead)), self._transport.loop)
+        wait_for(self._fetch_all(targets, asyncio.Semaphore(self._ahead)), self._transport.loop)
         self._check()
 
-    async def fill_awaited(self, targets: Sequence[tuple[int, ScatterBuffer]]) -> None:
-        """Fetch as `fill` does, from a coroutine of any event loop, if the reader is `awaitable`.
+    async def fill_awaited(self, targets: Sequence[Target]) -> None:
+        """Fetch as `fill` does, from a coroutine of any event loop, if the reader is awaitable.
 
-        Adjacent ranges requested at the same time are joined: a request takes as much CPU time as
-        receiving 1 MiB. But over a slow connection, one long request takes longer than several
-        short ones in parallel, so they are joined only up to half of the largest gap that is read.
+        Adjacent ranges requested at the same time share a request.
         """
         if len(targets) > 1:
             await self._fetch_in_store_loop(targets)
@@ -116,20 +128,20 @@ class RemoteReader:
             self._pending[loop] = []
             # Called after all coroutines that are ready now have requested their ranges.
             loop.call_soon(self._fetch_pending, loop)
-        self._pending[loop].append(_Pending(*targets[0], arrived))
+        self._pending[loop].append(_Pending(targets[0], arrived))
         await arrived
 
     def _fetch_pending(self, loop: asyncio.AbstractEventLoop) -> None:
-        gap = self.can.gap if self._settings.max_gap is None else self._settings.max_gap
-        for group in _adjacent(self._pending.pop(loop), gap // 2):
-            into = group[0].into
-            if len(group) > 1:
-                into = ScatterBuffer.joined([each.into for each in group])
-            fetch = loop.create_task(self._fetch_in_store_loop([(group[0].start, into)]))
-            _pass_on(fetch, group)
+        pending = self._pending.pop(loop)
+        longest = int(self.can.gap * self._limits.joined_share)
+        for indices in join_adjacent([each.span for each in pending], longest):
+            group = [pending[index] for index in indices]
+            segments = [segment for each in group for segment in each.target[1]]
+            target = group[0].span[0], segments
+            _pass_on(loop.create_task(self._fetch_in_store_loop([target])), group)
 
-    async def _fetch_in_store_loop(self, targets: Sequence[tuple[int, ScatterBuffer]]) -> None:
-        fetch = self._fetch_all(targets, asyncio.Semaphore(self.ahead))
+    async def _fetch_in_store_loop(self, targets: Sequence[Target]) -> None:
+        fetch = self._fetch_all(targets, asyncio.Semaphore(self._ahead))
         running = asyncio.run_coroutine_threadsafe(fetch, self._transport.loop)
         await asyncio.wrap_future(running)
 
@@ -142,16 +154,15 @@ class RemoteReader:
     async def _fetch(self, start: int, stop: int, slots: asyncio.Semaphore) -> Bytes:
         """Fetch one range into a new array."""
         memory = np.empty(stop - start, np.uint8)
-        await self._fetch_all([(start, ScatterBuffer([(memory.size, memory)]))], slots)
+        await self._fetch_all([(start, [(memory.size, memory)])], slots)
         return memory
 
-    async def _fetch_all(
-        self, targets: Sequence[tuple[int, ScatterBuffer]], slots: asyncio.Semaphore
-    ) -> None:
-        """Fetch the range that begins at each offset to its destination, in sub-ranges."""
+    async def _fetch_all(self, targets: Sequence[Target], slots: asyncio.Semaphore) -> None:
+        """Fetch byte ranges to their destinations, in sub-ranges."""
         parts = [
             (start + offset, into.part(offset, min(offset + step, into.size)))
-            for start, into in targets
+            for start, segments in targets
+            for into in (ScatterBuffer(segments),)
             for step in (self._step(into.size),)
             for offset in range(0, into.size, step)
         ]
@@ -180,7 +191,7 @@ class RemoteReader:
                     attempts.begin(clock)
                 await self._transport.get(start, into, attempts.alive)
             if self._transport.pinned:
-                self._transport.throughput.note(*attempts.times(), into.size)
+                self._throughput.note(*attempts.times(), into.size, self._limits)
             stats.add(requests=1, bytes_fetched=into.size)
 
         span = start, start + into.size
@@ -201,19 +212,6 @@ class RemoteReader:
 def _gate(owner: Any, limit: float) -> asyncio.Semaphore:
     """Return the semaphore for the requests in flight of an event loop or a filesystem."""
     return _gates.setdefault(owner, {}).setdefault(limit, asyncio.Semaphore(int(limit)))
-
-
-def _adjacent(pending: list[_Pending], longest: int) -> Iterator[list[_Pending]]:
-    """Yield groups of adjacent ranges, each up to a total length."""
-    group: list[_Pending] = []
-    for each in sorted(pending, key=lambda one: one.start):
-        if group:
-            end = group[-1].start + group[-1].into.size
-            if each.start != end or each.start + each.into.size - group[0].start > longest:
-                yield group
-                group = []
-        group.append(each)
-    yield group
 
 
 def _pass_on(fetch: asyncio.Task[None], group: list[_Pending]) -> None:

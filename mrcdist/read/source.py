@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, cast
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +24,32 @@ from mrcdist.plan.layout import Frames, FrameTable, Layout, within
 from mrcdist.plan.reader_capabilities import Capabilities, Cost, FrameFile
 from mrcdist.plan.selection import Selection, select
 from mrcdist.read.compressed import SectionReader, StreamReader
-from mrcdist.read.execute import RangeReader, execute, execute_awaited
+from mrcdist.read.execute import execute, execute_awaited
 from mrcdist.read.mapped import open_local
 from mrcdist.read.remote import RemoteReader
 from mrcdist.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.remembered import unpickle_once
 from mrcdist.storage.stored_file import StoredFile
+
+
+class RangeReader(Protocol):
+    """Reader of byte ranges of one version of one file.
+
+    Reads raise `FileChangedError`, `MissingFileError`, `AccessDeniedError` or `ReadError`; those of
+    compressed files also `TruncatedFileError` or `FormatError`.
+    """
+
+    @property
+    def can(self) -> Capabilities:
+        """Capabilities for planning and reading."""
+
+
+class _PlannedPart(NamedTuple):
+    """Plan for a part of a block, and the frames and rows of the block that it fills."""
+
+    plan: BlockPlan
+    frames: Frames | slice
+    rows: slice
 
 
 @dataclass(frozen=True)
@@ -50,17 +70,17 @@ class DatasetFile:
     section_bytes: int = 0
     pixels: PixelFormat | None = None
 
-    def open(self, settings: ReadSettings, limits: ReadLimits = DEFAULT_LIMITS) -> RangeReader:
+    def open(self, settings: ReadSettings, limits: ReadLimits) -> RangeReader:
         """Return a reader of the file in this process."""
         if self.compression is not None:
-            return StreamReader(self.file, self.compression)
+            return StreamReader(self.file, self.compression, limits)
         reader: RangeReader = (
             open_local(self.file, settings, limits)
             if self.file.location.is_local
-            else RemoteReader(self.file, settings)
+            else RemoteReader(self.file, settings, limits)
         )
         if self.sections is not None:
-            return SectionReader(reader, self.sections, self.section_bytes)
+            return SectionReader(reader.can, self.sections, self.section_bytes)
         return reader
 
 
@@ -100,13 +120,20 @@ class MrcSource:
         return self.table is None and len(self.parts) == 1 and self.parts[0].sections is None
 
     def __getitem__(self, index: Any) -> npt.NDArray[Any]:
+        return self.read(select(index, self.shape))
+
+    def read(self, selection: Selection, rows: Frames | None = None) -> npt.NDArray[Any]:
+        """Read a selection, with all components of RGB.
+
+        `rows` are the selected rows, in increasing order, if they are not evenly spaced; the
+        selection then has only their number.
+        """
         settings = read_settings()
-        selection = select(index, self.shape)
         if 0 in selection.shape:
             return _read_only(np.empty(selection.result_shape, self.dtype))
         stats.add(blocks=1)
         try:
-            block = self._read(self._box(selection), settings)
+            block = self._read(*self._to_read(selection, rows), settings)
         except MrcdistError as error:
             # The original exception of a library may not be picklable, and may contain secrets.
             error.__context__ = None
@@ -114,21 +141,20 @@ class MrcSource:
         return self._selected(block, selection)
 
     async def read_awaited(
-        self, index: Any, settings: ReadSettings, readers: Sequence[RemoteReader]
+        self, index: Any, settings: ReadSettings, readers: Sequence[RangeReader]
     ) -> npt.NDArray[Any] | None:
         """Return the block ``source[index]``, awaiting its bytes, or None if that needs a thread.
 
-        `readers` are those of `parts`; they can be reused.
+        `readers` are those of `parts`, all of them awaitable; they can be reused.
         """
         selection = select(index, self.shape)
         if 0 in selection.shape:
             return None
-        planned = self._planned(self._box(selection), settings, readers)
+        planned = self._planned(*self._to_read(selection), settings, readers)
         if len(planned) > 1:
             return None
-        plan, used, _ = planned[0]
         try:
-            block = await execute_awaited(plan, cast(list[RemoteReader], used))
+            block = await execute_awaited(planned[0].plan)
         except MrcdistError as error:
             error.__context__ = None  # as above
             raise
@@ -137,14 +163,17 @@ class MrcSource:
         stats.add(blocks=1)
         return self._selected(block, selection)
 
-    def _box(self, selection: Selection) -> tuple[range, ...]:
-        """Return the box to read, in file order, with all components of RGB."""
+    def _to_read(
+        self, selection: Selection, rows: Frames | None = None
+    ) -> tuple[tuple[range, ...], Window]:
+        """Return navigation positions and the window to read, in file order."""
         n_navigation = len(self.layout.navigation_shape)
-        rows, columns, *_ = selection.ranges[n_navigation:]
-        return (*selection.ranges[:n_navigation], _increasing(rows), _increasing(columns))
+        counted, columns, *_ = selection.ranges[n_navigation:]
+        window = Window(_increasing(counted) if rows is None else rows, _increasing(columns))
+        return selection.ranges[:n_navigation], window
 
     def _selected(self, block: npt.NDArray[Any], selection: Selection) -> npt.NDArray[Any]:
-        """Return the selected part of the block of `_box`, in the shape of the result."""
+        """Return the selected part of a block in file order, in the shape of the result."""
         rows, columns, *components = selection.ranges[len(self.layout.navigation_shape) :]
         block = block[
             :,
@@ -166,11 +195,15 @@ class MrcSource:
         return replace(self, layout=layout, table=table)
 
     def cost(self, box: tuple[range, ...], settings: ReadSettings) -> Cost:
-        """Return the cost of reading a box, from its plan, without reading it.
+        """Return the cost of reading a box, from its plans, without reading it.
 
         The box has at least one position along each axis, in increasing order.
         """
-        plans = [plan for plan, _, _ in self._planned(box, settings)]
+        n_navigation = len(self.layout.navigation_shape)
+        rows, columns, *_ = box[n_navigation:]
+        plans = [
+            part.plan for part in self._planned(box[:n_navigation], Window(rows, columns), settings)
+        ]
         if len(plans) == 1:
             return plans[0].cost
         costs = [plan.cost for plan in plans]
@@ -181,52 +214,56 @@ class MrcSource:
             max(cost.held + block for cost, block in zip(costs, blocks, strict=True)),
         )
 
-    def _read(self, box: tuple[range, ...], settings: ReadSettings) -> npt.NDArray[Any]:
-        """Read a box: frames, rows, columns and, for RGB, components."""
-        planned = self._planned(box, settings)
+    def _read(
+        self, navigation: tuple[range, ...], window: Window, settings: ReadSettings
+    ) -> npt.NDArray[Any]:
+        """Read a window of the frames in a box of navigation positions."""
+        planned = self._planned(navigation, window, settings)
         if len(planned) == 1:
-            [(plan, readers, _)] = planned
-            return execute(plan, readers)
-        n_frames = math.prod(map(len, box[: len(self.layout.navigation_shape)]))
-        block = np.zeros((n_frames, *planned[0][0].shape[1:]), self.dtype)
-        for plan, readers, places in planned:
-            block[places] = execute(plan, readers)
+            return execute(planned[0].plan)
+        shape = math.prod(map(len, navigation)), len(window.rows), *planned[0].plan.shape[2:]
+        block = np.zeros(shape, self.dtype)
+        for part in planned:
+            block[part.frames, part.rows] = execute(part.plan)
         return block
 
     def _planned(
         self,
-        box: tuple[range, ...],
+        navigation: tuple[range, ...],
+        window: Window,
         settings: ReadSettings,
         readers: Sequence[RangeReader] = (),
-    ) -> list[tuple[BlockPlan, list[RangeReader], Frames | slice]]:
-        """Return plans for reading a box, each with the readers and the positions of its frames.
+    ) -> list[_PlannedPart]:
+        """Return plans for reading a window of the frames in a box of navigation positions.
 
-        There is one plan per pixel format of the files. Without `readers`, files are opened.
+        There is one plan per pixel format of the files and group of rows without long gaps. Without
+        `readers`, files are opened.
         """
-        n_navigation = len(self.layout.navigation_shape)
-        frames = self.layout.frames(box[:n_navigation], self.table)
-        window = Window(box[n_navigation], box[n_navigation + 1])
+        frames = self.layout.frames(navigation, self.table)
 
-        def reader_of(number: int) -> RangeReader:
-            return readers[number] if readers else self.parts[number].open(settings, self.limits)
+        def capabilities_of(number: int) -> Capabilities:
+            part = self.parts[number]
+            return (readers[number] if readers else part.open(settings, self.limits)).can
 
         by_format: dict[PixelFormat | None, list[tuple[int, int]]] = {}
         for number, first in self._files_with(frames):
             by_format.setdefault(self.parts[number].pixels, []).append((number, first))
-        planned: list[tuple[BlockPlan, list[RangeReader], Frames | slice]] = []
+        planned: list[_PlannedPart] = []
         for pixels, numbered in (by_format or {None: []}).items():
             layout = self.layout if pixels is None else replace(self.layout, pixels=pixels)
-            members = [(reader_of(number), self.parts[number], first) for number, first in numbered]
             places: Frames | slice = slice(None)
             if len(by_format) > 1:
-                masks = [within(frames, first, part.frames) for _, part, first in members]
+                masks = [within(frames, first, self.parts[n].frames) for n, first in numbered]
                 places = np.flatnonzero(np.any(masks, axis=0))
             files = [
-                _frame_file(reader.can, part, first, layout, settings, self.limits)
-                for reader, part, first in members
+                _frame_file(capabilities_of(n), self.parts[n], first, layout, settings, self.limits)
+                for n, first in numbered
             ]
-            request = BlockRequest(files, layout, frames[places], window, self.limits)
-            planned.append((plan_block(request), [reader for reader, *_ in members], places))
+            start = 0
+            for part in _without_long_gaps(window, files, layout):
+                request = BlockRequest(files, layout, frames[places], part, self.limits)
+                rows = slice(start, start := start + len(part.rows))
+                planned.append(_PlannedPart(plan_block(request), places, rows))
         return planned
 
     def _files_with(self, frames: Frames) -> list[tuple[int, int]]:
@@ -278,18 +315,30 @@ def _frame_file(
     limits: ReadLimits,
 ) -> FrameFile:
     """Return a file for planning, with the limits for ranges that are copied, and for views."""
-    if can.maps:  # views are not split
-        copied = Merging(can.gap, math.inf, limits.map_piece, 1, limits.min_piece)
+    if can.maps is not None:  # views are not split
+        copied = Merging(limits.map_gap, math.inf, limits.map_piece, 1, limits.min_piece)
         viewed = Merging(layout.nbytes, math.inf, layout.nbytes + 1, 1, limits.min_piece)
     else:
         copied = viewed = Merging(
-            max_gap=can.gap if settings.max_gap is None else settings.max_gap,
+            max_gap=can.gap,
             amplification=settings.amplification,
             max_bytes=settings.sub_range,
             pieces=settings.concurrency,
             shortest=limits.min_piece,
         )
     return FrameFile(can, part.offset, first, part.frames, copied, viewed)
+
+
+def _without_long_gaps(
+    window: Window, files: Sequence[FrameFile], layout: Layout
+) -> Sequence[Window]:
+    """Split a window at gaps between rows that cost more than another request.
+
+    Evenly spaced rows are not split if they can be a view of mapped pages.
+    """
+    even = isinstance(window.rows, range)
+    gaps = [file.in_place.max_gap if even else file.can.gap for file in files]
+    return window.split(layout.row_bytes, max(gaps, default=layout.nbytes))
 
 
 def _read_only(block: npt.NDArray[Any]) -> npt.NDArray[Any]:

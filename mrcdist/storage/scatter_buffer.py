@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Self
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from mrcdist.format.pixels import Bytes
 from mrcdist.storage.retry import Transient
 
-Bytes = npt.NDArray[np.uint8]
 Segment = tuple[int, Bytes | None]
 
 
@@ -25,11 +23,6 @@ class ScatterBuffer:
         self._segments = segments
         self.size = sum(length for length, _ in segments)
         self.restart()
-
-    @classmethod
-    def joined(cls, buffers: Iterable[Self]) -> Self:
-        """Return the buffer of consecutive byte ranges."""
-        return cls([segment for buffer in buffers for segment in buffer._segments])
 
     def restart(self) -> None:
         """Start again at the first byte."""

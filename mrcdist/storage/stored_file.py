@@ -14,19 +14,12 @@ from urllib.parse import urlsplit
 
 from mrcdist.config import read_settings
 from mrcdist.errors import FileChangedError, MissingFileError
+from mrcdist.read_limits import ReadLimits
 from mrcdist.remembered import Remembered
 from mrcdist.storage.location import Location, changed, require_version
 from mrcdist.storage.retry import Transient
 from mrcdist.storage.transport import Response, open_transport
 from mrcdist.storage.version import UNKNOWN, Version, local_version
-
-# Bytes requested to find the current version: the size of a header, as when a file is opened,
-# because for a small file the version in the response may depend on the size of the request.
-_FIRST_BYTES = 1024
-
-# Attempts, one per second, to get a version with a date older than the response. One is enough, two
-# if the clock that dates the file is slightly fast.
-_SETTLING = 2
 
 # Hosts on which the date of some file was always that of the response, so that waiting is useless.
 _unsettled: Remembered[tuple[str | None, int | None], bool] = Remembered(1000)
@@ -46,7 +39,9 @@ class StoredFile:
     version: Version
 
     @classmethod
-    def open(cls, location: Location, size: int) -> tuple[StoredFile, bytes, bool]:
+    def open(
+        cls, location: Location, size: int, limits: ReadLimits
+    ) -> tuple[StoredFile, bytes, bool]:
         """Return the current version of a file, its first `size` bytes, and whether it is settled.
 
         A version is settled if any later change of the file will result in a different one. A date
@@ -58,7 +53,7 @@ class StoredFile:
         """
         response = _read_start(location, size, first_contact=True)
         if response is not None and not response.settled:
-            response = _wait_until_settled(location, size, response)
+            response = _wait_until_settled(location, size, response, limits.settling_requests)
         if response is not None and response.version.kind:
             return cls(location, response.version), response.raw, response.settled
         file = cls(location, location.find_version(first=True))
@@ -180,12 +175,12 @@ class StoredFile:
             self.require(self.location.find_version())
 
 
-def current_version(location: Location) -> Version:
-    """Return the current version, from the same source as `StoredFile.open`.
+def current_version(location: Location, size: int) -> Version:
+    """Return the current version, from the same source as `StoredFile.open` with the same `size`.
 
     Some servers report another version with a part of a file than with the whole.
     """
-    response = _read_start(location, _FIRST_BYTES, first_contact=False)
+    response = _read_start(location, size, first_contact=False)
     if response is not None and response.version.kind:
         return response.version
     return location.find_version()
@@ -200,17 +195,17 @@ def read_whole(location: Location, limit: int) -> bytes:
 
 
 def _wait_until_settled(
-    location: Location, size: int, response: Response | None
+    location: Location, size: int, response: Response | None, requests: int
 ) -> Response | None:
-    """Repeat the request until the version is settled, if versions are compared.
+    """Repeat the request up to `requests` times until the version is settled, if they are compared.
 
-    The last response may be unsettled: requests are limited, and useless for some hosts.
+    The last response may be unsettled, and for some hosts always is.
     """
     if read_settings().consistency != "strict":
         return response
     address = urlsplit(location.url)
     host = (address.hostname, address.port)
-    for _ in range(_SETTLING):
+    for _ in range(requests):
         if response is None or response.settled or host in _unsettled:
             return response
         time.sleep(1)

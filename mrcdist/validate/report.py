@@ -21,7 +21,8 @@ from mrcdist.formatting import format_count
 from mrcdist.options import ReadOptions
 from mrcdist.planner import make_plan
 from mrcdist.progress import TaskProgress
-from mrcdist.read.compressed import STREAMS, read_stream_head
+from mrcdist.read.compressed import STREAMS, StreamReader
+from mrcdist.read_limits import DEFAULT_LIMITS
 from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.validate.checks import check_file
@@ -91,7 +92,7 @@ def validate(
     """
     options = options or ReadOptions()
     location = Location.of(url, storage_options, "url")
-    file, raw, _ = StoredFile.open(location, HEADER_BYTES)
+    file, raw, _ = StoredFile.open(location, HEADER_BYTES, DEFAULT_LIMITS)
     size = file.version.size
     findings: list[Finding] = []
 
@@ -108,7 +109,7 @@ def validate(
     def read(start: int, stop: int) -> bytes:
         if compression is None:
             return file.read(start, stop if size is None else min(stop, size))
-        return read_stream_head(file, compression, stop)[start:]
+        return StreamReader(file, compression, DEFAULT_LIMITS).head(stop)[start:]
 
     try:
         header, checked = check_file(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import bz2
 import gzip
 import io
@@ -12,7 +13,7 @@ import tarfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,10 @@ import pytest
 import mrcdist
 from mrcdist.config import read_settings
 from mrcdist.errors import FileChangedError, MissingFileError
+from mrcdist.read.awaited import AwaitedSource
+from mrcdist.read_limits import DEFAULT_LIMITS, ReadLimits
 from tests.support.async_store import AsyncStore, async_store
+from tests.support.counted import counted
 from tests.support.mrc_files import counting, mrc_bytes
 from tests.support.web import web_server
 
@@ -43,17 +47,22 @@ class Stored:
 
     Attributes
     ----------
-    part : mrcdist.read.source.DatasetFile
+    source : mrcdist.read.source.MrcSource
     payload : bytes
         The bytes that its reader returns, from byte 0 on.
     replace, delete : callable
         Replace the file by another of the same size; delete it.
     """
 
-    part: Any
+    source: Any
     payload: bytes
     replace: Callable[[], None]
     delete: Callable[[], None]
+
+    @property
+    def part(self) -> Any:
+        """The `DatasetFile` of the source."""
+        return self.source.parts[0]
 
 
 @pytest.fixture(params=READERS)
@@ -137,8 +146,8 @@ def stored(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterato
         else:
             url = str(path)
         write(raw)
-        [part] = plan_without_warnings(url, options).source.parts
-        yield Stored(part, plain, lambda: write(changed), delete)
+        source = plan_without_warnings(url, options).source
+        yield Stored(source, plain, lambda: write(changed), delete)
 
 
 @pytest.fixture
@@ -178,7 +187,7 @@ def plan_without_warnings(url: str, options: dict[str, Any]) -> mrcdist.Plan:
 
 
 def read(part: Any, ranges: list[tuple[int, int]]) -> list[bytes]:
-    return [bytes(view) for view in part.open(read_settings()).views(ranges)]
+    return [bytes(view) for view in part.open(read_settings(), DEFAULT_LIMITS).can.views(ranges)]
 
 
 def increasing_ranges(size: int, seed: int) -> list[tuple[int, int]]:
@@ -219,3 +228,87 @@ def test_file_deleted_after_planning_is_an_error(stored: Stored, kind: str) -> N
     # If an archive is deleted, fsspec may report either the archive or its member as missing.
     with pytest.raises((MissingFileError, FileChangedError)):
         read(stored.part, [(0, len(stored.payload))])
+
+
+def read_with(stored: Stored, limits: ReadLimits, index: Any) -> tuple[int, int]:
+    """Check that a block equals numpy; return the number of requests and of bytes for it."""
+    with counted() as count:
+        block = replace(stored.source, limits=limits)[index]
+    np.testing.assert_array_equal(block, NUMBERS[index])
+    return count.read.requests, count.read.bytes_fetched + count.read.bytes_mapped
+
+
+NO_GAPS = ReadLimits(read_gap=0, least_gap=0, most_gap=0, map_gap=0, max_maps=0)
+
+
+def test_gaps_are_read_up_to_the_length_in_the_limits(stored: Stored, kind: str) -> None:
+    """Two frames with two others between them, of 4,000 bytes each."""
+    _, without_gap = read_with(stored, NO_GAPS, slice(0, 6, 3))
+    _, with_gap = read_with(stored, DEFAULT_LIMITS, slice(0, 6, 3))  # may leave a shared map
+    if kind == "mrcz":  # compressed bytes
+        assert without_gap < with_gap
+    else:
+        assert (with_gap, without_gap) == (4 * 4000, 2 * 4000)
+
+
+def test_long_ranges_are_fetched_in_pieces_of_the_length_in_the_limits(
+    stored: Stored, kind: str
+) -> None:
+    parallel = kind in ("http", "s3", "asynchronous")
+    with dask.config.set({"mrcdist.sub-range": 12_000}):
+        requests, _ = read_with(stored, DEFAULT_LIMITS, ...)
+        in_short_pieces, _ = read_with(stored, ReadLimits(min_piece=4000), ...)
+    assert in_short_pieces == (6 if parallel else requests)
+
+
+def test_memory_held_by_a_read_is_that_of_the_buffers_in_the_limits(
+    stored: Stored, kind: str
+) -> None:
+    limits = ReadLimits(stream_piece=10, in_flight=10)
+    held = {"gzip": 20, "bzip2": 20, "http": 10, "s3": 10}
+    if kind in held:
+        assert stored.part.open(read_settings(), limits).can.cost(0, 24_000).held == held[kind]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress])
+def test_compressed_stream_is_fetched_in_pieces_of_the_length_in_the_limits(
+    asynchronous: AsyncStore, pack: Callable[[bytes], bytes]
+) -> None:
+    asynchronous.files["bucket/stack.mrc"] = pack(mrc_bytes(NUMBERS))
+    source = plan_without_warnings("counted://bucket/stack.mrc", {}).source
+    asynchronous.requests.clear()
+    block = replace(source, limits=ReadLimits(stream_piece=1000))[...]
+    np.testing.assert_array_equal(block, NUMBERS)
+    assert max(stop - start for _, start, stop in asynchronous.requests) == 1000
+
+
+@pytest.mark.parametrize(("joined_share", "requests"), [(0.0, 6), (0.5, 2), (1.0, 1)])
+def test_frames_awaited_together_share_requests_up_to_the_length_in_the_limits(
+    stored: Stored, kind: str, joined_share: float, requests: int
+) -> None:
+    """The largest gap that is read is as long as all frames."""
+    limits = ReadLimits(least_gap=24_000, most_gap=24_000, joined_share=joined_share)
+    source = AwaitedSource(replace(stored.source, limits=limits))
+
+    async def read_frames() -> list[Any]:
+        return await asyncio.gather(*map(source.read, range(6)))
+
+    asyncio.run(source.read(0))  # opens the file
+    with counted() as count:
+        np.testing.assert_array_equal(asyncio.run(read_frames()), NUMBERS)
+    assert count.read.blocks == 6
+    can = stored.part.open(read_settings(), limits).can
+    assert can.awaitable == (kind in ("http", "s3"))
+    if can.awaitable:
+        assert (count.read.requests, count.read.bytes_fetched) == (requests, 24_000)
+
+
+def test_file_replaced_before_it_is_awaited_is_an_error(stored: Stored) -> None:
+    source = AwaitedSource(stored.source)
+    stored.replace()
+
+    async def read_frames() -> list[Any]:
+        reads = (source.read(number) for number in range(6))
+        return await asyncio.gather(*reads, return_exceptions=True)
+
+    assert {type(error) for error in asyncio.run(read_frames())} == {FileChangedError}

@@ -24,6 +24,7 @@ import pytest
 
 import mrcdist
 from mrcdist.errors import FileChangedError, ReadError
+from mrcdist.read_limits import DEFAULT_LIMITS
 from mrcdist.storage import transport as transports
 from mrcdist.storage.location import Location
 from mrcdist.storage.retry import Transient
@@ -116,7 +117,7 @@ def counting_store() -> Iterator[AsyncStore]:
 
 
 def transport_of(stored: Object) -> Transport:
-    file, _, _ = StoredFile.open(stored.location, 1024)
+    file, _, _ = StoredFile.open(stored.location, 1024, DEFAULT_LIMITS)
     return open_transport(file.location, file.version, "strict")
 
 

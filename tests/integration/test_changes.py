@@ -344,9 +344,8 @@ class TestWebServersWithIncompleteVersions:
                 warnings.simplefilter("ignore", MrcdistWarning)  # one task reads a stream
                 source = plan_mrc(url, metadata_file=None).source
                 np.testing.assert_array_equal(source[...], OLD)
-                assert (
-                    current_version(source.parts[0].file.location) == source.parts[0].file.version
-                )
+                file = source.parts[0].file
+                assert current_version(file.location, 1024) == file.version
 
     def test_file_without_a_version_is_read_with_one_warning(self) -> None:
         with file_server(mrc_bytes(OLD), etag=lambda _: None) as url:

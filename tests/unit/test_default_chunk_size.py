@@ -7,11 +7,12 @@ import pytest
 
 from mrcdist.default_chunk_size import default_chunk_size
 from mrcdist.errors import ArgumentError
+from mrcdist.read_limits import DEFAULT_LIMITS
 
 
 def test_default_chunk_size_is_that_of_dask():
     with dask.config.set({"array.chunk-size": "16 KiB"}):
-        assert default_chunk_size(itemsize=2) == 2**14
+        assert default_chunk_size(2, DEFAULT_LIMITS) == 2**14
 
 
 @pytest.mark.parametrize("size", ["many", "0 B", None])
@@ -20,5 +21,5 @@ def test_invalid_chunk_size_in_the_configuration_of_dask_is_refused(size):
         dask.config.set({"array.chunk-size": size}),
         pytest.raises(ArgumentError, match=r"array\.chunk-size") as caught,
     ):
-        default_chunk_size(itemsize=2)
+        default_chunk_size(2, DEFAULT_LIMITS)
     assert caught.value.code == "setting-invalid"

@@ -24,6 +24,7 @@ from mrcdist.format.mrcz import SectionTable
 from mrcdist.plan.chunks import plan_chunks
 from mrcdist.read.mapped import announce
 from mrcdist.read.source import DatasetFile, MrcSource
+from mrcdist.read_limits import DEFAULT_LIMITS
 from mrcdist.read_plan import to_dask
 from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
@@ -256,7 +257,7 @@ def test_scattered_frames_are_announced_together(tmp_path):
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         if resident_bytes(path, 0, 16 * frame) > frame:
             pytest.skip("the page cache of this file system cannot be dropped")
-        announce(file, starts, np.full(starts.size, 2**16))
+        announce(file, starts, np.full(starts.size, 2**16), DEFAULT_LIMITS)
         while any(resident_bytes(path, at, at + 2**16) < 2**16 for at in starts.tolist()):
             time.sleep(0.01)  # until the timeout of the test
     assert resident_bytes(path, 0, 16 * frame) < 8 * frame
@@ -288,7 +289,7 @@ class TestNames:
 
     def name_in_s3(self, options):
         source = s3_source((24,), options)
-        return to_dask(source, plan_chunks(source.layout, None, 2**27)).name
+        return to_dask(source, plan_chunks(source.layout, None, 2**27, source.limits)).name
 
     def test_array_name_does_not_depend_on_credentials(self):
         first, second = ({"key": "a", "secret": secret} for secret in ("b", "c"))
@@ -335,7 +336,9 @@ class TestSizes:
 
     def test_pickled_task_is_smaller_than_2_kib(self):
         for source in self.sources():
-            array = to_dask(source, plan_chunks(source.layout, (1, 10, -1, -1, -1), 2**27))
+            array = to_dask(
+                source, plan_chunks(source.layout, (1, 10, -1, -1, -1), 2**27, source.limits)
+            )
             tasks = [
                 task
                 for key, task in optimised_graph(array).items()
@@ -348,7 +351,9 @@ class TestSizes:
         shape = (1000, 1000)
         table = np.arange(1_000_000, dtype=np.int32).reshape(shape)
         source = s3_source(shape, self.OPTIONS, table=table)
-        array = to_dask(source, plan_chunks(source.layout, (10, 1000, -1, -1), 2**27))
+        array = to_dask(
+            source, plan_chunks(source.layout, (10, 1000, -1, -1), 2**27, source.limits)
+        )
         sizes = sorted(
             len(distributed_pickle.dumps(task)) for task in optimised_graph(array).values()
         )
@@ -359,7 +364,7 @@ class TestSizes:
     def test_pickled_graph_of_100000_chunks_is_smaller_than_2_mb(self):
         for shape, chunks in (((100_000,), (1, -1, -1)), ((1000, 100), (1, 1, -1, -1))):
             source = s3_source(shape, self.OPTIONS)
-            array = to_dask(source, plan_chunks(source.layout, chunks, 2**27))
+            array = to_dask(source, plan_chunks(source.layout, chunks, 2**27, source.limits))
             assert array.npartitions == 100_000
             assert len(distributed_pickle.dumps(array.dask)) < 1e6
             expression = collections_to_expr([array]).optimize()

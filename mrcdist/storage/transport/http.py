@@ -8,7 +8,6 @@ from typing import Any
 
 from fsspec.implementations.http import HTTPFileSystem
 
-from mrcdist.read_limits import DEFAULT_LIMITS
 from mrcdist.storage.location import Location
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.store_errors import response_error
@@ -39,7 +38,7 @@ class HttpTransport(PinnedTransport):
             self._require_ok(response)
             pinned = self._identifies_version(response.headers)
             raw = bytearray()
-            async for piece in response.content.iter_chunked(DEFAULT_LIMITS.socket_piece):
+            async for piece, _ in response.content.iter_chunks():
                 raw += piece
                 if len(raw) > size:
                     break

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mrcdist.errors import ReadError
-from mrcdist.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.storage.event_loop import wait_for
 from mrcdist.storage.location import Location, changed, require_version
 from mrcdist.storage.retry import Transient
@@ -34,32 +32,6 @@ class Response:
     settled: bool = True
 
 
-class Throughput:
-    """Latency and bandwidth of one connection to a store while others are also in use."""
-
-    def __init__(self, limits: ReadLimits = DEFAULT_LIMITS) -> None:
-        self._limits = limits
-        self.latency = limits.latency
-        self.bandwidth = limits.bandwidth
-
-    def note(self, before: float, during: float, nbytes: int) -> None:
-        """Record a response: its length, the seconds until its first bytes, and since then."""
-        weight = self._limits.response_weight
-        self.latency += weight * (before - self.latency)
-        if nbytes >= self._limits.min_bandwidth_sample and during > 0:
-            self.bandwidth += weight * (nbytes / during - self.bandwidth)
-
-    @property
-    def max_gap(self) -> int:
-        """Unwanted bytes that cost less than another request; see `mrcdist.plan.coalesce`."""
-        gap = max(self.latency * self.bandwidth, self._limits.least_gap)
-        return int(min(gap, self._limits.most_gap))
-
-
-# Measured throughput of each store, by filesystem.
-_throughputs: weakref.WeakKeyDictionary[Any, Throughput] = weakref.WeakKeyDictionary()
-
-
 class Transport(ABC):
     """Fetches byte ranges of one file, one attempt at a time.
 
@@ -80,7 +52,6 @@ class Transport(ABC):
     def __init__(self, fs: Any, location: Location, version: Version, loop: Any = None) -> None:
         self.filesystem = fs  # whose requests share a connection pool
         self.loop: asyncio.AbstractEventLoop = loop or fs.loop
-        self.throughput = _throughputs.setdefault(fs, Throughput())
         self._location = location
         self._version = version
 

@@ -12,7 +12,6 @@ from botocore.exceptions import ClientError
 from s3fs import S3FileSystem
 
 from mrcdist.errors import AccessDeniedError
-from mrcdist.read_limits import DEFAULT_LIMITS
 from mrcdist.storage.location import Location
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.store_errors import is_past_end, response_error
@@ -70,7 +69,7 @@ class S3Transport(PinnedTransport):
                 content_range = response.get("ContentRange")
                 check_range(content_range, start, into.size, self._location, self._version)
                 into.restart()
-                async for piece in _pieces(response["Body"]):
+                async for piece in _pieces(response["Body"], into.size):
                     into.store(piece)
                     alive()
                 into.require_all()
@@ -111,14 +110,15 @@ class S3Transport(PinnedTransport):
         return explained
 
 
-async def _pieces(body: Any) -> AsyncIterator[bytes]:
-    """Yield the pieces of a response as they are received, without joining them.
+async def _pieces(body: Any, size: int) -> AsyncIterator[bytes]:
+    """Yield the pieces of a response of `size` bytes as they are received.
 
-    Bodies with a checksum, which are subclasses of `StreamingBody`, verify it in `read`.
+    Bodies with a checksum, which are subclasses of `StreamingBody`, verify it in `read`, which
+    returns what has been received.
     """
     if type(body) is StreamingBody:
         async for piece, _ in getattr(body, "raw_stream", body).content.iter_chunks():
             yield piece
     else:
-        while piece := await body.read(DEFAULT_LIMITS.socket_piece):
+        while piece := await body.read(size):
             yield piece

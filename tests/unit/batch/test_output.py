@@ -24,6 +24,7 @@ from mrcdist.batch.output import (
 from mrcdist.compute.results import Result
 from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistError
 from mrcdist.format.axis import Axis
+from mrcdist.read_limits import DEFAULT_LIMITS
 from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
 from tests.support.mrc_files import write_mrc
@@ -328,7 +329,7 @@ def full_disk(*_, **__):
 
 
 def opened(url):
-    return StoredFile.open(Location.of(url), 0)[0]
+    return StoredFile.open(Location.of(url), 0, DEFAULT_LIMITS)[0]
 
 
 def png_shades(raw):

@@ -238,7 +238,9 @@ class TestQuantities:
         plan = self.plan(np.ones((2, 4, 4), "uint16"), (1, -1, -1), memory_file)
         layout = dataclasses.replace(plan.layout, **changes)
         with pytest.raises(ArgumentError, match=cause):
-            dataset_of(plan, layout=layout, chunks=plan_chunks(layout, None, 2**27))
+            dataset_of(
+                plan, layout=layout, chunks=plan_chunks(layout, None, 2**27, plan.source.limits)
+            )
 
     def test_complex_and_colour_data_cannot_be_reduced(self, memory_file):
         frames = np.ones((2, 4, 4), "complex64")

@@ -14,6 +14,7 @@ from mrcdist.plan.layout import Layout
 from mrcdist.plan.reader_capabilities import Capabilities, Cost, FrameFile
 from mrcdist.read_limits import DEFAULT_LIMITS
 
+READER = object()  # has a role, but planning calls none of its methods
 FRAMES, SIDE = 12, 16
 FRAME_BYTES = 2 * SIDE**2
 LAYOUT = Layout(PixelFormat("<u2"), (SIDE, SIDE), (FRAMES,), FRAMES)
@@ -21,13 +22,14 @@ WHOLE = Window(range(SIDE), range(SIDE))
 SOME_ROWS = Window(range(4, 8), range(SIDE))
 
 
-def part(*, first=0, frames=FRAMES, offset=1024, **can):
+def part(*, first=0, frames=FRAMES, offset=1024, **roles):
     """Return a file in which gaps of up to half a frame are read, and in a view all gaps."""
     capabilities = Capabilities(
-        lambda start, stop: Cost(1, stop - start), gap=FRAME_BYTES // 2, **can
+        views=None, cost=lambda start, stop: Cost(1, stop - start), gap=FRAME_BYTES // 2, **roles
     )
-    copied = Merging(FRAME_BYTES // 2, 4.0, 2**20, 1)
-    return FrameFile(capabilities, offset, first, frames, copied, Merging(2**20, 1e9, 2**30, 1))
+    copied = Merging(FRAME_BYTES // 2, 4.0, 2**20, 1, 2**22)
+    viewed = Merging(2**20, 1e9, 2**30, 1, 2**22)
+    return FrameFile(capabilities, offset, first, frames, copied, viewed)
 
 
 def planned(parts, numbers, window=WHOLE, limits=DEFAULT_LIMITS):
@@ -40,26 +42,27 @@ def test_consecutive_frames_are_a_view_of_one_range():
     assert plan.reads[0].spans == [(1024 + 3 * FRAME_BYTES, 1024 + 6 * FRAME_BYTES)]
     assert plan.cost == Cost(1, 3 * FRAME_BYTES)
     assert plan.shape == (3, SIDE, SIDE)
-    assert not plan.mapped
+    assert plan.maps is None
     assert plan.complete
 
 
 def test_mapped_frames_that_are_not_evenly_spaced_are_copied_out_of_a_map():
-    plan = planned([part(maps=True)], [7, 2, 5])
+    plan = planned([part(maps=READER)], [7, 2, 5])
     assert plan.access is Access.COPY_FROM_MAP
-    assert plan.mapped
-    assert plan.fallback.access in (Access.GATHER, Access.SCATTER)
-    assert plan.fallback.fallback is None
+    assert plan.maps is READER
+    assert plan.without_map.access in (Access.GATHER, Access.SCATTER)
+    assert plan.without_map.maps is None
 
 
 def test_unaligned_pixels_are_never_a_view_of_mapped_pages():
-    assert planned([part(maps=True)], [0, 1]).access is Access.VIEW
-    assert planned([part(maps=True, offset=1025)], [0, 1]).access is not Access.VIEW
+    assert planned([part(maps=READER)], [0, 1]).access is Access.VIEW
+    assert planned([part(maps=READER, offset=1025)], [0, 1]).access is not Access.VIEW
 
 
 @pytest.mark.parametrize("fills", [False, True])
 def test_frames_of_several_files_are_read_from_each(fills):
-    parts = [part(frames=4, fills=fills), part(first=4, frames=8, fills=fills)]
+    roles = {"fills": READER} if fills else {}
+    parts = [part(frames=4, **roles), part(first=4, frames=8, **roles)]
     plan = planned(parts, [3, 4, 5], limits=replace(DEFAULT_LIMITS, min_scattered=FRAME_BYTES))
     assert plan.access is (Access.SCATTER if fills else Access.GATHER)
     assert planned(parts, [3, 4, 5]).access is Access.GATHER  # frames are too small by default

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import dask
@@ -14,10 +15,15 @@ from mrcdist import plan_mrc
 from mrcdist.config import read_settings
 from mrcdist.errors import ArgumentError
 from mrcdist.format.pixels import PixelFormat
-from mrcdist.plan.coalesce import Merging, Window, even_run, merge_frames, piece_bytes
+from mrcdist.plan.coalesce import (
+    Merging,
+    Window,
+    even_run,
+    join_adjacent,
+    merge_frames,
+    piece_bytes,
+)
 from mrcdist.plan.layout import Layout
-from mrcdist.read_limits import ReadLimits
-from mrcdist.storage.transport.protocol import Throughput
 from tests.support.mrc_files import mrc_bytes
 
 MIB = 2**20
@@ -27,7 +33,13 @@ ROWS = Window(range(16, 32), range(64))  # 2 KiB of a frame, 6 KiB to the next
 
 
 def merging_of(**limits):
-    defaults = {"max_gap": MIB, "amplification": math.inf, "max_bytes": 8 * MIB, "pieces": 8}
+    defaults = {
+        "max_gap": MIB,
+        "amplification": math.inf,
+        "max_bytes": 8 * MIB,
+        "pieces": 8,
+        "shortest": 4 * MIB,
+    }
     return Merging(**{**defaults, **limits})
 
 
@@ -99,13 +111,13 @@ class TestGaps:
 
 class TestLengths:
     def test_long_reads_are_split_into_as_many_pieces_as_concurrent_requests(self):
-        assert piece_bytes(64 * MIB, pieces=8, max_bytes=16 * MIB) == 8 * MIB
+        assert piece_bytes(64 * MIB, pieces=8, max_bytes=16 * MIB, shortest=4 * MIB) == 8 * MIB
 
     def test_no_piece_is_longer_than_the_limit(self):
-        assert piece_bytes(640 * MIB, pieces=8, max_bytes=16 * MIB) == 16 * MIB
+        assert piece_bytes(640 * MIB, pieces=8, max_bytes=16 * MIB, shortest=4 * MIB) == 16 * MIB
 
     def test_pieces_are_not_so_short_that_latency_dominates(self):
-        assert piece_bytes(8 * MIB, pieces=8, max_bytes=16 * MIB) == 4 * MIB
+        assert piece_bytes(8 * MIB, pieces=8, max_bytes=16 * MIB, shortest=4 * MIB) == 4 * MIB
 
     def test_views_without_gaps_are_not_split(self):
         view = merging_of(max_bytes=MIB)
@@ -113,43 +125,6 @@ class TestLengths:
         assert max(lengths(merged(range(1000), max_bytes=MIB))) == MIB
         assert even_run(0, 998, 2, LAYOUT, WHOLE, view) is None
         assert max(lengths(merged(range(0, 1000, 2), max_bytes=MIB))) <= MIB
-
-
-class TestThroughput:
-    """Latency × bandwidth, as measured by the process."""
-
-    def test_initial_estimate_is_that_of_a_typical_object_store(self):
-        assert Throughput().max_gap == pytest.approx(MIB, rel=0.01)
-
-    @pytest.mark.parametrize(
-        ("latency", "bandwidth", "gap"),
-        [(0.002, 150e6, 300e3), (0.002, 60e6, 120e3), (0.040, 80e6, 3.2e6)],
-    )
-    def test_latency_and_bandwidth_are_measured(self, latency, bandwidth, gap):
-        throughput = Throughput()
-        for _ in range(100):
-            throughput.note(latency, 8 * MIB / bandwidth, 8 * MIB)
-        assert throughput.max_gap == pytest.approx(gap, rel=0.01)
-
-    def test_limits_set_the_initial_estimate_and_the_range_of_gaps(self):
-        limits = ReadLimits(latency=0.001, bandwidth=50e6, least_gap=1, most_gap=10**5)
-        throughput = Throughput(limits)
-        assert throughput.max_gap == 50_000
-        throughput.note(100.0, 0.1, 1)
-        assert throughput.max_gap == 10**5
-
-    def test_short_responses_do_not_change_the_bandwidth(self):
-        throughput = Throughput()
-        for _ in range(100):
-            throughput.note(0.015, 1e-9, 1000)
-        assert throughput.max_gap == pytest.approx(MIB, rel=0.01)
-
-    @pytest.mark.parametrize(("latency", "gap"), [(0.0, 2**16), (100.0, 2**22)])
-    def test_largest_gap_to_read_stays_within_limits(self, latency, gap):
-        throughput = Throughput()
-        for _ in range(100):
-            throughput.note(latency, 0.1, 8 * MIB)
-        assert throughput.max_gap == gap
 
 
 class TestSettings:
@@ -186,3 +161,38 @@ class TestSettings:
             pytest.raises(ArgumentError, match=r"^dask configuration mrcdist\.stall = 'long'"),
         ):
             plan_mrc("http://127.0.0.1:9/a.mrc")
+
+
+class TestRows:
+    @given(
+        rows=st.sets(st.integers(0, 99), min_size=1).map(lambda chosen: np.array(sorted(chosen)))
+        | st.builds(range, st.integers(0, 50), st.integers(51, 99), st.integers(1, 60)),
+        max_gap=st.sampled_from([0, 9, 10, 45, 1000]),
+    )
+    def test_rows_are_split_exactly_at_long_gaps(self, rows, max_gap):
+        groups = [part.rows for part in Window(rows, range(64)).split(10, max_gap)]
+        assert [row for group in groups for row in group] == list(rows)
+        for group in groups:
+            assert np.all((np.diff(group) - 1) * 10 <= max_gap)
+        for before, after in itertools.pairwise(groups):
+            assert (after[0] - before[-1] - 1) * 10 > max_gap
+
+
+class TestJoining:
+    def joined(self, ranges, longest):
+        return [[ranges[index] for index in group] for group in join_adjacent(ranges, longest)]
+
+    def test_adjacent_ranges_are_joined_in_any_order(self):
+        assert self.joined([(20, 30), (0, 10), (10, 20)], 100) == [[(0, 10), (10, 20), (20, 30)]]
+
+    def test_ranges_with_gaps_or_overlaps_are_not_joined(self):
+        assert self.joined([(0, 10), (11, 20)], 100) == [[(0, 10)], [(11, 20)]]
+        assert self.joined([(0, 10), (0, 10), (10, 20)], 100) == [[(0, 10)], [(0, 10), (10, 20)]]
+
+    def test_joined_ranges_are_not_longer_than_the_limit(self):
+        ranges = [(start, start + 10) for start in range(0, 50, 10)]
+        assert [len(group) for group in self.joined(ranges, 20)] == [2, 2, 1]
+        assert [len(group) for group in self.joined(ranges, 19)] == [1] * 5
+
+    def test_no_ranges_need_no_request(self):
+        assert join_adjacent([], 100) == []

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import mrcdist
 from mrcdist.errors import ArgumentError
+from mrcdist.read_limits import DEFAULT_LIMITS
 from mrcdist.storage.location import Location, here
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.version import Version, remote_version
@@ -131,7 +132,7 @@ class TestNames:
         assert location.is_local
         assert location.name == Path(name).name
         assert location.sibling("new.txt").url == str((tmp_path / name).with_name("new.txt"))
-        assert StoredFile.open(location, 5)[1] == b"12345"
+        assert StoredFile.open(location, 5, DEFAULT_LIMITS)[1] == b"12345"
 
     def test_double_colons_join_a_chain_if_no_such_file_exists(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
@@ -503,7 +504,7 @@ def test_pickled_location_consists_of_url_and_options():
 def test_reads_end_at_the_end_of_the_file(memory_file, tmp_path):
     (tmp_path / "a").write_bytes(b"12345")
     for url in (memory_file(b"12345"), tmp_path / "a"):
-        file, head, _ = StoredFile.open(Location.of(url), 3)
+        file, head, _ = StoredFile.open(Location.of(url), 3, DEFAULT_LIMITS)
         assert head == b"123"
         assert file.read(0, 100) == b"12345"
         assert file.read(3, 100) == b"45"
