@@ -256,10 +256,10 @@ class TestLostScheduler:
             def killed(_: str) -> None:
                 os.kill(pid, signal.SIGKILL)
 
-            with computing(where, killed, "call again, with {resume=True}"):
+            with computing(where, killed, "call again, with `resume=True`"):
                 pass
 
-        for call, remedy in ((check, "then start it"), (compute, "then call again, with resume=")):
+        for call, remedy in ((check, "then start it"), (compute, "then call again, with `resume=")):
             with scheduler(commands, tmp_path) as running, pytest.raises(MrcdistError) as error:
                 call(*running)
             assert remedy in error.value.remedy
@@ -286,7 +286,7 @@ class TestInterruptFromTheTerminal:
         assert kept > 0
         assert last == (
             f"interrupted; {kept} of 24 parts are finished and kept in {out}.partial; "
-            "continue with --resume"
+            "continue with `--resume`"
         )
 
     def test_workers_that_are_starting_end_with_the_interrupted_program(
@@ -330,6 +330,6 @@ def test_error_of_a_failed_job_is_followed_by_the_number_of_kept_parts(
     with failing_after(2, out, MrcdistError("something is wrong")):
         output = mrcdist_fails("mean", movie, *SHAPE, "--out", out, "--scheduler", address(cluster))
     assert output.endswith(
-        "error: something is wrong\n"
-        f"2 of 24 parts are finished and kept in {out}.partial; continue with --resume\n"
+        "error: something is wrong\n  code: failed\n"
+        f"2 of 24 parts are finished and kept in {out}.partial; continue with `--resume`\n"
     )
