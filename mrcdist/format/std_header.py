@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import reduce
 from operator import getitem
 from typing import Any
-
-import numpy as np
 
 from mrcdist.errors import FormatError
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
@@ -56,7 +53,8 @@ def std_header(header: Header) -> dict[str, Any]:
 def header_of(words: Any) -> Header | None:
     """Return the header that the result of `std_header` describes; None for anything else.
 
-    Words that are missing, or not numbers that a header can hold, are 0.
+    That includes RosettaSciIO's own result, whose words are numpy's numbers. Words that are
+    missing, or not numbers of plausible size, are 0.
     """
     if not isinstance(words, Mapping) or "NX" not in words:
         return None
@@ -64,9 +62,9 @@ def header_of(words: Any) -> Header | None:
     values = header_words(raw, "<")
     for name, path in (*_WORDS, ("IMODSTAMP", "imod_stamp"), ("IMODFLAGS", "imod_flags")):
         *parents, leaf = path.split(".")
-        with suppress(TypeError, ValueError, ArithmeticError), np.errstate(over="raise"):
-            if math.isfinite(number := words.get(name, 0)):
-                reduce(getitem, parents, values)[leaf] = number
+        number = words.get(name)
+        if isinstance(number, int | float) and abs(number) < 2**31:  # 32 bits, and not NaN
+            reduce(getitem, parents, values)[leaf] = number
     values["map"], values["machst"] = b"MAP ", (0x44, 0x44, 0, 0)
     values["exttyp"] = str(words.get("EXTTYP", "")).encode("ascii", "replace")
     try:

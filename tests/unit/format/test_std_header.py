@@ -6,11 +6,15 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from mrcdist.format.header import parse_header
 from mrcdist.format.std_header import header_of, std_header
 from tests.support.mrc_files import header_bytes
+
+
+NUMPY = {"NX": np.uint32(5), "NY": np.uint32(4), "NZ": np.uint32(3)}
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +32,13 @@ def test_words_describe_the_same_header_after_a_round_trip_through_json(header):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("value", [None, "2", math.nan, math.inf, 1e300, 2**40, [1], {}])
-def test_words_that_a_header_cannot_hold_count_as_zero(header, value):
-    copy = header_of({**std_header(header), "NXSTART": value, "XORIGIN": value or 1e300})
+def test_implausible_words_of_a_header_count_as_zero(header, value):
+    copy = header_of({**std_header(header), "NXSTART": value, "XORIGIN": value})
     assert copy.start == (0, 0, 0)
     assert copy.shape == (5, 4, 3)
-    assert copy.stored_origin in [(0, 0, 0), (2**40, 0, 0)]
+    assert copy.stored_origin == (0, 0, 0)
 
 
-@pytest.mark.parametrize("words", [None, {}, [], "NX", {"NX": -1, "NY": 4}, {"NX": None}])
+@pytest.mark.parametrize("words", [None, {}, [], "NX", {"NX": -1, "NY": 4}, {"NX": None}, NUMPY])
 def test_metadata_that_are_not_words_of_a_header_describe_none(words):
     assert header_of(words) is None
