@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 
 import pytest
 
 from mrcdist.errors import MissingExtraError
 from mrcdist.extras import import_optional
+from tests.support.processes import ROOT
 
 
 def test_missing_package_is_an_error_with_purpose_and_remedy():
@@ -22,3 +24,15 @@ def test_missing_package_is_an_error_with_purpose_and_remedy():
 
 def test_installed_module_is_returned():
     assert import_optional("sys", "", "") is sys
+
+
+def test_one_function_translates_failed_imports():
+    translating = {
+        path.name
+        for path in (ROOT / "mrcdist").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ExceptHandler)
+        and "ImportError" in ast.unparse(node.type or node)
+        and "MissingExtraError" in ast.unparse(node)
+    }
+    assert translating == {"extras.py"}
