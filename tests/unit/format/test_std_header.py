@@ -13,7 +13,6 @@ from mrcdist.format.header import parse_header
 from mrcdist.format.std_header import header_of, std_header
 from tests.support.mrc_files import header_bytes
 
-
 NUMPY = {"NX": np.uint32(5), "NY": np.uint32(4), "NZ": np.uint32(3)}
 
 
