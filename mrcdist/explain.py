@@ -40,7 +40,8 @@ class PlanReport:
         Bytes that the task for this chunk fetches or maps; of mapped pages, only those that are
         accessed are read.
     requests : int
-        Requests to the store, or calls of ``read()``, of this task; 0 if the file is mapped.
+        Requests to the store, or calls of ``read()``, of this task; 0 if the file is mapped. Zarr
+        makes fewer if it asks for adjacent chunks at the same time.
     total_bytes : int
         Bytes of the whole array.
     worker_memory : int

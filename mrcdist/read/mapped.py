@@ -122,10 +122,7 @@ class MappedFile(LocalReader):
                 yield self._bytes(file, start, stop, used)
 
     def keep(self, start: int, stop: int, parts: Parts, unused_bytes: int) -> Bytes | None:
-        """Return a mapped range, or None if the budget for maps is exhausted.
-
-        It stays mapped as long as the array exists; `unused_bytes` of it are not needed.
-        """
+        """Return a mapped range, or None if the budget for maps is exhausted."""
         with self._opened() as file:
             self._require(file, start, stop)
             mapped, begin = POOL.shared(file, self._limits) if unused_bytes else None, 0
@@ -141,10 +138,7 @@ class MappedFile(LocalReader):
     def borrow_map(
         self, start: int, stop: int, parts: Frames, length: int
     ) -> Iterator[Bytes | None]:
-        """Yield a shared map of a range to copy from, or None if the budget for maps is exhausted.
-
-        `length` bytes from each of `parts`, relative to `start`, will be used.
-        """
+        """Yield a shared map of a range, or None if the budget for maps is exhausted."""
         with self._opened() as file:
             self._require(file, start, stop)
             mapped = POOL.shared(file, self._limits)

@@ -19,7 +19,6 @@ from mrcdist.errors import MrcdistError
 from mrcdist.format.pixels import Bytes
 from mrcdist.plan.coalesce import join_adjacent, piece_bytes
 from mrcdist.plan.reader_capabilities import Capabilities, Cost, Target
-from mrcdist.read.throughput import throughput_of
 from mrcdist.read_limits import ReadLimits
 from mrcdist.storage.event_loop import result_of, wait_for
 from mrcdist.storage.retry import Attempts, retried_async
@@ -29,6 +28,39 @@ from mrcdist.storage.transport import open_transport
 
 # Semaphores of requests in flight: of the process by event loop, of each store by filesystem.
 _gates: weakref.WeakKeyDictionary[Any, dict[float, asyncio.Semaphore]] = weakref.WeakKeyDictionary()
+
+# Measured throughput of each store, by filesystem.
+_throughputs: weakref.WeakKeyDictionary[Any, Throughput] = weakref.WeakKeyDictionary()
+
+
+class Throughput:
+    """Latency and bandwidth of one connection to a store while others are also in use.
+
+    Until they are measured, those of the limits are assumed.
+    """
+
+    def __init__(self) -> None:
+        self._latency: float | None = None
+        self._bandwidth: float | None = None
+
+    def note(self, before: float, during: float, nbytes: int, limits: ReadLimits) -> None:
+        """Record a response: its length, the seconds until its first bytes, and since then."""
+        weight = limits.response_weight
+        latency, bandwidth = self._assumed(limits)
+        self._latency = latency + weight * (before - latency)
+        if nbytes >= limits.min_bandwidth_sample and during > 0:
+            self._bandwidth = bandwidth + weight * (nbytes / during - bandwidth)
+
+    def max_gap(self, limits: ReadLimits) -> int:
+        """Return how many unwanted bytes cost less than a request; see `mrcdist.plan.coalesce`."""
+        latency, bandwidth = self._assumed(limits)
+        return int(min(max(latency * bandwidth, limits.least_gap), limits.most_gap))
+
+    def _assumed(self, limits: ReadLimits) -> tuple[float, float]:
+        return (
+            limits.latency if self._latency is None else self._latency,
+            limits.bandwidth if self._bandwidth is None else self._bandwidth,
+        )
 
 
 class _Pending(NamedTuple):
@@ -52,7 +84,7 @@ class RemoteReader:
         self._settings = settings
         self._limits = limits
         self._transport = open_transport(file.location, file.version, settings.consistency)
-        self._throughput = throughput_of(self._transport.filesystem)
+        self._throughput = _throughputs.setdefault(self._transport.filesystem, Throughput())
         self._ahead = settings.concurrency if self._transport.parallel else 1
         self._pending: dict[asyncio.AbstractEventLoop, list[_Pending]] = {}
 
