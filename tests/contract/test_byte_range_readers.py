@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import bz2
 import gzip
+import importlib
 import io
 import os
 import pickle
+import pkgutil
 import random
 import tarfile
 import warnings
@@ -26,6 +28,10 @@ import mrcdist
 from mrcdist.config import read_settings
 from mrcdist.errors import FileChangedError, MissingFileError
 from mrcdist.read.awaited import AwaitedSource
+from mrcdist.read.compressed import SectionReader, StreamReader
+from mrcdist.read.mapped import LocalReader, MappedFile
+from mrcdist.read.remote import RemoteReader
+from mrcdist.read.source import RangeReader
 from mrcdist.read_limits import DEFAULT_LIMITS, ReadLimits
 from tests.support.async_store import AsyncStore, async_store
 from tests.support.counted import counted
@@ -35,10 +41,14 @@ from tests.support.web import web_server
 NUMBERS = counting((6, 40, 50), "uint16")
 OTHER_NUMBERS = NUMBERS[:, ::-1]
 
-READERS = (
-    *("mapped", "read", "memory", "http", "s3", "asynchronous", "simplecache"),
-    *("zip", "tar", "gzip", "bzip2", "mrcz"),
-)
+REMOTE = ("memory", "http", "s3", "asynchronous", "simplecache", "zip", "tar")
+READERS = {
+    "mapped": MappedFile,
+    "read": LocalReader,
+    **dict.fromkeys(REMOTE, RemoteReader),
+    **dict.fromkeys(("gzip", "bzip2"), StreamReader),
+    "mrcz": SectionReader,
+}
 
 
 @dataclass(frozen=True)
@@ -194,6 +204,19 @@ def increasing_ranges(size: int, seed: int) -> list[tuple[int, int]]:
     """Return disjoint ranges in file order, like those of plans."""
     cuts = sorted(random.Random(seed).sample(range(size + 1), 8))
     return list(zip(cuts[::2], cuts[1::2], strict=True))
+
+
+def test_every_reader_is_tested_with_a_file() -> None:
+    readers = set()
+    for found in pkgutil.iter_modules(mrcdist.read.__path__, f"{mrcdist.read.__name__}."):
+        members = vars(importlib.import_module(found.name)).values()
+        classes = {each for each in members if getattr(each, "__module__", "") == found.name}
+        readers |= {each for each in classes if hasattr(each, "can")} - {RangeReader}
+    assert set(READERS.values()) == readers
+
+
+def test_file_is_read_by_the_reader_of_its_kind(stored: Stored, kind: str) -> None:
+    assert type(stored.part.open(read_settings(), DEFAULT_LIMITS)) is READERS[kind]
 
 
 @pytest.mark.parametrize("seed", range(3))

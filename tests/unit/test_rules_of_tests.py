@@ -1,6 +1,6 @@
 """Rules for tests: their names stand alone and never vary, and they do not patch the package.
 
-Unit tests mirror the folders of the package, and start no process, server or cluster.
+Unit tests mirror the modules of the package, and start no process, server or cluster.
 """
 
 from __future__ import annotations
@@ -36,6 +36,79 @@ PATCHED = {
     "mrcdist.write.plan.local_grid": "a network filesystem with large pages",
     "mrcdist.storage.layers.Progress": "an operation that takes longer than two seconds",
     "mrcdist.{}.Progress": "an operation that takes longer than two seconds",
+}
+
+
+# Modules without a unit test of their own → where they are tested: with whole files, with servers,
+# in the environment of zarr 3, or together with another module.
+TESTED_IN = {
+    "api.py": "conformance/test_header.py",
+    "byte_size.py": "unit/test_config.py",
+    "cli/cluster.py": "unit/cli/test_options.py",
+    "cli/convert.py": "integration/test_convert.py",
+    "cluster_memory.py": "integration/test_cluster_memory.py",
+    "compute/compiled.py": "integration/test_compiled_loops.py",
+    "compute/functions.py": "unit/test_reduce_api.py",
+    "compute/reductions.py": "unit/compute/test_reduce_block.py",
+    "compute/results.py": "unit/test_reduce_api.py",
+    "compute/submit.py": "integration/test_reduce.py",
+    "discover/images.py": "conformance/test_acquisition_images.py",
+    "discover/scan.py": "conformance/test_custom_scans.py",
+    "format/byte_order.py": "conformance/test_header.py",
+    "format/direct_electron/sidecar.py": "conformance/test_acquisition_sidecars.py",
+    "format/encode.py": "conformance/test_written_files.py",
+    "format/extended/corrections.py": "conformance/test_missing_extended_header.py",
+    "format/extended/decoder.py": "conformance/test_extended.py",
+    "format/extended/fei.py": "conformance/test_extended_fei.py",
+    "format/extended/nint_nreal.py": "conformance/test_extended.py",
+    "format/extended/stored_records.py": "conformance/test_rewritten_extended_headers.py",
+    "format/header.py": "conformance/test_header.py",
+    "format/modes.py": "conformance/test_packed_by_label.py",
+    "format/mrcz.py": "conformance/test_mrcz_format.py",
+    "format/pixels.py": "conformance/test_modes.py",
+    "interop/labelled_array.py": "zarr3/test_zarr_store.py",
+    "interop/navigator_images.py": "conformance/test_acquisition_images.py",
+    "interop/ome_zarr.py": "zarr3/test_convert_to_ome_zarr.py",
+    "interop/references.py": "zarr3/test_references.py",
+    "interop/rosettasciio.py": "parity/test_rosettasciio.py",
+    "interop/zarr_destination.py": "unit/test_convert_api.py",
+    "interop/zarr_store.py": "zarr3/test_zarr_store.py",
+    "plan/agreement.py": "conformance/test_lists.py",
+    "plan/axes.py": "conformance/test_acquisitions.py",
+    "plan/layout.py": "unit/plan/test_block.py",
+    "plan/reader_capabilities.py": "unit/plan/test_block.py",
+    "planner.py": "conformance/test_lists.py",
+    "preview/overview_page.py": "unit/preview/test_preview.py",
+    "preview/panels.py": "unit/preview/test_choose_sample.py",
+    "preview/reading.py": "unit/preview/test_preview.py",
+    "preview/sample.py": "unit/preview/test_choose_sample.py",
+    "preview/scan_data.py": "unit/preview/test_browser.py",
+    "startup_interrupt.py": "integration/test_command_processes.py",
+    "stats.py": "unit/test_explain.py",
+    "storage/layers.py": "contract/test_byte_range_readers.py",
+    "storage/store_calls.py": "unit/write/test_work_folder.py",
+    "storage/stored_file.py": "integration/test_changes_while_opening.py",
+    "storage/transport/fsspec.py": "contract/test_transports.py",
+    "storage/transport/http.py": "contract/test_transports.py",
+    "storage/transport/s3.py": "contract/test_transports.py",
+    "testing/server.py": "integration/test_support.py",
+    "validate/findings.py": "unit/validate/test_report.py",
+    "write/checks.py": "unit/test_convert_api.py",
+    "write/errors.py": "integration/test_writing_faults.py",
+    "write/mrcz.py": "conformance/test_written_mrcz.py",
+    "write/new_header.py": "conformance/test_header_of_copies.py",
+    "write/s3.py": "integration/test_writing_faults.py",
+    "write/s3_client.py": "integration/test_s3_client.py",
+    "write/s3_upload.py": "integration/test_writing_faults.py",
+    "write/stream.py": "conformance/test_written_files.py",
+    "write_api.py": "conformance/test_written_files.py",
+    "xarray_api.py": "zarr3/test_xarray_backend.py",
+}
+
+# Tests of the whole package, rather than of one module.
+WHOLE_PACKAGE = {
+    *("test_file_access", "test_imports", "test_private_members"),
+    *("test_process_state", "test_rules_of_tests"),
 }
 
 
@@ -174,12 +247,21 @@ def test_unit_tests_start_no_process_server_or_cluster():
     assert {name: starters for name, starters in imports.items() if starters} == {}
 
 
-def test_unit_tests_are_in_the_same_folders_as_the_package():
-    def folders_with(pattern, top):
-        return {path.parent.relative_to(top).as_posix() for path in top.rglob(pattern)}
+def module_of(test, modules):
+    """Return the module with the longest name that begins the name of a unit test, or None."""
+    begins = test.relative_to(UNIT).as_posix().replace("test_", "", 1).removesuffix(".py")
+    possible = (each for each in modules if f"{begins}_".startswith(f"{each[:-3]}_"))
+    return max(possible, key=len, default=None)
 
-    package = folders_with("[!_]*.py", ROOT / "mrcdist")
-    assert folders_with("test_*.py", UNIT) == package | {"demo"}
+
+def test_each_module_has_a_unit_test_or_is_tested_elsewhere():
+    package, demo = ROOT / "mrcdist", ROOT / "demo"
+    modules = {path.relative_to(package).as_posix() for path in package.rglob("[!_]*.py")}
+    others = {f"demo/{path.name}" for path in demo.glob("[!_]*.py")}
+    tested = {test: module_of(test, modules | others) for test in UNIT.rglob("test_*.py")}
+    assert {test.stem for test, module in tested.items() if module is None} == WHOLE_PACKAGE
+    assert modules - set(tested.values()) == set(TESTED_IN)
+    assert [file for file in TESTED_IN.values() if not (ROOT / "tests" / file).is_file()] == []
 
 
 def test_violations_of_the_rules_are_found():

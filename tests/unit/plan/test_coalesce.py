@@ -5,15 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 
-import dask
 import numpy as np
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mrcdist import plan_mrc
-from mrcdist.config import read_settings
-from mrcdist.errors import ArgumentError
 from mrcdist.format.pixels import PixelFormat
 from mrcdist.plan.coalesce import (
     Merging,
@@ -24,7 +19,6 @@ from mrcdist.plan.coalesce import (
     piece_bytes,
 )
 from mrcdist.plan.layout import Layout
-from tests.support.mrc_files import mrc_bytes
 
 MIB = 2**20
 LAYOUT = Layout(PixelFormat("<u2"), (64, 64), (1000,), 1000)  # 8 KiB per frame, 128 bytes per row
@@ -125,42 +119,6 @@ class TestLengths:
         assert max(lengths(merged(range(1000), max_bytes=MIB))) == MIB
         assert even_run(0, 998, 2, LAYOUT, WHOLE, view) is None
         assert max(lengths(merged(range(0, 1000, 2), max_bytes=MIB))) <= MIB
-
-
-class TestSettings:
-    def test_configured_gap_overrides_the_measured_one(self, memory_file):
-        numbers = np.arange(8 * 64 * 64, dtype=np.uint16).reshape(8, 64, 64)
-        plan = plan_mrc(memory_file(mrc_bytes(numbers)), chunks=(8, 16, -1))
-        assert plan.explain().requests == 1
-        for setting in ({"mrcdist.max-gap": 6143}, {"mrcdist.amplification": 3.9}):
-            with dask.config.set(setting):
-                assert plan.explain().requests == 8
-
-    @pytest.mark.parametrize(("key", "field"), [("max-gap", "max_gap"), ("sub-range", "sub_range")])
-    def test_settings_in_bytes_accept_sizes(self, key, field):
-        with dask.config.set({f"mrcdist.{key}": "64 KiB"}):
-            assert getattr(read_settings(), field) == 65536
-
-    @pytest.mark.parametrize("value", [-1, "some", "-1 MiB", None, 1.5, True])
-    def test_invalid_gaps_are_refused(self, value):
-        with (
-            dask.config.set({"mrcdist.max-gap": value}),
-            pytest.raises(ArgumentError, match=r"mrcdist\.max-gap") as caught,
-        ):
-            read_settings()
-        assert caught.value.argument == "mrcdist.max-gap"
-
-    @pytest.mark.parametrize("key", ["amplification", "deadline", "stall"])
-    def test_inf_from_an_environment_variable_means_no_limit(self, key):
-        with dask.config.set({f"mrcdist.{key}": "inf"}):
-            assert getattr(read_settings(), key) == math.inf
-
-    def test_invalid_setting_is_reported_when_a_url_is_opened(self):
-        with (
-            dask.config.set({"mrcdist.stall": "long"}),
-            pytest.raises(ArgumentError, match=r"^dask configuration mrcdist\.stall = 'long'"),
-        ):
-            plan_mrc("http://127.0.0.1:9/a.mrc")
 
 
 class TestRows:
