@@ -1,4 +1,4 @@
-"""Names, siblings, identities and versions of all kinds of URLs; redaction of secrets."""
+"""Names, siblings, listings and identities of all kinds of URLs; redaction of secrets."""
 
 from __future__ import annotations
 
@@ -18,10 +18,8 @@ from hypothesis import strategies as st
 
 import mrcdist
 from mrcdist.errors import ArgumentError
-from mrcdist.read_limits import DEFAULT_LIMITS
 from mrcdist.storage.location import Location, here
-from mrcdist.storage.stored_file import StoredFile
-from mrcdist.storage.version import Version, remote_version
+from mrcdist.storage.stored_file import read_whole
 from tests.support.mrc_files import counting, mrc_bytes
 
 SECRET = "s3cr3t-not-real"
@@ -132,7 +130,7 @@ class TestNames:
         assert location.is_local
         assert location.name == Path(name).name
         assert location.sibling("new.txt").url == str((tmp_path / name).with_name("new.txt"))
-        assert StoredFile.open(location, 5, DEFAULT_LIMITS)[1] == b"12345"
+        assert read_whole(location, 5) == b"12345"
 
     def test_double_colons_join_a_chain_if_no_such_file_exists(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
@@ -415,32 +413,6 @@ class TestIdentity:
         np.testing.assert_array_equal(two, numbers[:, ::-1])
 
 
-class TestVersion:
-    @pytest.mark.parametrize(
-        ("info", "version"),
-        [
-            ({"size": 5, "ETag": '"abc"', "VersionId": None}, Version(5, "etag", '"abc"')),
-            ({"size": 5, "ETag": '"abc"', "VersionId": "null"}, Version(5, "etag", '"abc"')),
-            ({"size": 5, "ETag": '"abc"', "VersionId": "v"}, Version(5, "version_id", "v")),
-            ({"size": 5, "Last-Modified": "Mon"}, Version(5, "modified", "Mon")),
-            ({"size": 5, "mtime": 12.5}, Version(5, "modified", "12.5")),
-            ({"size": None, "etag": "x"}, Version(None, "etag", "x")),
-            ({"size": 5, "modify": "20240101"}, Version(5, "modified", "20240101")),
-            ({"size": 5, "modificationTime": 17}, Version(5, "modified", "17")),
-            ({"size": 5, "sha": "abc"}, Version(5, "checksum", "abc")),
-            ({"size": 5, "CRC": 7, "date_time": (2024, 1, 1)}, Version(5, "checksum", "7")),
-            ({"size": 5}, Version(5)),
-        ],
-        ids=str,
-    )
-    def test_version_is_the_most_exact_one_reported(self, info, version):
-        assert remote_version(info) == version
-
-    def test_version_is_printed_with_size_and_validator(self):
-        assert str(Version(5, "etag", '"abc"')) == '5 bytes, etag "abc"'
-        assert str(Version(None)) == "unknown size"
-
-
 @pytest.mark.parametrize("pool", ["32", 2.5, -1])
 def test_invalid_size_of_the_connection_pool_is_refused(pool):
     options = {"config_kwargs": {"max_pool_connections": pool}}
@@ -499,28 +471,3 @@ def test_pickled_location_consists_of_url_and_options():
     raw = pickle.dumps(location)
     assert len(raw) < 300
     assert pickle.loads(raw) == location
-
-
-def test_reads_end_at_the_end_of_the_file(memory_file, tmp_path):
-    (tmp_path / "a").write_bytes(b"12345")
-    for url in (memory_file(b"12345"), tmp_path / "a"):
-        file, head, _ = StoredFile.open(Location.of(url), 3, DEFAULT_LIMITS)
-        assert head == b"123"
-        assert file.read(0, 100) == b"12345"
-        assert file.read(3, 100) == b"45"
-        assert file.read(5, 100) == b""
-
-
-def test_files_are_read_through_caches_and_archives(tmp_path):
-    numbers = counting((6, 4, 5), "uint16")
-    path = tmp_path / "a.mrc"
-    path.write_bytes(mrc_bytes(numbers))
-    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
-        archive.write(path, "run/a.mrc")
-    for url in (
-        f"simplecache::{path}",
-        f"filecache::file://{path}",
-        f"zip://run/a.mrc::{tmp_path}/all.zip",
-    ):
-        [ds] = mrcdist.read_mrc(url, chunks=(2, -1, -1))
-        np.testing.assert_array_equal(ds["data"].compute(), numbers)

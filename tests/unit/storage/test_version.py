@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mrcdist.storage.version import Version
+from mrcdist.storage.version import Version, remote_version
 
 DATE = "Mon, 01 Jan 2024 10:00:00 GMT"
 NGINX = Version(500, "etag", '"65a1b2c3-1f4"')
@@ -113,3 +113,29 @@ def test_members_of_two_versions_of_an_archive_have_two_versions():
 def test_requests_are_pinned_by_version_id_or_etag(version, http, s3):
     assert version.http_condition == http
     assert version.s3_condition == s3
+
+
+@pytest.mark.parametrize(
+    ("info", "version"),
+    [
+        ({"size": 5, "ETag": '"abc"', "VersionId": None}, Version(5, "etag", '"abc"')),
+        ({"size": 5, "ETag": '"abc"', "VersionId": "null"}, Version(5, "etag", '"abc"')),
+        ({"size": 5, "ETag": '"abc"', "VersionId": "v"}, Version(5, "version_id", "v")),
+        ({"size": 5, "Last-Modified": "Mon"}, Version(5, "modified", "Mon")),
+        ({"size": 5, "mtime": 12.5}, Version(5, "modified", "12.5")),
+        ({"size": None, "etag": "x"}, Version(None, "etag", "x")),
+        ({"size": 5, "modify": "20240101"}, Version(5, "modified", "20240101")),
+        ({"size": 5, "modificationTime": 17}, Version(5, "modified", "17")),
+        ({"size": 5, "sha": "abc"}, Version(5, "checksum", "abc")),
+        ({"size": 5, "CRC": 7, "date_time": (2024, 1, 1)}, Version(5, "checksum", "7")),
+        ({"size": 5}, Version(5)),
+    ],
+    ids=str,
+)
+def test_version_is_the_most_exact_one_reported(info, version):
+    assert remote_version(info) == version
+
+
+def test_version_is_printed_with_size_and_validator():
+    assert str(Version(5, "etag", '"abc"')) == '5 bytes, etag "abc"'
+    assert str(Version(None)) == "unknown size"
