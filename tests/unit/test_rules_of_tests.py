@@ -90,7 +90,6 @@ TESTED_IN = {
     "storage/transport/s3.py": "contract/test_transports.py",
     "testing/server.py": "integration/test_support.py",
     "validate/findings.py": "unit/validate/test_report.py",
-    "write/checks.py": "unit/test_convert_api.py",
     "write/errors.py": "integration/test_writing_faults.py",
     "write/mrcz.py": "conformance/test_written_mrcz.py",
     "write/new_header.py": "conformance/test_header_of_copies.py",

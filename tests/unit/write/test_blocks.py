@@ -35,13 +35,15 @@ def chunked(draw):
     return da.zeros(shape, chunks=tuple(chunks), dtype="int16")
 
 
-@given(chunked(), st.sampled_from([2, 10_000]), st.booleans())
+@given(chunked(), st.sampled_from([2, 10_000, 2**22]), st.booleans())
 def test_streamed_blocks_are_contiguous_and_consist_of_whole_chunks(
     array, pixel_bytes, whole_frames
 ):
     found = streamed_chunks(
         array, lambda n: n * pixel_bytes, whole_frames=whole_frames, memory=2**40
     )
+    if found is None:  # a run of whole chunks is too long
+        return
     assert tuple(map(sum, found)) == array.shape
     assert is_contiguous(found)
     assert all(
