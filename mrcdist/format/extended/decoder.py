@@ -112,8 +112,8 @@ class Decoder:
         return not_decoded(f"the extended header ({size} bytes, {kind}) is not decoded")
 
     def stored(self, columns: Columns, name: str) -> tuple[Array, Valid]:
-        """Return the values of a quantity's column and which are valid; empty if absent."""
-        return np.empty(0), np.False_
+        """Return the values of a quantity's column, by default all valid; empty if absent."""
+        return np.asarray(columns.get(name, ()), np.float64), np.True_
 
     def unit_notes(self, columns: Columns) -> list[Note]:
         """Note the columns with values that are implausible in their unit."""
