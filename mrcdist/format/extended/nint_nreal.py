@@ -120,10 +120,6 @@ class SerialEM(Decoder):
                 columns[name] = column.astype(np.int16)
         return Decoded(columns)
 
-    def stored(self, columns: Columns, name: str) -> tuple[Array, Valid]:
-        """Return a column, all of which is valid."""
-        return np.asarray(columns.get(name, ()), np.float64), np.True_
-
 
 class Agard(Decoder):
     """Decoder of NINT integers and NREAL floats per section."""
