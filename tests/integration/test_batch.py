@@ -619,7 +619,7 @@ class TestSeveralResults:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ((), "there is nothing to compute"),
+            ((), "no results are requested"),
             (("--virtual", "circle:1,2,3"), "letters, digits"),
             (("--virtual", "../bf=bf"), "letters, digits"),
             (("--virtual", "mean=bf", "--mean"), "two results are called mean"),

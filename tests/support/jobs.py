@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -66,7 +67,9 @@ def mrcdist_json(*arguments: object, status: int = 0) -> dict:
 
 def mrcdist_fails(*arguments: object, status: int = 1) -> str:
     """Run a command that fails and return its standard error."""
+    disabled = logging.root.manager.disable
     result = CliRunner().invoke(main, [*map(str, arguments)], catch_exceptions=False)
+    logging.disable(disabled)  # after Ctrl-C, a command leaves logs disabled until its process ends
     assert result.exit_code == status, result.output
     return result.stderr
 
