@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mrcdist.cli.cluster import cluster_options
-from mrcdist.cli.console import echo, print_json
+from mrcdist.cli.console import echo, print_json, print_notes
 from mrcdist.cli.group import stopping
 from mrcdist.cli.options import (
     BYTE_ORDER,
@@ -120,10 +120,9 @@ def convert(
     def make_conversion() -> Conversion:
         plan = plan_source(arguments, partial(plan_from_options, **file_arguments))
         conversion = plan_conversion(plan, arguments)
-        for note in (*plan.notes, *conversion.notes):
-            if note not in printed:
-                printed.add(note)
-                say(f"note: {note}")
+        new = [note for note in (*plan.notes, *conversion.notes) if note not in printed]
+        printed.update(new)
+        print_notes(new)
         return conversion
 
     with stopping(ctx, "--resume continues" if resume else ""):

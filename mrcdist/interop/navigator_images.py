@@ -34,7 +34,7 @@ def load_images(plan: Plan, notes: Notes, *, lazy: bool) -> dict[str, Any]:
     ``navigators`` has a signal dict ``_sig_<name>`` for every image; ``_sig_navigator`` is the
     first one with the navigation shape. If `lazy`, images above 16 MiB are dask arrays.
     """
-    signals = _for_each(plan.companions.find(), partial(_load, plan=plan, lazy=lazy), notes)
+    signals = _for_each(plan, partial(_load, lazy=lazy), notes)
     if not signals:
         return {}
     shape = plan.layout.navigation_shape
@@ -49,25 +49,28 @@ def plan_group(plan: Plan) -> dict[str, Plan]:
     Emits warnings about unusual images, and images that cannot be read.
     """
     notes = Notes()
-    plans = _for_each(plan.companions.find(), partial(_plan_image, plan=plan), notes)
+    plans = _for_each(plan, lambda image_plan, _: image_plan, notes)
     warn(plan.location.shown, notes)
     unique = {f"{name} (image)" if name == _MOVIE else name: plans[name] for name in plans}
     return {_MOVIE: plan, **unique}
 
 
 def _for_each(
-    images: Sequence[FoundImage],
-    function: Callable[[FoundImage], tuple[_Result, tuple[Note, ...]]],
-    notes: Notes,
+    plan: Plan, function: Callable[[Plan, str], _Result], notes: Notes
 ) -> dict[str, _Result]:
-    """Call a function for each image in threads; return the results by name, and add the notes.
+    """Call a function with plan and name of each image, in threads; return the results by name.
 
-    An image that cannot be read raises `MrcdistError` if the caller requested it; otherwise, it is
-    left out with a note.
+    Adds the notes on images. An image that cannot be read raises `MrcdistError` if the caller
+    requested it; otherwise, it is left out with a note.
     """
+
+    def call(image: FoundImage) -> tuple[_Result, tuple[Note, ...]]:
+        image_plan = _plan_image(image, plan)
+        return function(image_plan, image.name), image_plan.notes
+
     results = {}
     with ReadingThreads(8) as threads:
-        for image, future in [(image, threads.submit(function, image)) for image in images]:
+        for image, future in [(one, threads.submit(call, one)) for one in plan.companions.find()]:
             try:
                 results[image.name], image_notes = future.result()
             except MrcdistError as error:
@@ -77,29 +80,25 @@ def _for_each(
     return results
 
 
-def _plan_image(image: FoundImage, plan: Plan) -> tuple[Plan, tuple[Note, ...]]:
+def _plan_image(image: FoundImage, plan: Plan) -> Plan:
     """Return the plan of an image, with the axes of the scan if there is one pixel per point."""
     image_plan = plan_image(image)
     axes, notes = _scan_axes(image_plan.axes, plan)
-    file_notes = (*image_plan.file_notes, *notes)
-    image_plan = replace(image_plan, axes=tuple(axes), file_notes=file_notes)
-    return image_plan, image_plan.notes
+    return replace(image_plan, axes=tuple(axes), file_notes=(*image_plan.file_notes, *notes))
 
 
-def _load(image: FoundImage, plan: Plan, *, lazy: bool) -> tuple[dict[str, Any], tuple[Note, ...]]:
-    image_plan, notes = _plan_image(image, plan)
+def _load(image_plan: Plan, name: str, *, lazy: bool) -> dict[str, Any]:
     lazy = lazy and image_plan.layout.nbytes > _EAGER_BYTES
     data: Any = image_plan.to_dask() if lazy else np.array(image_plan.source[...])
     header_only = replace(image_plan, extended=None, tilts=None)
     metadata = plan_metadata(header_only)
-    metadata["General"]["title"] = image.name
-    signal = {
+    metadata["General"]["title"] = name
+    return {
         "data": data.reshape(tuple(axis.size for axis in image_plan.axes)),
         "axes": axes_dicts(image_plan.axes),
         "metadata": metadata,
         "original_metadata": plan_original_metadata(header_only),
     }
-    return signal, notes
 
 
 def _scan_axes(image_axes: Sequence[Axis], plan: Plan) -> tuple[Sequence[Axis], tuple[Note, ...]]:
