@@ -212,7 +212,7 @@ def _check_zarr(suffix: str, arguments: ConvertArguments) -> None:
     ):
         if is_unsupported:
             raise ArgumentError(
-                f"`{name}={value}`",
+                f"`{name}={value!r}`",
                 code="destination-unsuited",
                 argument=name,
                 cause=f"{cause}, and the destination ends in {suffix}",

@@ -124,7 +124,7 @@ class ReadArguments(PlanArguments):
 
 def as_word(name: str, value: Any) -> str | None:
     """Return a value as text for the command line; None if it has no such form."""
-    if name == "endianness":
+    if name in ("endianness", "byteorder"):
         return next((word for word, order in BYTE_ORDERS.items() if order == value), None)
     if value is None:
         return None if name == "chunks" else "none"

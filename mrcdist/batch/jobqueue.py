@@ -307,7 +307,7 @@ def _jobs_ended(cluster: Any, jobs: Sequence[str]) -> MrcdistError:
 
 def _invalid(problem: str, cause: str) -> ArgumentError:
     return ArgumentError(
-        f"jobqueue file: {problem}",
+        f"`jobqueue`: {problem}",
         code="jobqueue-invalid",
         argument="jobqueue",
         cause=cause,

@@ -340,7 +340,7 @@ def parse_detector(
             return Ring(cy, cx, inner, outer)
         cause = "radii must be positive, and the inner one smaller than the outer one"
     raise ArgumentError(
-        f"detector {text!r}",
+        f"`detector={text!r}`",
         code="detector-invalid",
         argument="detector",
         cause=cause,

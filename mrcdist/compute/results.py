@@ -46,7 +46,7 @@ class Dataset:
         }
         if any(faults.values()):
             raise ArgumentError(
-                f"data of shape {layout.shape} and dtype {layout.dtype} cannot be reduced",
+                f"`data` of shape {layout.shape} and dtype {layout.dtype} cannot be reduced",
                 code="data-not-reducible",
                 argument="data",
                 cause=next(fault for fault, applies in faults.items() if applies),
@@ -54,7 +54,7 @@ class Dataset:
             )
         if any(len(axis) > 1 for axis in self.chunks[self.n_navigation :]):
             raise ArgumentError(
-                f"chunks that split frames of {layout.frame_shape[0]} × {layout.frame_shape[1]}",
+                f"`chunks` that split frames of {layout.frame_shape[0]} × {layout.frame_shape[1]}",
                 code="chunks-split-frames",
                 argument="chunks",
                 cause="sums are computed over whole frames",

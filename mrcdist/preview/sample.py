@@ -65,7 +65,7 @@ def choose_view(
     if plane is None:
         shape = ", ".join(f"{axis.name} ({axis.size})" for axis in axes)
         raise ArgumentError(
-            f'view "{view}" of an array with the axes {shape}',
+            f'`view="{view}"` for an array with the axes {shape}',
             code="view-unsuited",
             argument="view",
             cause="a scan needs navigation axes y and x, a volume sections along x, y or z",

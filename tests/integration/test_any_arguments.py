@@ -225,10 +225,16 @@ class TestValues:
             (["--scheduler="], "no dask scheduler answers at "),
             (["--scheduler=tcp://:99999"], "no dask scheduler answers at tcp://:99999"),
             (["--scheduler=foo://b"], "no dask scheduler answers at foo://b"),
-            (["--jobqueue=date.yaml"], "error: --jobqueue file: not valid YAML"),
-            (["--jobqueue=deep.yaml"], "error: --jobqueue file: not valid YAML"),
-            (["--scheduler=tcp://a:1", "--workers=2"], "error: --scheduler is not the only option"),
-            (["--jobqueue=a.yaml", "--workers=2"], "remedy: leave out --workers, or --jobqueue"),
+            (["--jobqueue=date.yaml"], "error: `--jobqueue`: not valid YAML"),
+            (["--jobqueue=deep.yaml"], "error: `--jobqueue`: not valid YAML"),
+            (
+                ["--scheduler=tcp://a:1", "--workers=2"],
+                "error: `--scheduler` is not the only option",
+            ),
+            (
+                ["--jobqueue=a.yaml", "--workers=2"],
+                "remedy: leave out `--workers`, or `--jobqueue`",
+            ),
         ],
     )
     def test_invalid_cluster_options_are_errors(self, folder, options, message):
@@ -259,7 +265,7 @@ class TestValues:
         """The centre of mass of a stack consists of two rows of numbers."""
         done = check(["com", "a.mrc", f"--out={out}"], folder)
         assert done.exit_code == 1
-        assert "error: --out " in done.stderr
+        assert "error: `--out " in done.stderr
 
     @pytest.mark.parametrize("value", ["[" * 100_000, "9" * 5000, "{", "é"])
     def test_storage_options_other_than_json_are_text(self, folder, value):
@@ -279,7 +285,7 @@ def test_json_of_a_file_with_an_invalid_utf_8_name_can_be_parsed(folder):
 def test_error_about_an_option_of_convert_names_the_option(folder, tmp_path):
     done = check(["convert", "a.mrc", str(tmp_path / "a.zarr"), "--byte-order", "big"], folder)
     assert done.exit_code == 1
-    assert "error: --byte-order " in done.stderr
+    assert "error: `--byte-order big`" in done.stderr
 
 
 def test_convert_does_not_replace_a_pipe_or_device(folder, tmp_path):

@@ -105,9 +105,10 @@ class TestCodes:
         assert [raised.place for raised in errors_of_arguments if not raised.argument] == []
 
     @pytest.mark.parametrize("raised", RAISED, ids=lambda raised: raised.place)
-    def test_value_in_a_problem_is_that_of_the_invalid_argument(self, raised):
+    def test_problem_that_begins_with_the_argument_has_it_in_backticks(self, raised):
         if match := re.match("`([^=`]+)=", raised.problem):
             assert match[1] == raised.argument
+        assert not re.match(rf"{re.escape(raised.argument or '`')}\b", raised.problem)
 
     def test_argument_and_format_errors_never_have_the_default_code(self):
         kinds = (errors.ArgumentError, errors.FormatError)
