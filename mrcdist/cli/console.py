@@ -144,9 +144,13 @@ def console() -> Iterator[None]:
 _ARGUMENT = re.compile(r"`([a-z]\w*)(?:=([^`]*))?`")
 
 
-def echo(text: str = "", *, err: bool = False, label: str = "") -> None:
-    """Print lines of text, with options for arguments, and with control characters escaped."""
-    click.echo(label + printable(_with_options(text), lines=True), err=err)
+def echo(text: str = "", *, err: bool = False, label: str = "", verbatim: bool = False) -> None:
+    """Print lines of text, with control characters escaped, and options in place of arguments.
+
+    Text from a file is printed `verbatim`, without options in it.
+    """
+    shown = text if verbatim else _with_options(text)
+    click.echo(label + printable(shown, lines=True), err=err)
 
 
 def print_error(text: str) -> None:

@@ -68,7 +68,7 @@ def info(as_json: bool, **options: Any) -> None:
     ]
     echo(plan.location.shown)
     for label, text in lines:
-        echo(f"  {printable(label):<17} {printable(text)}")
+        echo(f"  {printable(label):<17} {printable(text)}", verbatim=label != "note")
     print_notes(plan.notes)
 
 

@@ -90,6 +90,11 @@ class TestInfo:
         assert ["label", "made", "for", "a", "test"] in [line.split() for line in lines]
         assert result.stderr == ""
 
+    def test_labels_of_a_file_are_shown_as_they_are(self, tmp_path):
+        label = "cut with `navigation_shape=(3, 4)`"
+        path = write_mrc(tmp_path / "a.mrc", counting((5, 6, 7), "int16"), labels=(label.encode(),))
+        assert run("info", path).stdout.splitlines()[-1].split(maxsplit=1) == ["label", label]
+
     def test_info_of_a_scan_lists_its_axes_and_metadata(self, acquisition):
         result = run("info", acquisition.movies[0])
         [ds] = mrcdist.read_mrc(acquisition.movies[0])
