@@ -125,7 +125,7 @@ def test_archives_without_versions_are_refused(
     store = store_without_versions
     store.put(PACKED[kind](mrc_bytes(OLD)))
     url = f"{kind}://a.mrc::{cache}{store.url}"
-    with pytest.raises(ReadError, match="no version") as caught:
+    with pytest.raises(ReadError) as caught:
         plan_mrc(url)
     assert caught.value.code == "archive-unversioned"
     with dask.config.set({"mrcdist.consistency": "size"}):

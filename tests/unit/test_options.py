@@ -86,7 +86,7 @@ def test_every_read_option_has_a_help_text_that_ends_with_a_full_stop(argument):
 
 @pytest.mark.parametrize("endianness", ["big", "=", b"<", 1])
 def test_invalid_byte_order_is_refused(endianness):
-    with pytest.raises(ArgumentError, match="endianness=") as caught:
+    with pytest.raises(ArgumentError) as caught:
         ReadOptions(endianness=endianness)
     assert (caught.value.code, caught.value.argument) == ("byte-order-invalid", "endianness")
 

@@ -179,7 +179,7 @@ class TestAtomicCreation:
         path = write_mrc(folder / "in.mrc", counting((4, 8, 8), "int16"))
         (folder / "zarr.json").write_text("{}")
         for target in (folder, path):
-            with pytest.raises(ArgumentError, match="is an input") as raised:
+            with pytest.raises(ArgumentError) as raised:
                 convert(path, target, overwrite=True)
             assert raised.value.code == "destination-is-input"
         assert path.exists()

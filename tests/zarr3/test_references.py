@@ -67,7 +67,7 @@ def is_stored_plainly(plan):
 
 
 def cause_of_refusal(plan, folder):
-    with pytest.raises(ArgumentError, match="cannot be referenced") as raised:
+    with pytest.raises(ArgumentError) as raised:
         write_references(plan, folder / "refused.json")
     assert raised.value.code == "references-impossible"
     assert not (folder / "refused.json").exists()
@@ -172,7 +172,7 @@ class TestDestination:
         assert (tmp_path / name / "precious").read_text() == "data"
 
     def test_unknown_suffix_for_references_is_an_error(self, acquisition, tmp_path):
-        with pytest.raises(ArgumentError, match="destination=") as raised:
+        with pytest.raises(ArgumentError) as raised:
             write_references(acquisition.movie, tmp_path / "a.zarr")
         assert raised.value.code == "destination-invalid"
 

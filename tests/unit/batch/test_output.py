@@ -296,7 +296,7 @@ class TestInputs:
             out.write_bytes(movie.read_bytes())
         file = opened(form.format(movie))
         before = movie.read_bytes()
-        with pytest.raises(ArgumentError, match="is an input") as refused:
+        with pytest.raises(ArgumentError) as refused:
             check_outputs([out], 2, panels=False, inputs=[file])
         assert refused.value.code == "destination-is-input"
         assert movie.read_bytes() == before

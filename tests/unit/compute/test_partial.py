@@ -203,7 +203,7 @@ class TestPartsOfOneJob:
         old.open(resume=False)
         new = make_store(tmp_path / "out", {**JOB, "detector": "adf"}, 2)
         new.open(resume=False)
-        with pytest.raises(MrcdistError, match="no longer belongs to this job") as lost:
+        with pytest.raises(MrcdistError) as lost:
             old.save(0, [np.zeros(2)])
         assert lost.value.code == "job-lost"
         new.save(0, [np.ones(2)])

@@ -253,7 +253,7 @@ def test_file_changed_after_planning_is_an_error(tmp_path):
 
 
 def test_empty_file_and_tiny_budget_are_errors_with_a_remedy(memory_file):
-    with pytest.raises(ArgumentError, match="no pixels") as raised:
+    with pytest.raises(ArgumentError) as raised:
         plan_preview(plan_mrc(memory_file(header_bytes(nx=4, ny=4, nz=0, mode=2))))
     assert (raised.value.code, raised.value.argument) == ("pixels-missing", "data")
     plan = plan_mrc(memory_file(mrc_bytes(counting((1, 5, 6), "float32"))))

@@ -56,7 +56,7 @@ class TestClaim:
         if not hard_links:
             monkeypatch.setattr(os, "link", link)
         other = WorkFolder(work.target, "other")
-        with pytest.raises(ArgumentError, match="is being written") as error:
+        with pytest.raises(ArgumentError) as error:
             other.claim(ABOUT)
         assert error.value.code == "destination-busy"
         assert work.holds()
