@@ -121,6 +121,25 @@ def test_compressed_blocks_need_at_most_as_many_objects_as_an_upload_has_parts(
     assert pieces.number * pieces.nbytes + least > most
 
 
+@given(
+    st.integers(0, 12),
+    st.lists(st.integers(1, 40), min_size=1, max_size=12),
+    st.integers(1, 6),
+    st.integers(0, 20),
+)
+def test_joined_parts_contain_header_and_objects_once_and_in_order(
+    start: int, sizes: list[int], least: int, more: int
+) -> None:
+    limits = S3Limits(least=least, copied=2 * least, most=100, parts=2 * len(sizes) + 1 + more)
+    parts = joined_parts(start, sizes, limits)
+    pieces = [piece for part in parts for piece in part]
+    joined = [(number, at) for number, low, high in pieces for at in range(low, high)]
+    whole = [(None, start), *enumerate(sizes)]
+    assert joined == [(number, at) for number, size in whole for at in range(size)]
+    lengths = [sum(high - low for _, low, high in part) for part in parts]
+    assert_allowed(lengths, limits)
+
+
 @pytest.mark.parametrize(
     ("block", "part", "number"),
     [(8, 8, 0), (16, 16, 0), (32, 8, 1), (64, 8, 3), (64, 16, 1), (128, 16, 3), (512, 16, 8)],
