@@ -157,6 +157,14 @@ class TestScanPoints:
             dataset = read(written.movie, store, scan_file=tmp_path / "nowhere.csv", **options)
         assert dataset["data"].shape == (8, *FRAME)
 
+    def test_scan_file_causes_a_warning_if_the_requested_shape_replaces_an_invalid_scan(
+        self, tmp_path, store
+    ):
+        written = custom(tmp_path, ONCE, sidecar={"Scan - Enable": "Maybe"})
+        options = {"scan_file": tmp_path / "nowhere.csv", "navigation_shape": (8,)}
+        with pytest.warns(MrcdistWarning, match="`scan_file` is not used"):
+            assert read(written.movie, store, **options)["data"].shape == (8, *FRAME)
+
     @pytest.mark.parametrize(("scan", "kind"), [(True, "raster"), (False, "movie")])
     def test_scan_file_is_ignored_with_a_warning_without_a_custom_scan(
         self, tmp_path, store, scan, kind

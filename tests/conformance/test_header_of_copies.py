@@ -273,3 +273,13 @@ def test_labels_that_the_header_cannot_store_are_refused(tmp_path, labels):
     with pytest.raises(ArgumentError) as caught:
         mrcdist.plan_write(tmp_path / "a.mrc", NUMBERS, labels=labels)
     assert (caught.value.code, caught.value.argument) == ("labels-invalid", "labels")
+
+
+def test_spacing_of_sections_is_kept_by_stacks_and_single_images_but_not_by_scans(tmp_path):
+    data = read_file_with(
+        tmp_path, counting((4, 4, 6), "int16"), cell=(12.0, 8.0, 8.0), intervals=(6, 4, 4)
+    )
+    for shape, spacing in (((4, 4, 6), 2), ((4, 6), 2), ((2, 2, 4, 6), 0)):
+        frames = data["data"].ravel()[: np.prod(shape)].reshape(shape)
+        copy = {"data": frames, "original_metadata": data["original_metadata"]}
+        assert header_of_copy(tmp_path, copy)["cell"][2] == spacing

@@ -224,7 +224,7 @@ class TestQuantities:
 
     def test_positions_with_frames_are_taken_from_the_frame_table(self, memory_file):
         plan = self.plan(np.ones((2, 3, 4, 4), "uint16"), (1, 3, -1, -1), memory_file)
-        table = np.array([[5, -1, 3], [-1, 0, 9]], np.int32)
+        table = np.array([[5, -1, 3], [6, 0, 9]], np.int32)
         assert dataset_of(plan, table=table).present.tolist() == [0, 2, 4]
 
     @pytest.mark.parametrize(
