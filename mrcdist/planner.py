@@ -23,14 +23,13 @@ from mrcdist.format.extended.registry import (
     section_pixel_size,
 )
 from mrcdist.format.header import Header
-from mrcdist.format.pixels import PixelFormat, pixel_format
+from mrcdist.format.pixels import PixelFormat
 from mrcdist.options import ReadOptions
 from mrcdist.plan.agreement import (
     common_header,
     common_pixels,
     common_sidecar,
     joined_extended,
-    unsigned_by_sidecar,
 )
 from mrcdist.plan.axes import arrange, one_frame
 from mrcdist.plan.layout import FrameTable, Layout
@@ -98,26 +97,19 @@ def _plan(
     sidecars, sidecar_by_file = find_sidecars(locations, options.metadata_file, directory, notes)
     sidecar = common_sidecar(sidecars, notes)
     notes.add(*(note for each in sidecars for note in each.notes))
-    formats = [
-        pixel_format(file.header, mode0=options.mode0, sidecar_unsigned=unsigned)
-        for file, unsigned in zip(files, unsigned_by_sidecar(sidecar_by_file), strict=True)
-    ]
-    formats = common_pixels(formats, notes)
+    formats = common_pixels([file.header for file in files], sidecar_by_file, options.mode0, notes)
     missing = MissingFrames(allowed=options.allow_truncated)
     if len(files) == 1:
-        one = one_frame(files[0].header, formats[0])
-        files = [files[0].with_complete_rows(one, missing, file_notes[0])]
+        files = [files[0].with_complete_rows(formats[0], missing, file_notes[0])]
     headers = [file.header for file in files]
     extended = joined_extended([file.extended for file in files], headers, notes)
     points = AuxiliaryFile(SCAN_POINTS, options.scan_file, directory)
-    names = [location.name for location in locations]
     requested = RequestedShape.of(options.navigation_shape)
-    scans = ScanSources(sidecars, points, names, requested, notes)
+    scans = ScanSources(sidecars, points, [file.name for file in locations], requested, notes)
     n_points, line = scans.expected_points(extended)
     skipped = SkippedFrames.of(options.skip_frames, line)
-    required = skipped.frames_needed(n_points)
-    if requested is not None:
-        required = required or requested.min_frames
+    min_frames = None if requested is None else requested.min_frames
+    required = skipped.frames_needed(n_points) or min_frames
     parts, in_files = _parts(files, formats, file_notes, missing, required)
     frames = skipped.in_scan(in_files, n_points, notes) if skipped else in_files
     header, axes, layout, table, tilts = _arrange(

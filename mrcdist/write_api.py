@@ -197,9 +197,7 @@ def _plan(arguments: WriteArguments, records: tuple[int, int] = (0, 0)) -> Write
         contents, extended_header, exttyp, records, arguments.byteorder, notes
     )
     header = new_header(contents, storage, kind, extended, arguments.labels, codec, notes)
-    auxiliary = {}
-    if kind == "images":
-        auxiliary = choose_auxiliary(location.name, contents, arguments.sidecar, notes)
+    auxiliary = choose_auxiliary(location.name, contents, kind, arguments.sidecar, notes)
     if not extended.has_metadata:
         notes.add(*unstored_metadata(contents, auxiliary))
     check_existing_auxiliary(

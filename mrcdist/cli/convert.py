@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @chunks_option
 @click.option(
     "--select",
+    default="",
     metavar="RANGES",
     help="Part of the array, one range per axis, slowest first: 0:10,:,64:192,64:192.",
 )
@@ -53,7 +54,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--no-statistics",
-    is_flag=True,
+    "statistics",
+    flag_value=False,
+    default=True,
     help="Do not compute the header statistics; mark them as undetermined.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
@@ -70,10 +73,6 @@ if TYPE_CHECKING:
 def convert(
     ctx: click.Context,
     /,
-    destination: str,
-    chunks: Any,
-    select: str | None,
-    no_statistics: bool,
     resume: bool,
     as_json: bool,
     **options: Any,
@@ -100,25 +99,18 @@ def convert(
     from mrcdist.cluster_memory import task_memory
     from mrcdist.convert_api import ConvertArguments, plan_conversion, plan_source
 
-    file_arguments = {name: options.pop(name) for name in FILE_OPTIONS}
+    file = {name: options.pop(name) for name in FILE_OPTIONS}
     cluster_opts = ClusterOptions(
         **{field.name: options.pop(field.name) for field in fields(ClusterOptions)}
     )
     arguments = ConvertArguments(
-        file_arguments["url"],
-        destination,
-        chunks=chunks,
-        select=select or (),
-        statistics=not no_statistics,
-        resume=resume,
-        storage_options=file_arguments["storage_options"],
-        **options,
+        file["url"], storage_options=file["storage_options"], resume=resume, **options
     )
     printed: set[str] = set()
     say = partial(echo, err=True)
 
     def make_conversion() -> Conversion:
-        plan = plan_source(arguments, partial(plan_from_options, **file_arguments))
+        plan = plan_source(arguments, partial(plan_from_options, **file))
         conversion = plan_conversion(plan, arguments)
         new = [note for note in (*plan.notes, *conversion.notes) if note not in printed]
         printed.update(new)

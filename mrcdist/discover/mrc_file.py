@@ -27,12 +27,14 @@ from mrcdist.format.extended.registry import (
 )
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
 from mrcdist.format.mrcz import follow_sections
+from mrcdist.format.pixels import PixelFormat
 from mrcdist.format.whole_file_compression import (
     MAX_LIKELY_RATIO,
     Compression,
     detect_compression,
     parallel_advice,
 )
+from mrcdist.plan.axes import one_frame
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.progress import Progress
@@ -80,7 +82,9 @@ class OpenedFile:
         """Location of the file."""
         return self.file.location
 
-    def with_complete_rows(self, one: Layout, missing: MissingFrames, notes: Notes) -> OpenedFile:
+    def with_complete_rows(
+        self, pixels: PixelFormat, missing: MissingFrames, notes: Notes
+    ) -> OpenedFile:
         """Return a single image with its complete rows, if some may be missing.
 
         Any other file is unchanged.
@@ -89,7 +93,9 @@ class OpenedFile:
         if header.nz != 1 or header.codec is not None or self.compression or size is None:
             return self
         nbytes = size - header.data_offset
-        rows = missing.complete_rows(header.ny, nbytes=nbytes, row_bytes=one.row_bytes, notes=notes)
+        rows = missing.complete_rows(
+            header.ny, nbytes=nbytes, row_bytes=one_frame(header, pixels).row_bytes, notes=notes
+        )
         if rows == header.ny:
             return self
         return dataclasses.replace(

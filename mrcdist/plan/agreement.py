@@ -17,7 +17,7 @@ from mrcdist.format.direct_electron.sidecar_keys import GAIN, KEYS, PROCESSING_M
 from mrcdist.format.extended.registry import ExtendedHeader, pixel_size_note
 from mrcdist.format.header import VOLUME_STACKS, Header
 from mrcdist.format.header_words import without_differing_fields
-from mrcdist.format.pixels import PixelFormat
+from mrcdist.format.pixels import Mode0, PixelFormat, pixel_format
 from mrcdist.printable import shorten
 from mrcdist.warning_notes import Note, Notes
 
@@ -27,11 +27,23 @@ _COLUMN, _ROW, _SECTION = range(3)
 _TOLERANCE = 1e-3
 
 
-def common_pixels(formats: Sequence[PixelFormat], notes: Notes) -> list[PixelFormat]:
-    """Return the pixel formats of files of one mode, decoded to a dtype that fits all of them."""
+def common_pixels(
+    headers: Sequence[Header],
+    sidecars: Sequence[Sidecar | None],
+    mode0: Mode0 | None,
+    notes: Notes,
+) -> list[PixelFormat]:
+    """Return the pixel formats of files of one mode, decoded to a dtype that fits all of them.
+
+    `sidecars` are those of the files.
+    """
+    formats = [
+        pixel_format(header, mode0=mode0, sidecar_unsigned=unsigned)
+        for header, unsigned in zip(headers, _unsigned_by_sidecar(sidecars), strict=True)
+    ]
     dtypes = Counter(pixels.dtype.name for pixels in formats)
     if len(dtypes) == 1:
-        return list(formats)
+        return formats
     wide = np.result_type(*dtypes)
     notes.add(
         Note(
@@ -41,6 +53,16 @@ def common_pixels(formats: Sequence[PixelFormat], notes: Notes) -> list[PixelFor
         )
     )
     return [replace(pixels, widened=wide.str) for pixels in formats]
+
+
+def _unsigned_by_sidecar(sidecars: Sequence[Sidecar | None]) -> list[bool | None]:
+    """Return whether the bytes of each file are unsigned, as far as sidecars say.
+
+    A file without a sidecar is assumed to be like the others, if these agree.
+    """
+    unsigned = {id(each): pixel_is_unsigned(each) for each in sidecars if each is not None}
+    default = next(iter(unsigned.values())) if len(set(unsigned.values())) == 1 else None
+    return [unsigned.get(id(sidecar), default) for sidecar in sidecars]
 
 
 def common_header(headers: Sequence[Header], notes: Notes) -> Header:
@@ -148,16 +170,6 @@ def common_sidecar(sidecars: Sequence[Sidecar], notes: Notes) -> Sidecar | None:
         text += f"{'; '.join(shown[:4])}{more}: left out for the whole dataset"
         notes.add(Note("files-differ-sidecar", text))
     return Sidecar(shared)
-
-
-def unsigned_by_sidecar(sidecars: Sequence[Sidecar | None]) -> list[bool | None]:
-    """Return whether the bytes of each file are unsigned, as far as sidecars say.
-
-    A file without a sidecar is assumed to be like the others, if these agree.
-    """
-    unsigned = {id(each): pixel_is_unsigned(each) for each in sidecars if each is not None}
-    default = next(iter(unsigned.values())) if len(set(unsigned.values())) == 1 else None
-    return [unsigned.get(id(sidecar), default) for sidecar in sidecars]
 
 
 def joined_extended(

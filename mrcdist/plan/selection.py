@@ -162,8 +162,9 @@ def selected_box(select: str | Sequence[slice], shape: tuple[int, ...]) -> Box:
 
 
 def _parse_ranges(text: str) -> Box:
+    parts = text.split(",") if text else []
     try:
-        return tuple(parse_range(part) for part in text.split(","))
+        return tuple(map(parse_range, parts))
     except ValueError:
         raise _box_invalid(
             f"`select={text}`",

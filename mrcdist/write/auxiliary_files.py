@@ -45,18 +45,20 @@ _REPEAT, _POINT_REPEAT = "repeat", "point_repeat"
 
 
 def choose_auxiliary(
-    name: str, contents: Contents, sidecar: Literal["auto"] | bool, notes: Notes
+    name: str, contents: Contents, kind: str, sidecar: Literal["auto"] | bool, notes: Notes
 ) -> dict[str, bytes]:
     """Return the contents of the auxiliary files to write, by file name.
 
     With `sidecar` True, the sidecar of a scan is written even if readers do not find it under the
     name of the new file. Adds notes about information that cannot be stored.
     """
+    if sidecar is False or kind != "images":
+        return {}
     tilts = tilt_text(contents)
-    if tilts is not None and sidecar is not False:
+    if tilts is not None:
         return {_tilt_file_name(name): tilts}
     scan = scan_axes(contents.navigation)
-    if scan is None or sidecar is False:
+    if scan is None:
         return {}
     sidecar_names = candidate_names(name, ending=SIDECAR_ENDING)
     if not sidecar_names and sidecar == "auto":

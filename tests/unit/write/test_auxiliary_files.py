@@ -36,7 +36,7 @@ def test_units_that_a_sidecar_cannot_store_are_noted(
     described: list[dict[str, Any]], lost: list[str]
 ) -> None:
     notes = Notes()
-    [name] = choose_auxiliary("a_movie.mrc", contents_of(SCAN, described), "auto", notes)
+    [name] = choose_auxiliary("a_movie.mrc", contents_of(SCAN, described), "images", "auto", notes)
     assert name == "a_info.txt"
     assert [note.code for note in notes] == lost
 
@@ -45,7 +45,7 @@ def test_offsets_of_a_cropped_scan_are_noted() -> None:
     notes = Notes()
     y, x, ky, kx = axes()
     x["offset"], ky["offset"] = 6.0, -2.0
-    choose_auxiliary("a_movie.mrc", contents_of(SCAN, [y, x, ky, kx]), "auto", notes)
+    choose_auxiliary("a_movie.mrc", contents_of(SCAN, [y, x, ky, kx]), "images", "auto", notes)
     assert [note.code for note in notes] == ["offset-not-stored"]
     assert "6 nm of axis x, -2 nm^-1 of axis ky" in next(iter(notes))
 
@@ -54,9 +54,9 @@ def test_offsets_of_a_cropped_scan_are_noted() -> None:
 def test_sidecar_that_readers_do_not_find_is_written_only_on_request(name: str) -> None:
     notes = Notes()
     contents = contents_of(SCAN, axes())
-    assert choose_auxiliary(name, contents, "auto", notes) == {}
+    assert choose_auxiliary(name, contents, "images", "auto", notes) == {}
     assert [note.code for note in notes] == ["scan-not-stored"]
-    assert len(choose_auxiliary(name, contents, True, notes)) == 1
+    assert len(choose_auxiliary(name, contents, "images", True, notes)) == 1
 
 
 def test_only_a_movie_has_the_name_of_a_sidecar_among_its_auxiliary_names() -> None:
