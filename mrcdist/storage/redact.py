@@ -38,8 +38,7 @@ _WORD = re.compile(r"(?<![^\s'\"<>])[^\s'\"<>:]*:[^\s'\"<>]*")
 _PROTOCOL = re.compile(
     r"\b(?:https?|s3a?|s?ftp|ssh|smb|hdfs|gs|gcs|abfss?|tls|tcp|wss?|ucx):", re.I
 )
-_TWO_SLASHES = re.compile(r"[a-z][a-z0-9+.-]{0,30}://", re.I)
-_ONE_SLASH = re.compile(rf"{_PROTOCOL.pattern}/(?=[^/])", re.I)
+_URL = re.compile(rf"[a-z][a-z0-9+.-]{{0,30}}://|{_PROTOCOL.pattern}/(?=[^/])", re.I)
 
 # Maximum number of URLs in a word without spaces; what follows is not shown.
 _MAX_URLS = 20
@@ -218,14 +217,12 @@ def _redact_word(word: str) -> str:
 
     A URL extends to the end of the word, as passwords and queries may contain any character.
     """
-    for begin in (_TWO_SLASHES, _ONE_SLASH):
-        end = n_urls = 0
-        while match := begin.search(word, end):
-            end, n_urls = match.end(), n_urls + 1
-            if n_urls > _MAX_URLS:
-                return f"{word[:end]}***"
-            word = _redact_from(word, match.start(), end)
-    start = 0
+    start = end = n_urls = 0
+    while match := _URL.search(word, end):
+        end, n_urls = match.end(), n_urls + 1
+        if n_urls > _MAX_URLS:
+            return f"{word[:end]}***"
+        word = _redact_from(word, match.start(), end)
     for part in word.split("/"):
         if match := _PROTOCOL.search(part.rpartition("@")[0]):
             word = _redact_from(word, start + match.start(), start + match.end())
@@ -298,10 +295,7 @@ def _redact_part(part: str) -> str:
 
 
 def _secrets_of_url(url: str, names: str | re.Pattern[str] = "") -> list[str]:
-    """Return passwords, and parameters of the query and the path whose names match.
-
-    By default, these are all parameters, and the names of those without a value.
-    """
+    """Return passwords, and parameters of query and path whose names match, by default all."""
     secrets: list[str] = []
     for part in _chain(url):
         if "://" in part:

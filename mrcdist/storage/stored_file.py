@@ -113,14 +113,8 @@ class StoredFile:
         with file:
             before = os.fstat(file.fileno())
             self.require(local_version(before), consistency)
-            try:
+            with _checked_at_end(check):
                 yield file
-            except FileChangedError:
-                raise
-            except Exception:
-                check()  # a replaced file may look damaged
-                raise
-            check()
 
     @contextmanager
     def _read_local(self, path: str | Path, consistency: str) -> Iterator[Reader]:
@@ -158,21 +152,30 @@ class StoredFile:
                 raise Transient(f"the response ended at byte {end}, the file has {size}")
             return response.raw
 
-        try:
-            yield read
-        except FileChangedError:
-            raise
-        except Exception:
+        def check_unverified() -> None:
             if unverified:
-                with suppress(MissingFileError):
-                    self._check()  # a replaced file may look damaged
-            raise
-        if unverified:
-            self._check()
+                self._check()
+
+        with _checked_at_end(check_unverified):
+            yield read
 
     def _check(self) -> None:
         if read_settings().consistency != "off":
             self.require(self.location.find_version())
+
+
+@contextmanager
+def _checked_at_end(check: Callable[[], object]) -> Iterator[None]:
+    """Call `check` at the end of a block, even if it fails: a replaced file may look damaged."""
+    try:
+        yield
+    except FileChangedError:
+        raise
+    except Exception:
+        with suppress(MissingFileError):
+            check()
+        raise
+    check()
 
 
 def current_version(location: Location, size: int) -> Version:

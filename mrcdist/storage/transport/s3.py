@@ -13,6 +13,7 @@ from s3fs import S3FileSystem
 
 from mrcdist.errors import AccessDeniedError
 from mrcdist.storage.location import Location
+from mrcdist.storage.retry import http_status
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.store_errors import is_past_end, response_error
 from mrcdist.storage.transport.protocol import PinnedTransport, Response, check_range
@@ -94,14 +95,9 @@ class S3Transport(PinnedTransport):
             response["Body"].close()
 
     def _explained(self, error: ClientError) -> BaseException:
-        response: dict[str, Any] = error.response
-        detail = response.get("Error", {})
-        explained = response_error(
-            int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)),
-            str(detail.get("Code", "")),
-            self._location.shown,
-            self._location.scrub(str(detail.get("Message") or "")),
-        )
+        status, code = http_status(error) or (0, "")
+        message = self._location.scrub(str(error.response.get("Error", {}).get("Message") or ""))
+        explained = response_error(status, code, self._location.shown, message)
         if isinstance(explained, AccessDeniedError) and "VersionId" in self._object:
             return explained.remedied(
                 f"{explained.remedy}; the bucket is versioned, and reading one version requires "
