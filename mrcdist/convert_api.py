@@ -165,7 +165,7 @@ def plan_conversion(plan: Plan, arguments: ConvertArguments) -> Conversion:
     """Plan a conversion without writing anything."""
     location = arguments.location
     for part in plan.source.parts:
-        check_not_input(location, part.file.location, location.shown, "destination")
+        check_not_input(location, part.file.location, "destination")
     suffix = _zarr_suffix(location)
     # Checked here, before waiting for a cluster, and again when writing begins.
     if suffix is None:

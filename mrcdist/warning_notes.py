@@ -39,9 +39,9 @@ class Notes:
     code on several files are merged into one, with the number of files.
     """
 
-    def __init__(self, file: str = "") -> None:
+    def __init__(self, *first: Note, file: str = "") -> None:
         self._file = file
-        self._entries: list[Note | Notes] = []
+        self._entries: list[Note | Notes] = [*first]
 
     def add(self, *notes: Note) -> None:
         """Add notes, in the order in which they are to be shown."""
@@ -49,8 +49,7 @@ class Notes:
 
     def of_file(self, name: str, *first: Note) -> Notes:
         """Return a collector for notes on one of the files, with its first notes."""
-        notes = Notes(name)
-        notes.add(*first)
+        notes = Notes(*first, file=name)
         self._entries.append(notes)
         return notes
 

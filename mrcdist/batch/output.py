@@ -114,13 +114,13 @@ def require_absent(path: Path) -> None:
 
 def require_no_input(path: Path, file: StoredFile, *, argument: str = "out") -> None:
     """Raise if an output is an input, a copy of one, or a folder that contains one."""
-    shown, output = f"`{argument}={path}`", Location(str(path.absolute()))
-    check_not_input(output, file.location, shown, argument)
+    output = Location(str(path.absolute()))
+    check_not_input(output, file.location, argument)
     # A server or a mount may give access to the same file under another name.
     is_equal = path.is_file() and path.stat().st_size == file.version.size
     if is_equal and read_whole(output, _HEAD) == file.read(0, _HEAD):
         cause = f"it has the size and the first bytes of the input {file.location.shown}"
-        raise is_input(shown, argument, cause)
+        raise is_input(output, argument, cause)
 
 
 def clean_up(path: Path) -> None:

@@ -235,8 +235,7 @@ def _write_results(
     plan: Plan,
 ) -> Notes:
     """Write each result to its files; return the notes of the job."""
-    notes = Notes()
-    notes.add(*plan.notes)
+    notes = Notes(*plan.notes)
     for name, result in results.items():
         notes.add(*(note.about(name) if len(results) > 1 else note for note in result.notes))
         for path in outputs[name]:

@@ -77,7 +77,7 @@ class FrameReduction:
         [joined] = values
         if self.merge is None:
             axes = (*data.navigation_axes, *_numbered_axes(joined.shape[data.n_navigation :]))
-            return Result(self.title, joined, axes, notes=data.zeros_note())
+            return Result(self.title, joined, axes, notes=data.missing_note())
         data.require_frames()
         [value] = joined
         is_frame = value.shape == data.layout.frame_shape

@@ -123,7 +123,7 @@ class VirtualImage(OnDetector):
             image,
             data.navigation_axes,
             label="counts, summed over the detector",
-            notes=(*self._outside_note(data), *data.zeros_note()),
+            notes=(*self._outside_note(data), *data.missing_note()),
         )
 
 
@@ -240,7 +240,7 @@ class RadialProfile:
             (*data.navigation_axes, axis),
             units=("counts per pixel",),
             contrast="log",
-            notes=data.zeros_note(),
+            notes=data.missing_note(),
         )
 
 

@@ -100,17 +100,13 @@ class Dataset:
                 remedy="select other frames, or wait until the file is complete",
             )
 
-    def zeros_note(self) -> tuple[Note, ...]:
-        """Return a note if values of a map do not belong to any frame."""
-        missing = self.layout.n_frames - len(self.present)
-        text = f"positions without a frame, which are 0: {missing:,}"
-        return (Note("frames-missing", text),) if missing else ()
-
-    def missing_note(self, title: str) -> tuple[Note, ...]:
-        """Return a note if frames are missing from a result that combines all frames."""
+    def missing_note(self, title: str = "") -> tuple[Note, ...]:
+        """Return a note if frames are missing from a map or, with a title, from another result."""
         n_present = len(self.present)
         missing = self.layout.n_frames - n_present
-        text = f"the {title} is that of {n_present:,} frames; {missing:,} are missing"
+        text = f"positions without a frame, which are 0: {missing:,}"
+        if title:
+            text = f"the {title} is that of {n_present:,} frames; {missing:,} are missing"
         return (Note("frames-missing", text),) if missing else ()
 
 

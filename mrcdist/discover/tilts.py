@@ -100,22 +100,19 @@ def _discovered(
         return None
     if np.ptp(series.angles) < _MIN_TILT_RANGE:
         # SerialEM writes an .mdoc for everything it records; a list is made for a tilt series.
-        if not series.source.lower().endswith(".mdoc"):
-            text = (
-                f"{series.source} is not used: its tilt angles, from {min(series.angles):g} to "
-                f"{max(series.angles):g} degrees, are those of a stationary stage; a file "
-                "that is passed as `tilt_file` is used whatever its angles"
-            )
-            notes.add(Note("tilt-angles-unused", text))
-        return None
-    if len(series.angles) != frames.announced:
-        text = (
-            f"{series.source} is not used: it has {len(series.angles)} tilt angles, the file "
-            f"{frames.announced} sections"
+        if series.source.lower().endswith(".mdoc"):
+            return None
+        reason = (
+            f"its tilt angles, from {min(series.angles):g} to {max(series.angles):g} degrees, are "
+            "those of a stationary stage; a file that is passed as `tilt_file` is used whatever "
+            "its angles"
         )
-        notes.add(Note("tilt-angles-unused", text))
-        return None
-    return series
+    elif len(series.angles) != frames.announced:
+        reason = f"it has {len(series.angles)} tilt angles, the file {frames.announced} sections"
+    else:
+        return series
+    notes.add(Note("tilt-angles-unused", f"{series.source} is not used: {reason}"))
+    return None
 
 
 def _may_be_tilted(header: Header) -> bool:

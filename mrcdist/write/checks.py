@@ -52,15 +52,15 @@ def check_parent(path: Path) -> None:
         )
 
 
-def check_not_input(destination: Location, source: Location, shown: str, argument: str) -> None:
+def check_not_input(destination: Location, source: Location, argument: str) -> None:
     """Raise if a destination is an input, under any name, or a folder that contains it."""
     for part in source.url.split("::") if destination.is_local else ():
         protocol, name = split_protocol(part)
         if protocol in (None, "file", "local"):
             path, file = Path(destination.url), Path(name)
             if path.exists() and file.exists() and path.samefile(file):
-                raise is_input(shown, argument, f"it is the same file as {source.shown}")
+                raise is_input(destination, argument, f"it is the same file as {source.shown}")
             if lies_in(file, path):
-                raise is_input(shown, argument, f"the input {source.shown} is in this folder")
+                raise is_input(destination, argument, f"the input {source.shown} is in this folder")
     if f"{source.url}/".startswith(f"{destination.url.rstrip('/')}/"):
-        raise is_input(shown, argument, f"{source.shown} is read")
+        raise is_input(destination, argument, f"{source.shown} is read")

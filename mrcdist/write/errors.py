@@ -101,10 +101,10 @@ def in_the_way(shown: str, argument: str, cause: str) -> ArgumentError:
     )
 
 
-def is_input(shown: str, argument: str, cause: str) -> ArgumentError:
+def is_input(destination: Location, argument: str, cause: str) -> ArgumentError:
     """Build the error for a destination that is also an input."""
     return ArgumentError(
-        f"{shown} is an input",
+        f"`{argument}={destination.shown}` is an input",
         code="destination-is-input",
         argument=argument,
         cause=cause,

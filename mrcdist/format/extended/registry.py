@@ -116,8 +116,7 @@ def decode_extended(decoders: Sequence[Decoder], raw: bytes) -> ExtendedHeader:
     if type(decoder) is Decoder or (candidates and not decoder.fits(raw)):
         decoder = next((each for each in candidates if each.fits(raw)), decoder)
     columns, first, text, document = decoder.decode(raw)
-    notes = Notes()
-    notes.add(*first)
+    notes = Notes(*first)
     extended = ExtendedHeader(decoder, columns, text, document=document)
     n_records, n_sections = extended.n_records, decoder.header.nz
     if 0 < n_records < n_sections:

@@ -13,7 +13,7 @@ from mrcdist.write.checks import check_not_input
 
 def is_refused(destination: str | Path, source: str | Path) -> bool:
     try:
-        check_not_input(Location.of(destination), Location.of(source), "it", "url")
+        check_not_input(Location.of(destination), Location.of(source), "url")
     except ArgumentError as error:
         return (error.code, error.argument) == ("destination-is-input", "url")
     return False
