@@ -192,10 +192,10 @@ def _as_value(name: str, value: str) -> str:
         parsed = ast.literal_eval(value)
         if parsed is ...:
             return "FILE"
-        if name == "storage_options":
+        if name == "storage_options" and isinstance(parsed, dict):
             return shlex.join(f"{key}={json.dumps(option)}" for key, option in parsed.items())
         word = as_word(name, parsed)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         # Not a literal: a description of the value, such as (x, y), or a path.
         word = value.strip("(),").replace(", ", ",").upper() if value.startswith("(") else value
     return shlex.quote(value if word is None else word)

@@ -306,6 +306,9 @@ class TestUnexpectedErrors:
         ("`scan_file=...`", "`--scan-file FILE`"),
         ("`scan_file=/a b.csv`", "`--scan-file '/a b.csv'`"),
         ('`storage_options={"anon": True}`', "`--storage-option anon=true`"),
+        ("`storage_options=5`", "`--storage-option 5`"),
+        ("`chunks={None: 3}`", "`--chunks '{None: 3}'`"),
+        (f"`chunks={'[' * 9999}`", f"`--chunks '{'[' * 9999}'`"),
         *((text, text) for text in ("`mmap_mode='c'`", "`dask worker`", "{chunks} chunks=4")),
     ],
 )
