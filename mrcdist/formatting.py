@@ -12,9 +12,9 @@ from mrcdist.printable import printable
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def format_number(value: float) -> str:
-    """Return a number with four significant digits, and with a minus sign rather than a hyphen."""
-    return f"{value:.4g}".replace("-", "−")
+def format_number(value: float, digits: int = 4) -> str:
+    """Return a number with significant digits, and with a minus sign rather than a hyphen."""
+    return f"{value:.{digits}g}".replace("-", "−")
 
 
 def format_count(number: int, noun: str) -> str:
@@ -53,10 +53,10 @@ def format_steps(axis: Axis) -> str:
     units = format_unit(axis.units)
     if axis.values is not None:
         order = "uneven steps" if axis.monotonic else "not monotonic"
-        low, high = format_number(min(axis.values)), format_number(max(axis.values))
+        low, high = (format_number(end, 6) for end in (min(axis.values), max(axis.values)))
         return f"{order}, {low} to {high} {units}"
-    start = f", from {format_number(axis.offset)} {units}" if axis.offset else ""
-    return f"{format_number(axis.scale)} {units} per step{start}"
+    start = f", from {format_number(axis.offset, 6)} {units}" if axis.offset else ""
+    return f"{format_number(axis.scale, 6)} {units} per step{start}"
 
 
 def figure_text(text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from dask.utils import format_bytes
@@ -25,9 +27,7 @@ _UNITS = {
     "tilt alpha": "deg",
     "tilt beta": "deg",
 }
-# Entries of "General" that do not merely repeat the name of the file.
-_GENERAL = ("date", "time", "time_zone", "notes")
-# Keys that need the name of their parent.
+# Keys that always need the name of their parent.
 _AMBIGUOUS_KEYS = ("name", "x", "y", "z")
 
 
@@ -52,11 +52,14 @@ def summary_lines(plan: Plan, max_metadata: int | None = None) -> list[tuple[str
         lines.append((axis.name, f"{axis.size}, {kind}, {format_steps(axis)}"))
     if plan.question:
         lines.append(("note", plan.question))
-    metadata = [
-        _metadata_line(path, value)
+    name = plan.location.name
+    repeated = (name, name.rpartition(".")[0])
+    entries = {
+        path: value
         for path, value in metadata_items(plan_metadata(plan))
-        if path[0] != "General" or path[-1] in _GENERAL
-    ]
+        if path[0] != "General" or value not in repeated
+    }
+    metadata = _metadata_lines(entries)
     lines += metadata[:max_metadata]
     if max_metadata is not None and len(metadata) > max_metadata:
         lines.append(("", f"and {len(metadata) - max_metadata} more: mrcdist info"))
@@ -64,10 +67,18 @@ def summary_lines(plan: Plan, max_metadata: int | None = None) -> list[tuple[str
     return lines
 
 
-def _metadata_line(path: tuple[str, ...], value: Any) -> tuple[str, str]:
-    *parents, key = path
-    name = f"{parents[-1].lower()} {key}" if key in _AMBIGUOUS_KEYS else key.replace("_", " ")
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    if isinstance(value, list):
-        text = format_list(value)
-    return name, f"{text} {_UNITS.get(name, '')}".rstrip()
+def _metadata_lines(entries: Mapping[tuple[str, ...], Any]) -> list[tuple[str, str]]:
+    """Return labels and values; a label has as many parents as distinguish it from all others."""
+    endings = Counter(path[-n:] for path in entries for n in range(1, len(path) + 1))
+    lines = []
+    for path, value in entries.items():
+        shortest = 2 if path[-1] in _AMBIGUOUS_KEYS else 1
+        unique = (n for n in range(shortest, len(path)) if endings[path[-n:]] == 1)
+        *parents, key = path[-next(unique, len(path)) :]
+        label = " ".join([*map(str.lower, parents), key]).replace("_", " ")
+        text = f"{value:.7g}" if isinstance(value, float) else str(value)
+        if isinstance(value, list):
+            text = format_list(value)
+        unit = _UNITS.get(label) or _UNITS.get(path[-1].replace("_", " "), "")
+        lines.append((label, f"{text} {unit}".rstrip()))
+    return lines

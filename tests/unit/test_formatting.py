@@ -38,6 +38,7 @@ def test_positions_are_formatted_in_the_units_of_the_axis(axis, index, text):
         (Axis("tilt", 3, True, -3.0, 6.0, "deg"), "−3 deg per step, from 6 deg"),
         (Axis("kx", 5, False, 0.5, -1.0, "nm^-1"), "0.5 nm⁻¹ per step, from −1 nm⁻¹"),
         (Axis("x", 5, False, 0.5, 0.0, "nm"), "0.5 nm per step"),
+        (Axis("x", 5, False, 0.106512, 0.0, "nm"), "0.106512 nm per step"),
         (Axis("z", 9, True), "uncalibrated"),
     ],
 )

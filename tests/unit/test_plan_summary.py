@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from mrcdist import plan_mrc
@@ -33,3 +35,29 @@ def test_metadata_have_units_and_can_be_limited(tmp_path):
     [(label, text)] = [line for line in limited if line not in lines]
     omitted = len(lines) + 1 - len(limited)
     assert (label, text) == ("", f"and {omitted} more: mrcdist info")
+
+
+def test_metadata_are_complete_and_have_distinct_labels(tmp_path):
+    cameras = {
+        "EELS": {"dwell_time": 0.5, "name": "GIF"},
+        "Camera": {"dwell_time": 0.001464212499, "name": "Celeritas"},
+    }
+    document = {
+        "General": {"title": "lamella 3", "authors": "A. Curie", "original_filename": "b.mrc"},
+        "Acquisition_instrument": {"TEM": {"magnification": 1234567.0, "Detector": cameras}},
+    }
+    path = write_mrc(
+        tmp_path / "a.mrc",
+        counting((3, 4, 5), "int16"),
+        extended=json.dumps(document).encode(),
+        exttyp=b"json",
+    )
+    assert summary_lines(plan_mrc(path))[5:] == [
+        ("title", "lamella 3"),
+        ("authors", "A. Curie"),
+        ("magnification", "1234567"),
+        ("eels dwell time", "0.5 s"),
+        ("eels name", "GIF"),
+        ("camera dwell time", "0.001464212 s"),
+        ("camera name", "Celeritas"),
+    ]
