@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import mrcdist
 from mrcdist import errors
-from tests.support.processes import ROOT
+from tests.support.package_code import package_trees
 
 __all__ = ["CALLS", "KINDS", "NOTE_CODES", "RAISED", "TEXTS", "Raised"]
 
@@ -56,10 +56,9 @@ class Raised:
 
 def _nodes() -> Iterator[tuple[str, ast.AST]]:
     """Yield all nodes of the syntax trees, each with its module and line."""
-    for path in sorted((ROOT / "mrcdist").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            line = getattr(node, "lineno", 0)
-            yield f"{path.relative_to(ROOT / 'mrcdist')}:{line}", node
+    for module, tree in package_trees().items():
+        for node in ast.walk(tree):
+            yield f"{module}:{getattr(node, 'lineno', 0)}", node
 
 
 def _find_raised() -> Iterator[Raised]:

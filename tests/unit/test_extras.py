@@ -9,7 +9,7 @@ import pytest
 
 from mrcdist.errors import MissingExtraError
 from mrcdist.extras import import_optional
-from tests.support.processes import ROOT
+from tests.support.package_code import package_trees
 
 
 def test_missing_package_is_an_error_with_purpose_and_remedy():
@@ -28,9 +28,9 @@ def test_installed_module_is_returned():
 
 def test_one_function_translates_failed_imports():
     translating = {
-        path.name
-        for path in (ROOT / "mrcdist").rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        name
+        for name, tree in package_trees().items()
+        for node in ast.walk(tree)
         if isinstance(node, ast.ExceptHandler)
         and "ImportError" in ast.unparse(node.type or node)
         and "MissingExtraError" in ast.unparse(node)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 
 import pytest
 
-import mrcdist
-
-PACKAGE = Path(mrcdist.__file__).parent
+from tests.support.package_code import package_trees
 
 # Modules that read other files than data and what the user passes with them, and why.
 EXCEPTIONS = {
@@ -72,9 +69,10 @@ def test_calls_that_read_a_file_are_recognised(code: str, reads: bool) -> None:
 
 
 def test_only_storage_and_the_exceptions_read_files() -> None:
-    modules = set()
-    for path in PACKAGE.rglob("*.py"):
-        tree = ast.parse(path.read_text("utf-8"))
-        if any(isinstance(node, ast.Call) and reads_a_file(node) for node in ast.walk(tree)):
-            modules.add(path.relative_to(PACKAGE).as_posix())
+    modules = {
+        name
+        for name, tree in package_trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and reads_a_file(node)
+    }
     assert {name for name in modules if not name.startswith("storage/")} == set(EXCEPTIONS)

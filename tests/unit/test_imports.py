@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import mrcdist
+from tests.support.package_code import package_trees
 
 # From top to bottom: a module imports only from its own layer and those below.
 LAYERS = (
@@ -60,10 +61,9 @@ def package_of(name, modules):
 def all_imports():
     """Return two dicts by module: the modules of the package, and other names, that it imports."""
     trees = {}
-    for path in PACKAGE.rglob("*.py"):
-        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        trees[name] = ast.parse(path.read_text("utf-8"))
+    for path, tree in package_trees().items():
+        parts = ("mrcdist", *path.removesuffix(".py").split("/"))
+        trees[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = tree
     internal, external = {}, {}
     for module, tree in trees.items():
         names = set(imported_names(tree))

@@ -14,6 +14,7 @@ import pytest
 import mrcdist
 from mrcdist.errors import ArgumentError
 from mrcdist.options import ReadOptions
+from tests.support.package_code import package_trees
 
 PACKAGE = Path(mrcdist.__file__).parent
 # Pure functions, whose default None means that nothing is known, and writers of files.
@@ -38,13 +39,13 @@ def test_defaults_of_read_options_are_not_repeated():
     """Functions that do not take a whole `ReadOptions` refer to its defaults by name."""
     names = {argument.name for argument in fields(ReadOptions)}
     repeated = []
-    for path in PACKAGE.rglob("*.py"):
-        if path.relative_to(PACKAGE).as_posix().startswith(OTHER_MEANING):
+    for module, tree in package_trees().items():
+        if module.startswith(OTHER_MEANING):
             continue
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):
                 repeated += [
-                    f"{path.name}: {node.name}({name}={default})"
+                    f"{module}: {node.name}({name}={default})"
                     for name, default in defaults_of(node).items()
                     if name in names and default != f"ReadOptions.{name}"
                 ]
@@ -58,10 +59,10 @@ def test_each_read_option_is_interpreted_in_one_place():
     """
     names = {argument.name for argument in fields(ReadOptions)}
     read = [
-        (path.name, node.attr)
-        for path in PACKAGE.rglob("*.py")
-        if path.name not in ("options.py", "convert_api.py") and path.parent.name != "validate"
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        (module, node.attr)
+        for module, tree in package_trees().items()
+        if not module.startswith(("options.py", "convert_api.py", "cli/options.py", "validate/"))
+        for node in ast.walk(tree)
         if isinstance(node, ast.Attribute)
         and node.attr in names
         and ast.unparse(node.value) in ("options", "arguments")

@@ -25,6 +25,7 @@ from s3fs import S3FileSystem
 
 from mrcdist.storage.layers import close
 from mrcdist.write.s3_client import new_client
+from tests.support.package_code import package_trees
 from tests.support.processes import ROOT
 
 PRIVATE = {
@@ -55,8 +56,8 @@ PRIVATE = {
 @pytest.fixture(scope="module")
 def nodes():
     """Syntax nodes of all modules of the package and the demo."""
-    files = (path for folder in ("mrcdist", "demo") for path in (ROOT / folder).rglob("*.py"))
-    return [node for path in files for node in ast.walk(ast.parse(path.read_text("utf-8")))]
+    demo = [ast.parse(path.read_text("utf-8")) for path in (ROOT / "demo").rglob("*.py")]
+    return [node for tree in (*package_trees().values(), *demo) for node in ast.walk(tree)]
 
 
 def is_private(name):

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from tests.support.package_code import package_trees
 from tests.support.processes import ROOT
 
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
@@ -74,11 +75,10 @@ def last_name(function: ast.expr) -> str:
 
 
 def test_all_persistent_state_of_a_process_is_listed_in_architecture() -> None:
-    package = ROOT / "mrcdist"
     state = {
-        (path.relative_to(package).with_suffix("").as_posix(), name)
-        for path in package.rglob("*.py")
-        for name in persistent_state(ast.parse(path.read_text("utf-8")))
+        (module.removesuffix(".py"), name)
+        for module, tree in package_trees().items()
+        for name in persistent_state(tree)
     }
     assert state == set(LISTED)
 

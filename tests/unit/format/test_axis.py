@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ast
 import math
-from pathlib import Path
 
 import pytest
 
-import mrcdist
 from mrcdist.format.axis import Axis
+from tests.support.package_code import package_trees
 
 
 @pytest.mark.filterwarnings("error")
@@ -32,8 +31,8 @@ def test_extreme_positions_are_compared_without_a_warning(positions, monotonic):
 def test_no_other_class_describes_an_axis():
     classes = {
         node.name
-        for path in Path(mrcdist.__file__).parent.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for tree in package_trees().values()
+        for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
     }
     assert {name for name in classes if name.endswith(("Axis", "Axes"))} == {"Axis"}

@@ -1,40 +1,28 @@
 """The table of sidecar keys, the only place where they are spelled."""
 
 import ast
-from pathlib import Path
 
 import pytest
 
-import mrcdist
 from mrcdist.format.direct_electron import sidecar_keys as keys
 from mrcdist.format.direct_electron.sidecar import parse_sidecar
 from mrcdist.format.direct_electron.sidecar_keys import KEYS
 from mrcdist.testing.acquisition import write_acquisition
+from tests.support.package_code import package_trees
 
-TABLE = Path(keys.__file__)
 SPELLINGS = [spelling for key in KEYS for spelling in key.spellings]
 BEGINNINGS = ("Scan - ", "Autosave ", "Instrument Project ", "Specimen Pixel", "Diffraction Pixel")
 
 
-def strings_of(path):
-    tree = ast.parse(path.read_text("utf-8"))
-    return [
-        node.value
+def test_no_sidecar_key_is_spelled_outside_the_table():
+    spelled = {
+        name
+        for name, tree in package_trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    ]
-
-
-def test_no_sidecar_key_is_spelled_outside_the_table():
-    modules = [path for path in Path(mrcdist.__file__).parent.rglob("*.py") if path != TABLE]
-    spelled = [
-        f"{path}: {text!r}"
-        for path in modules
-        for text in strings_of(path)
-        if text in SPELLINGS or text.startswith(BEGINNINGS)
-    ]
-    assert modules
-    assert not spelled
+        if node.value in SPELLINGS or node.value.startswith(BEGINNINGS)
+    }
+    assert spelled == {"format/direct_electron/sidecar_keys.py"}
 
 
 def test_spellings_of_sidecar_keys_are_unique_and_explained():

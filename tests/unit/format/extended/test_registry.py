@@ -9,14 +9,12 @@ import sys
 import tracemalloc
 import warnings
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-import mrcdist
 from mrcdist.format.extended.decoder import (
     Decoder,
     PhysicalQuantity,
@@ -41,6 +39,7 @@ from mrcdist.format.extended.registry import (
 from mrcdist.format.header import MRC2014_EXTENDED, MRCZ_EXTTYP, parse_header
 from tests.support.examples import examples
 from tests.support.extended_headers import HEADER, identify
+from tests.support.package_code import package_trees
 
 SIGNALLING_NAN_TILT = struct.pack("<i96xQ", 888, 0x7FF0_0000_0000_0001).ljust(888, b"\0")
 KINDS = [Fei1, Fei2, OldFei, SerialEM, Agard, Ccp4, Mrco, Hdf5, Decoder]
@@ -304,13 +303,10 @@ class TestKindsAreNamedOnce:
         return named
 
     def test_no_module_but_the_decoders_names_a_kind(self):
-        package = Path(mrcdist.__file__).parent
-        modules = {path.relative_to(package).as_posix(): path for path in package.rglob("*.py")}
         found = {
             name: kinds
-            for name, path in modules.items()
-            if not name.startswith("format/extended/")
-            and (kinds := self.named_kinds(ast.parse(path.read_text("utf-8"))))
+            for name, tree in package_trees().items()
+            if not name.startswith("format/extended/") and (kinds := self.named_kinds(tree))
         }
         assert set(found) == self.ALLOWED, found
 
