@@ -131,7 +131,13 @@ class TestDetectors:
     def test_small_integer_weights_keep_sums_exact(self, weight, exact):
         assert Mask.of(np.full((2, 2), weight), (2, 2)).has_integer_weights is exact
 
-    def test_rings_that_reach_outside_the_frame_are_detected(self):
-        assert not Ring(5, 5, 0, 5.5).reaches_outside((11, 11))
-        assert Ring(5, 5, 0, 5.6).reaches_outside((11, 11))
-        assert Ring(5, 4, 0, 5).reaches_outside((11, 11))
+    @pytest.mark.parametrize(
+        ("cy", "cx", "outside"),
+        [
+            *((4, 5, False), (2.5, 5, False), (2.4, 5, True), (5.5, 5, False), (5.6, 5, True)),
+            *((4, 2.5, False), (4, 2.4, True), (4, 7.5, False), (4, 7.6, True)),
+        ],
+    )
+    def test_ring_that_reaches_outside_the_frame_on_any_side_is_detected(self, cy, cx, outside):
+        """A frame of 9 rows and 11 columns, which begin half a pixel before their centres."""
+        assert Ring(cy, cx, 0, 3).reaches_outside((9, 11)) == outside
