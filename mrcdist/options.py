@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, fields
 from numbers import Integral
 from typing import Any, Literal
 
-from mrcdist.discover.auxiliary_files import NamedFile
+from mrcdist.discover.auxiliary_files import NamedFile, choose
 from mrcdist.discover.files import Filename
-from mrcdist.discover.images import Images, check_images
+from mrcdist.discover.images import Images
 from mrcdist.format.byte_order import ByteOrder, check_byte_order
 from mrcdist.format.pixels import Mode0
 from mrcdist.plan.navigation_shape import RequestedShape
@@ -78,8 +78,10 @@ class ReadOptions:
         RequestedShape.of(self.navigation_shape)
         parse_skip_frames(self.skip_frames)
         check_byte_order("endianness", self.endianness)
-        check_images("virtual_images", self.virtual_images)
-        check_images("external_images", self.external_images)
+        for argument in ("metadata_file", "scan_file", "tilt_file"):
+            choose(argument, getattr(self, argument))
+        for argument in ("virtual_images", "external_images"):
+            choose(argument, getattr(self, argument), many=True)
 
     def command_line(self) -> tuple[str, ...]:
         """Return the command-line options that produce the same array.

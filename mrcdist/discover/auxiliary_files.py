@@ -81,11 +81,24 @@ TILT_ANGLES: FileType[TiltSeries] = FileType(
 )
 
 
-def choose(option: object) -> Choice:
-    """Return whether an option asks to search for a file, to use none, or names one."""
-    if option is None:
-        return "none"
-    return "auto" if isinstance(option, str) and option == "auto" else "named"
+def choose(argument: str, option: Any, *, many: bool = False) -> Choice:
+    """Return whether an option asks to search for a file, to use none, or names one.
+
+    If `many`, it names a list of files. Raises if the option is of another type.
+    """
+    if option is None or (isinstance(option, str) and option == "auto"):
+        return "none" if option is None else "auto"
+    is_list = isinstance(option, Sequence) and not isinstance(option, str | bytes)
+    if is_list if many else is_filename(option) or hasattr(option, "read"):
+        return "named"
+    needed = "a list of files" if many else "a path, a URL, or an open file or text stream"
+    raise ArgumentError(
+        f"`{argument}` is a {type(option).__name__}",
+        code="argument-type-invalid",
+        argument=argument,
+        cause=f"{'a list of files' if many else 'a file'} is needed",
+        remedy=f'pass "auto", None, or {needed}',
+    )
 
 
 class AuxiliaryFile(Generic[_T]):
@@ -95,7 +108,7 @@ class AuxiliaryFile(Generic[_T]):
         self.kind = kind
         self.directory = directory
         self._option = option
-        self._choice = choose(option)
+        self._choice = choose(kind.argument, option)
         self._content: tuple[_T | None] | None = None
 
     @property
@@ -117,14 +130,6 @@ class AuxiliaryFile(Generic[_T]):
             return self._search(notes)
         if is_filename(option):
             return self._read_location(locate(option, self.directory.location, kind.argument))
-        if not hasattr(option, "read"):
-            raise ArgumentError(
-                f"`{kind.argument}` is a {type(option).__name__}",
-                code="argument-type-invalid",
-                argument=kind.argument,
-                cause="a file is needed",
-                remedy='pass "auto", None, a path, a URL, or an open file or text stream',
-            )
         name = getattr(option, "name", "")
         return self._parse(
             PurePath(name).name if isinstance(name, str) else "", self._read_stream(option)
@@ -222,7 +227,7 @@ def find_sidecars(
     the distinct sidecars that describe the dataset (none if some files have no sidecar, several
     only if they differ), and the sidecar of each file.
     """
-    if choose(option) != "auto" or len(files) == 1:
+    if choose(SIDECAR.argument, option) != "auto" or len(files) == 1:
         by_file = [AuxiliaryFile(SIDECAR, option, directory).read(notes)] * len(files)
     else:
         by_file = _search_sidecars(files, directory, notes)

@@ -9,15 +9,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any, Literal
+from typing import Literal
 
 from mrcdist.discover.auxiliary_files import choose
 from mrcdist.discover.files import Directory, locate
-from mrcdist.errors import ArgumentError, MrcdistError
+from mrcdist.errors import MrcdistError
 from mrcdist.format.direct_electron.filenames import Companion, find_companions
 from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.storage.location import Location
-from mrcdist.storage.url import is_filename, text_of
 from mrcdist.warning_notes import Note
 
 Images = Literal["auto"] | Sequence[str | os.PathLike[str]] | None
@@ -40,22 +39,6 @@ class FoundImage:
         return Note("image-left-out", text)
 
 
-def check_images(argument: str, images: Any) -> None:
-    """Raise if an argument is neither "auto" nor None nor a list."""
-    is_path = is_filename(images)
-    if choose(images) != "named" or (isinstance(images, Sequence) and not is_path):
-        return
-    raise ArgumentError(
-        f"`{argument}={text_of(images)!r}`"
-        if is_path
-        else f"`{argument}` is a {type(images).__name__}",
-        code="argument-type-invalid",
-        argument=argument,
-        cause="a list of files is needed",
-        remedy=f'pass `{argument}=["..."]`, "auto" or None',
-    )
-
-
 @dataclass(frozen=True)
 class CompanionImages:
     """The companion images of an acquisition: those that the caller passes, or those found.
@@ -71,19 +54,20 @@ class CompanionImages:
     def find(self, *, may_list: bool = True) -> tuple[FoundImage, ...]:
         """Return the images, virtual ones first, with at most one listing, or without one."""
         data, directory = self.directory.location, self.directory
-        options = (("virtual", self.virtual), ("external", self.external))
+        options = {"virtual_images": self.virtual, "external_images": self.external}
+        choices = {name: choose(name, option, many=True) for name, option in options.items()}
         found: Sequence[Companion] = ()
-        if self.sidecar is not None and any(choose(option) == "auto" for _, option in options):
+        if "auto" in choices.values() and self.sidecar is not None:
             names = directory.listing if may_list else directory.known_names
             found = find_companions(data.name, names or ())
         images: list[FoundImage] = []
-        for kind, option in options:
-            if choose(option) == "auto":
-                files = [(image.name, image.file) for image in found if image.kind == kind]
-                images += [FoundImage(name, data.sibling(file)) for name, file in files]
+        for argument, option in options.items():
+            if choices[argument] == "auto":
+                companions = [image for image in found if f"{image.kind}_images" == argument]
+                images += [FoundImage(one.name, data.sibling(one.file)) for one in companions]
             else:
                 for path in option or ():
-                    image = locate(path, data, f"{kind}_images")
+                    image = locate(path, data, argument)
                     images.append(FoundImage(image.name.rpartition(".")[0], image, named=True))
         return _with_unique_names(images)
 

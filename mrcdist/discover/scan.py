@@ -51,7 +51,8 @@ class ScanSources:
         They come from the caller's shape or from the scan, whatever NZ is; None if unknown.
         """
         if self.requested is not None:
-            return self.requested.n_points, self.requested.line
+            line = self.requested.lengths[0]
+            return self.requested.n_points, None if line == -1 else line
         if not self.sidecars:
             recorded = None if extended is None else recorded_scan(extended)
             return (math.prod(recorded.shape), recorded.shape[1]) if recorded else (None, None)

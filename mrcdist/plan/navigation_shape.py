@@ -46,11 +46,6 @@ class RequestedShape:
         return cls(tuple(lengths))
 
     @property
-    def line(self) -> int | None:
-        """Number of points per line; None if it is -1."""
-        return None if self.lengths[0] == -1 else self.lengths[0]
-
-    @property
     def n_points(self) -> int | None:
         """Number of points; None if a length is -1."""
         return None if -1 in self.lengths else math.prod(self.lengths)

@@ -200,7 +200,7 @@ class TestArguments:
 
     def test_single_path_instead_of_a_list_of_images_is_an_error(self, tmp_path, store):
         written = acquisition(tmp_path)
-        with pytest.raises(ArgumentError, match="virtual_images="):
+        with pytest.raises(ArgumentError, match="`virtual_images` is a str"):
             read(written.movie, store, virtual_images=str(written.companions[0]))
 
     def test_images_are_not_looked_for_without_a_sidecar(self, tmp_path, store):

@@ -235,7 +235,7 @@ class TestBadArguments:
             ({"mmap_mode": "rw"}, "mmap_mode='rw'"),
             ({"metadata_file": 5}, "`metadata_file` is a int"),
             ({"tilt_file": 5}, "`tilt_file` is a int"),
-            ({"virtual_images": "one.mrc"}, "virtual_images='one.mrc'"),
+            ({"virtual_images": "one.mrc"}, "`virtual_images` is a str"),
             ({"external_images": 5}, "`external_images` is a int"),
             ({"external_images": [5]}, "`external_images` is a int"),
             ({"storage_options": "anon"}, "`storage_options` is a str"),

@@ -56,13 +56,28 @@ class TestChoice:
             ("AUTO", "named"),
             ("", "named"),
             (Path("auto"), "named"),
-            ([], "named"),
-            (np.array(["auto"]), "named"),
             (io.StringIO("auto"), "named"),
         ],
     )
     def test_only_none_and_the_string_auto_are_special(self, wanted, choice):
-        assert choose(wanted) == choice
+        assert choose("scan_file", wanted) == choice
+
+    @pytest.mark.parametrize("wanted", [[], ("auto",), [Path("a.mrc")]])
+    def test_list_names_files_where_many_are_possible(self, wanted):
+        assert choose("virtual_images", wanted, many=True) == "named"
+        with pytest.raises(ArgumentError) as caught:
+            choose("scan_file", wanted)
+        assert (caught.value.code, caught.value.argument) == (
+            "argument-type-invalid",
+            "scan_file",
+        )
+
+    @pytest.mark.parametrize("wanted", [np.array(["auto"]), 5, b"auto"])
+    @pytest.mark.parametrize("many", [False, True])
+    def test_option_of_another_type_is_refused(self, wanted, many):
+        with pytest.raises(ArgumentError, match="`scan_file` is a ") as caught:
+            choose("scan_file", wanted, many=many)
+        assert caught.value.code == "argument-type-invalid"
 
     @pytest.mark.parametrize(("wanted", "named"), [(None, False), ("auto", False), ("x", True)])
     def test_files_that_the_caller_passes_are_named(self, data, wanted, named):

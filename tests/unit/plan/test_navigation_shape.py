@@ -33,7 +33,7 @@ def test_requested_shape_is_returned_in_array_order(
     requested = RequestedShape.of(lengths)
     assert requested is not None
     assert requested.resolve(MissingFrames(n_frames, n_frames)) == shape
-    assert (requested.line, requested.n_points is None) == (lengths[0], -1 in lengths)
+    assert (requested.n_points is None) == (-1 in lengths)
     assert requested.min_frames == (4 if -1 in lengths else None)
 
 
