@@ -235,6 +235,11 @@ def test_no_test_file_violates_the_rule(find, trees):
     assert {name: found for name, found in violations.items() if found} == {}
 
 
+def test_every_member_listed_as_patched_is_patched_by_a_test(trees):
+    names = {name for tree in trees.values() for name in patched(tree)}
+    assert set(PATCHED) - names == set()
+
+
 def test_unit_tests_start_no_process_server_or_cluster():
     imports = {
         path.relative_to(UNIT).as_posix(): imported_starters(ast.parse(path.read_text("utf-8")))
