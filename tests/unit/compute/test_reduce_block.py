@@ -144,6 +144,20 @@ def test_largest_pixel_values_are_summed_exactly_with_another_array_module() -> 
     assert (disk[:, 0] == 13 * 65535).all()
 
 
+@pytest.mark.parametrize("module", [np, DeviceModule()], ids=["numpy", "device"])
+def test_nan_and_infinity_outside_the_detector_do_not_change_its_sums(module: Any) -> None:
+    frames = np.full((2, 5, 5), np.nan, "float32")
+    frames[:, 2, 1:4] = 1
+    frames[:, 1:4, 2] = 1
+    frames[0, 1, 1] = np.inf
+    sums = PixelSums((5, 5), Ring(2, 2, 0, 1), moments=True)
+    with np.errstate(invalid="ignore"):
+        [found] = reduce_block(
+            frames, (range(5), range(5)), [sums], module=module, compile_loops=False
+        )
+    assert found.tolist() == [[5, 10, 10]] * 2
+
+
 def test_each_tile_is_moved_to_the_device_once_for_all_results() -> None:
     module = DeviceModule()
     frames = np.arange(4 * 48, dtype=np.uint16).reshape(4, *SHAPE)
