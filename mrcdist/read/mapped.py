@@ -6,7 +6,6 @@ import mmap
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from functools import lru_cache, partial
 from io import FileIO
 from typing import Any, Literal
@@ -179,7 +178,8 @@ class MappedFile(LocalReader):
         if begin + len(mapped) < stop:  # truncated since the check
             raise self._ended(begin + len(mapped), start, stop)
         if parts is not None:
-            expect(mapped, replace(parts, starts=parts.starts + start - begin), self._limits)
+            in_map = Parts(parts.starts + (start - begin), parts.length, parts.stride)
+            expect(mapped, in_map, self._limits)
         return np.frombuffer(mapped, np.uint8, stop - start, start - begin)
 
     def _map(self, file: FileIO, start: int, stop: int) -> mmap.mmap:

@@ -336,7 +336,10 @@ def _without_long_gaps(
 
     Evenly spaced rows are not split if they can be a view of mapped pages.
     """
-    even = isinstance(window.rows, range)
+    rows = window.rows
+    if isinstance(rows, range) and rows.step == 1:
+        return [window]
+    even = isinstance(rows, range)
     gaps = [file.in_place.max_gap if even else file.can.gap for file in files]
     return window.split(layout.row_bytes, max(gaps, default=layout.nbytes))
 

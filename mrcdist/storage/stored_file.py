@@ -113,7 +113,7 @@ class StoredFile:
         with file:
             before = os.fstat(file.fileno())
             self.require(local_version(before), consistency)
-            with _checked_at_end(check):
+            with _CheckedAtEnd(check):
                 yield file
 
     @contextmanager
@@ -156,7 +156,7 @@ class StoredFile:
             if unverified:
                 self._check()
 
-        with _checked_at_end(check_unverified):
+        with _CheckedAtEnd(check_unverified):
             yield read
 
     def _check(self) -> None:
@@ -164,18 +164,24 @@ class StoredFile:
             self.require(self.location.find_version())
 
 
-@contextmanager
-def _checked_at_end(check: Callable[[], object]) -> Iterator[None]:
-    """Call `check` at the end of a block, even if it fails: a replaced file may look damaged."""
-    try:
-        yield
-    except FileChangedError:
-        raise
-    except Exception:
-        with suppress(MissingFileError):
-            check()
-        raise
-    check()
+class _CheckedAtEnd:
+    """Calls `check` at the end of a block, even if it fails: a replaced file may look damaged.
+
+    Not a generator, which would take 1 µs longer for each block that is read.
+    """
+
+    def __init__(self, check: Callable[[], object]) -> None:
+        self._check = check
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self._check()
+        elif isinstance(error, Exception) and not isinstance(error, FileChangedError):
+            with suppress(MissingFileError):
+                self._check()
 
 
 def current_version(location: Location, size: int) -> Version:
