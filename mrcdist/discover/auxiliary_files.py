@@ -57,7 +57,8 @@ class FileType(Generic[_T]):
     max_bytes: int = 16 * _MIB
 
 
-# To look for a file under another name, change its ending here, or `find` and `candidates`.
+# To look for a file under another name, change its ending in format/direct_electron/filenames.py;
+# for tilt angles, the names in format/tilt_angles.py.
 
 SIDECAR: FileType[Sidecar] = FileType(
     "metadata_file",
