@@ -11,6 +11,8 @@ from functools import reduce
 from operator import getitem
 from typing import Any
 
+import numpy as np
+
 from mrcdist.errors import FormatError
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
 from mrcdist.format.header_words import header_words, imod_fields
@@ -28,6 +30,8 @@ _WORDS = (
     ("XORIGIN", "origin.x"), ("YORIGIN", "origin.y"), ("ZORIGIN", "origin.z"),
     ("RMS", "rms"), ("NLABL", "nlabl"),
 )  # fmt: skip
+# By kind of dtype: int32 and float32.
+_LARGEST = {"i": 2**31 - 1, "f": float(np.finfo(np.float32).max)}
 
 
 def std_header(header: Header) -> dict[str, Any]:
@@ -54,7 +58,7 @@ def header_of(words: Any) -> Header | None:
     """Return the header that the result of `std_header` describes; None for anything else.
 
     That includes RosettaSciIO's own result, whose words are numpy's numbers. Words that are
-    missing, or not numbers of plausible size, are 0.
+    missing, or not numbers that a header can store, are 0.
     """
     if not isinstance(words, Mapping) or "NX" not in words:
         return None
@@ -62,9 +66,10 @@ def header_of(words: Any) -> Header | None:
     values = header_words(raw, "<")
     for name, path in (*_WORDS, ("IMODSTAMP", "imod_stamp"), ("IMODFLAGS", "imod_flags")):
         *parents, leaf = path.split(".")
-        number = words.get(name)
-        if isinstance(number, int | float) and abs(number) < 2**31:  # 32 bits, and not NaN
-            reduce(getitem, parents, values)[leaf] = number
+        number, fields = words.get(name), reduce(getitem, parents, values)
+        largest = _LARGEST[fields.dtype[leaf].kind]
+        if isinstance(number, int | float) and abs(number) <= largest:  # and not NaN
+            fields[leaf] = number
     values["map"], values["machst"] = b"MAP ", (0x44, 0x44, 0, 0)
     values["exttyp"] = str(words.get("EXTTYP", "")).encode("ascii", "replace")
     try:

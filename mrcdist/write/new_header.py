@@ -27,6 +27,7 @@ _VOLUMES = range(1, 231)  # ISPG of a volume: its space group
 
 _SECTION = 2  # index of sections in sizes of the header, after columns and rows
 _TOLERANCE = 1e-4  # relative; header fields have 7 digits
+_INT32_MAX = 2**31 - 1
 
 
 def choose_kind(contents: Contents, kind: ImageKind | None, codec: int) -> ImageKind:
@@ -275,7 +276,7 @@ def _with_space_group(header: NewHeader, source: Header, notes: Notes) -> NewHea
         cell, length = cell_axis - 1, source.shape[source.axis_order.index(cell_axis)]
         if size is not None and (crystal or source.intervals[cell] != length):
             count = source.cell[cell] / size
-            if count >= 1 and abs(count - round(count)) <= _TOLERANCE * count:
+            if 1 <= count <= _INT32_MAX and abs(count - round(count)) <= _TOLERANCE * count:
                 intervals[stored] = round(count)
     return replace(header, intervals=(intervals[0], intervals[1], intervals[2]))
 
@@ -291,7 +292,7 @@ def _with_start(header: NewHeader, contents: Contents, source: Header, notes: No
         if stored == _SECTION and len(contents.navigation) > 1 and header.ispg == 0:
             axis = None  # sections run along several axes
         shift = _shift(axis, source, in_source)
-        if shift is None:
+        if shift is None or abs(source.start[in_source] + shift) > _INT32_MAX:
             lost.append(f"N{'XYZ'[in_source]}START = {source.start[in_source]}")
             continue
         start[stored] = source.start[in_source] + shift

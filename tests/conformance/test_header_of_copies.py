@@ -283,3 +283,11 @@ def test_spacing_of_sections_is_kept_by_stacks_and_single_images_but_not_by_scan
         frames = data["data"].ravel()[: np.prod(shape)].reshape(shape)
         copy = {"data": frames, "original_metadata": data["original_metadata"]}
         assert header_of_copy(tmp_path, copy)["cell"][2] == spacing
+
+
+def test_start_that_exceeds_32_bits_is_not_stored(tmp_path):
+    data = read_file_with(tmp_path, start=(2**31 - 2, 0, 0), cell=(0.0, 0.0, 0.0))
+    assert header_of_copy(tmp_path, data)["start"] == (2**31 - 2, 0, 0)
+    data["axes"][2]["offset"] += 2
+    header = header_of_copy(tmp_path, data)
+    assert (header["start"], header["codes"]) == ((0, 0, 0), ["start-not-stored"])
