@@ -35,7 +35,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Print all stack traces on a fatal signal, and on SIGUSR1 without ending the run."""
+    """Print all stack traces on a fatal signal, and on SIGUSR1 without ending the run.
+
+    A shell starts background jobs with Ctrl-C ignored, which the commands started by tests would
+    inherit: tests that interrupt them would wait forever.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not faulthandler.is_enabled():
         faulthandler.enable()
     if hasattr(signal, "SIGUSR1"):

@@ -290,16 +290,11 @@ class TestInterruptFromTheTerminal:
         )
 
     def test_workers_that_are_starting_end_with_the_interrupted_program(
-        self, tmp_path: Path
+        self, held: tuple[Gate, str], tmp_path: Path
     ) -> None:
-        with (
-            file_server(MOVIE) as url,
-            gate(("127.0.0.1", int(urlsplit(url).port or 0))) as door,
-            Processes(tmp_path / "logs") as processes,
-        ):
-            door.shut_after(4096)  # the job must not finish before it is interrupted
-            movie = "http://{}:{}/movie.mrc".format(*door.address)
-            job = ["mean", movie, *SHAPE, "--out", tmp_path / "mean.npy", "--workers", "1"]
+        _, url = held  # the job must not finish before it is interrupted
+        with Processes(tmp_path / "logs") as processes:
+            job = ["mean", url, *SHAPE, "--out", tmp_path / "mean.npy", "--workers", "1"]
             ended = start_command(processes, *job)
             [(_, process)] = processes.running.items()
             family = psutil.Process(process.pid)

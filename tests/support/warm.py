@@ -90,7 +90,6 @@ def _serve() -> None:
             print(pid, flush=True)
         else:
             os.setpgid(0, 0)
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
             log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             null = os.open(os.devnull, os.O_RDONLY)
             for old, new in ((null, 0), (log, 1), (log, 2)):
