@@ -102,6 +102,7 @@ class Capabilities:
     range. Reading a gap of up to `gap` bytes is cheaper than another request. A reader that `maps`
     returns mapped pages for ranges longer than `small` bytes. One that `fills` memory needs no
     thread for it if it is `awaitable`. It fetches up to `ahead` ranges beyond the last one yielded.
+    If it reads `whole_frames`, a part of a frame takes as long as all of it.
     """
 
     views: Callable[[Sequence[tuple[int, int]]], Iterator[Bytes]]
@@ -112,6 +113,7 @@ class Capabilities:
     awaitable: bool = False
     ahead: int = 0
     small: int = 0
+    whole_frames: bool = False
 
     def gives_pages(self, length: int) -> bool:
         """Whether a range of this length is returned as mapped pages."""

@@ -44,7 +44,7 @@ class StreamReader:
     @property
     def can(self) -> Capabilities:
         """Capabilities for planning."""
-        return Capabilities(self.views, self._cost, self._limits.read_gap)
+        return Capabilities(self.views, self._cost, self._limits.read_gap, whole_frames=True)
 
     def _cost(self, start: int, stop: int) -> Cost:
         """Return the cost of a range, in decompressed bytes."""
@@ -257,7 +257,8 @@ class SectionReader:
     @property
     def can(self) -> Capabilities:
         """Capabilities for planning."""
-        return Capabilities(self.views, self._cost, self._inner.gap, ahead=self._inner.ahead)
+        gap, ahead = self._inner.gap, self._inner.ahead
+        return Capabilities(self.views, self._cost, gap, ahead=ahead, whole_frames=True)
 
     def _cost(self, start: int, stop: int) -> Cost:
         """Return the cost of the compressed sections of a range."""

@@ -334,10 +334,13 @@ def _without_long_gaps(
 ) -> Sequence[Window]:
     """Split a window at gaps between rows that cost more than another request.
 
-    Evenly spaced rows are not split if they can be a view of mapped pages.
+    Evenly spaced rows are not split if they can be a view of mapped pages, and no rows of
+    compressed frames: each part would be decompressed from the start.
     """
     rows = window.rows
     if isinstance(rows, range) and rows.step == 1:
+        return [window]
+    if any(file.can.whole_frames for file in files):
         return [window]
     even = isinstance(rows, range)
     gaps = [file.in_place.max_gap if even else file.can.gap for file in files]

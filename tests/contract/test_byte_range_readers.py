@@ -274,6 +274,14 @@ def test_gaps_are_read_up_to_the_length_in_the_limits(stored: Stored, kind: str)
         assert (with_gap, without_gap) == (4 * 4000, 2 * 4000)
 
 
+def test_rows_with_long_gaps_are_read_one_by_one_except_from_compressed_frames(
+    stored: Stored, kind: str
+) -> None:
+    """Each part would be decompressed from the start of its frame, or of the whole file."""
+    requests, _ = read_with(stored, NO_GAPS, (0, slice(None, None, 3)))
+    assert requests == {"mapped": 0, "gzip": 1, "bzip2": 1, "mrcz": 0}.get(kind, 14)
+
+
 def test_long_ranges_are_fetched_in_pieces_of_the_length_in_the_limits(
     stored: Stored, kind: str
 ) -> None:
