@@ -113,9 +113,7 @@ def find_files(
     location = _locate_data(filename, storage_options)
     _note_unused_caches([filename], notes)
     if _is_pattern(location):
-        files = _glob(location)
-        _require_distinct(files)
-        return FoundFiles.of(*files)
+        return _glob(location)
     return _with_later_parts(location, notes)
 
 
@@ -201,12 +199,13 @@ def _is_pattern(location: Location) -> bool:
     return "*" in name or (brackets and not location.exists())
 
 
-def _glob(pattern: Location) -> list[Location]:
+def _glob(pattern: Location) -> FoundFiles:
+    """Return the parts of one acquisition that match a pattern, and their directory as listed."""
     try:
-        files = pattern.list_files()
+        listing = pattern.list_files()
     except MissingFileError:  # the folder does not exist
-        files = ()
-    names = _matching(pattern, files)
+        listing = ()
+    names = _matching(pattern, listing)
     # Part 10 comes after part 9.
     names.sort(key=lambda name: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", name)])
     if not names:
@@ -232,7 +231,11 @@ def _glob(pattern: Location) -> list[Location]:
             cause="the part was not copied, is still being written, or the pattern leaves it out",
             remedy="copy it to the folder, or pass the parts to read as a list",
         )
-    return [pattern.sibling(name) for name in names]
+    files = [pattern.sibling(name) for name in names]
+    _require_distinct(files)
+    found = FoundFiles.of(*files)
+    found.directory.listing = listing
+    return found
 
 
 def _matching(pattern: Location, files: Sequence[str]) -> list[str]:

@@ -209,12 +209,19 @@ class TestArguments:
 
 
 class TestLoading:
-    @pytest.mark.parametrize("parts", [1, 2])
+    @pytest.mark.parametrize("passed", ["movie", "first part", "pattern", "list"])
     def test_single_listing_finds_parts_sidecar_points_and_images(
-        self, tmp_path, store, monkeypatch, parts
+        self, tmp_path, store, monkeypatch, passed
     ):
         points = np.array([[x, y] for y in range(2) for x in range(4)])
-        url = url_of(acquisition(tmp_path, custom_points=points, parts=parts).movie, store)
+        parts = 1 if passed == "movie" else 2
+        written = acquisition(tmp_path, custom_points=points, parts=parts)
+        url = url_of(written.movie, store)
+        files: str | list[str] = url
+        if passed == "pattern":
+            files = url.replace("_0_movie", "_*_movie")
+        elif passed == "list":
+            files = [url.replace("_0_movie", f"_{number}_movie") for number in range(parts)]
         filesystem, path = fsspec.url_to_fs(url)
         listings, ls = [], type(filesystem).ls
 
@@ -223,7 +230,8 @@ class TestLoading:
             return ls(self, folder, **options)
 
         monkeypatch.setattr(type(filesystem), "ls", counted)
-        [dataset] = read_mrc(url)
+        [dataset] = read_mrc(files)
+        assert dataset["data"].shape[:2] == (2, 4)
         assert len(navigators_of(dataset)) == 4
         assert listings == [filesystem._parent(path)]
 
