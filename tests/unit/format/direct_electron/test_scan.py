@@ -15,6 +15,7 @@ from mrcdist.format.direct_electron.scan import (
     sidecar_metadata,
 )
 from mrcdist.format.direct_electron.sidecar import parse_sidecar
+from mrcdist.format.direct_electron.sidecar_keys import KEYS
 from tests.support.processes import ROOT
 
 REAL_DATA = ROOT.parent / "shared" / "data"
@@ -522,3 +523,26 @@ class TestRealSidecars:
         assert scales(scan)["ky"] == UNCALIBRATED
         assert parsed.text("Camera SN") == "812"
         assert parsed.notes == ()
+
+
+@pytest.mark.parametrize("key", KEYS, ids=str)
+@pytest.mark.parametrize("enabled", ["Enable", "Disable"])
+def test_unreadable_value_that_leaves_an_axis_uncalibrated_is_noted(key, enabled):
+    values = SCAN | {
+        "Scan - Enable": enabled,
+        "Scan - Repeats": "2",
+        "Scan - Time (seconds)": "0.5",
+        "Scan - Repeat Delay (seconds)": "0.25",
+        "Frames Per Second": "700",
+        "Autosave Movie Sum Count": "2",
+    }
+    complete = describe(values, n_frames=30)
+    assert complete.notes == ()
+    try:
+        scan = describe(values, {key.name: "n/a"}, n_frames=30)
+    except SidecarError:
+        return  # it determines the shape
+    changed = names(scan) == names(complete) and scales(scan) != scales(complete)
+    noted = [note for note in scan.notes if note.code == "sidecar-value-unreadable"]
+    assert [str(note).startswith(f"{key} = n/a") for note in noted] == [True] * key.calibrates
+    assert key.calibrates or not changed
