@@ -179,6 +179,16 @@ def test_news_fragments_have_a_kind_that_the_changelog_knows() -> None:
     assert [fragment for fragment in fragments if not name.fullmatch(fragment)] == []
 
 
+def test_no_acquisition_is_committed() -> None:
+    """Examples in docstrings write acquisitions to the current folder."""
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
+        pytest.skip("needs git and a checkout")
+    command = [git, "ls-files", "*.mrc", "*_info.txt"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert listed.stdout == ""
+
+
 FOLDERS = ("mrcdist", "demo", "deploy", "docs", "notebooks", "release", "tests")
 
 
