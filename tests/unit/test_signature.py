@@ -46,7 +46,7 @@ def test_signature_type_hints_and_docstring_are_shown():
     ("positional", "named", "message"),
     [
         ((), {}, r"describe\(\) missing a required argument: 'url'"),
-        (("a",), {"sise": 4}, r"describe\(\) got an unexpected keyword argument 'sise'"),
+        (("a",), {"length": 4}, r"describe\(\) got an unexpected keyword argument 'length'"),
         (("a", 4), {}, r"describe\(\) too many positional arguments"),
     ],
 )
