@@ -35,7 +35,7 @@ _CHECK_INTERVAL = 1.0
 
 @dataclass(frozen=True)
 class ClusterOptions:
-    """Where to compute: an existing cluster, jobs of a batch system, or a local cluster.
+    """Place to compute: an existing cluster, jobs of a batch system, or a local cluster.
 
     `scheduler` is an address such as ``tcp://node1:8786``, `scheduler_file` is written by ``dask
     scheduler --scheduler-file``, and `jobqueue` is read by `read_job_queue`. For a local cluster:

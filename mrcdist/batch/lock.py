@@ -138,7 +138,7 @@ class OutputLock:
     def _read(self) -> tuple[bytes | None, int]:
         """Return the holder, None if there is none, and the time of its last heartbeat.
 
-        The file is opened anew, because network filesystems update a file when it is opened.
+        The file is opened again, because network filesystems update a file when it is opened.
         """
         try:
             with self._path.open("rb") as file:

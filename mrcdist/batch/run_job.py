@@ -184,9 +184,7 @@ def run(
             locks.enter_context(OutputLock(path, log))
         store.remove_if_empty()  # left behind by a run killed just before its end
         for path in all_paths:
-            clean_up(path)
-            if not (overwrite or (resume and store.is_own(path))):
-                require_absent(path)
+            _prepare(path, store, resume=resume, overwrite=overwrite)
         kept = store.open(resume=resume)
         with store.kept_if_any():
             draw = picture_so_far(store.picture)
@@ -204,6 +202,13 @@ def run(
         tasks=sum(len(part) for n, part in enumerate(one_pass.parts) if n not in kept),
         notes=tuple(notes),
     )
+
+
+def _prepare(path: Path, store: PartialStore, *, resume: bool, overwrite: bool) -> None:
+    """Remove what killed jobs left behind; raise if the result exists and is not to be replaced."""
+    clean_up(path)
+    if not (overwrite or (resume and store.is_own(path))):
+        require_absent(path)
 
 
 def _check_outputs(

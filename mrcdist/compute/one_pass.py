@@ -189,9 +189,10 @@ class OnePass:
     ) -> Finished:
         """Compute all parts but the `finished` ones, add their values, and return the results.
 
-        `connect` returns a context manager for whatever computes; it is called only if something is
-        missing. After each part, `on_save` is called with a function that returns the results so
-        far: NaN at positions that have not been computed. `progress` are options of `Progress`.
+        `connect` returns a context manager that yields a function such as `compute_in_threads`; it
+        is called only if parts are missing. After each part, `on_save` is called with a function
+        that returns the results so far: NaN at positions that have not been computed. `progress`
+        are options of `Progress`.
         """
         done = set(finished)
         needs_disk = values.disk is None and any(

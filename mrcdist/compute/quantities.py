@@ -159,7 +159,7 @@ class CenterOfMass(OnDetector):
             for axis, position in zip(data.signal_axes, pixels, strict=True)
         ]
         empty = int(np.count_nonzero(mass == 0))
-        text = f"positions without intensity on the detector, which are NaN: {empty:,}"
+        text = f"positions without intensity on the detector (set to NaN): {empty:,}"
         no_intensity = (Note("intensity-missing", text),) if empty else ()
         return Result(
             self.title,

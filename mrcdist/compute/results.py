@@ -104,9 +104,9 @@ class Dataset:
         """Return a note if frames are missing from a map or, with a title, from another result."""
         n_present = len(self.present)
         missing = self.layout.n_frames - n_present
-        text = f"positions without a frame, which are 0: {missing:,}"
+        text = f"positions without a frame (set to 0): {missing:,}"
         if title:
-            text = f"the {title} is that of {n_present:,} frames; {missing:,} are missing"
+            text = f"the {title} is computed from {n_present:,} frames; {missing:,} are missing"
         return (Note("frames-missing", text),) if missing else ()
 
 

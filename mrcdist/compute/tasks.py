@@ -36,7 +36,7 @@ _PROCESS = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
 
 @dataclass(frozen=True)
 class Work:
-    """What all tasks of a job share: the source, and the reductions of one pass.
+    """The source and the reductions of one pass, which all tasks of a job share.
 
     `device` is one of `DEVICES`; `compile_loops` and `tile_bytes` are those of `reduce_block`.
     """

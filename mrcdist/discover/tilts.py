@@ -104,8 +104,7 @@ def _discovered(
             return None
         reason = (
             f"its tilt angles, from {min(series.angles):g} to {max(series.angles):g} degrees, are "
-            "those of a stationary stage; a file that is passed as `tilt_file` is used whatever "
-            "its angles"
+            "those of a stationary stage; a file that is passed as `tilt_file` is always used"
         )
     elif len(series.angles) != frames.announced:
         reason = f"it has {len(series.angles)} tilt angles, the file {frames.announced} sections"

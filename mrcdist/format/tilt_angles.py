@@ -102,7 +102,7 @@ def _from_columns(name: str, lines: list[str]) -> list[float]:
     counters = [list(range(start, start + len(angles))) for start in (0, 1)]
     if width > 1 and len(angles) > 2 and angles in counters:
         raise SidecarError(
-            f"{name or 'the list'} counts its lines in the first column: {angles[0]:g}, "
+            f"{name or 'the list'} numbers its lines in the first column: {angles[0]:g}, "
             f"{angles[1]:g}, {angles[2]:g}",
             code="tilt-angles-invalid",
             argument="tilt_file",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from mrcdist.errors import ArgumentError, SidecarError, TruncatedFileError
 from mrcdist.format.direct_electron.scan import Scan
-from mrcdist.format.direct_electron.scan_points import MAX_PLACES
+from mrcdist.format.direct_electron.scan_points import MAX_POSITIONS
 from mrcdist.warning_notes import Note, Notes
 
 SHAPE_REMEDY = (
@@ -22,7 +22,7 @@ SHAPE_REMEDY = (
 
 @dataclass(frozen=True)
 class MissingFrames:
-    """Whether frames may be missing, and how many are.
+    """Policy for missing frames, and how many are missing.
 
     `allowed` is the caller's `allow_truncated`. `announced` is the number of frames according to
     the headers of the files counted so far, of which the first `present` are complete.
@@ -179,7 +179,7 @@ class MissingFrames:
             raise SidecarError(
                 f"{problem} points, but the file has only {self.announced} frames",
                 code="scan-too-long",
-                cause=f"scans with missing frames can have at most {MAX_PLACES} points; the "
+                cause=f"scans with missing frames can have at most {MAX_POSITIONS} points; the "
                 "sidecar was edited or is damaged",
                 remedy=SHAPE_REMEDY,
             )
@@ -220,7 +220,7 @@ class MissingFrames:
         cause = "every frame must belong to one point; none may be dropped or invented"
         remedy = f"{SHAPE_REMEDY}; `allow_truncated=True` fills missing frames with 0"
         if too_long:
-            cause = f"scans with missing frames can have at most {MAX_PLACES} points"
+            cause = f"scans with missing frames can have at most {MAX_POSITIONS} points"
             remedy = SHAPE_REMEDY
         raise ArgumentError(
             f"{shown} has {n_points} points, but the file has {self.announced} frames",
@@ -235,4 +235,4 @@ class MissingFrames:
         return n_points == self.announced or (self.allowed and n_points > self.announced)
 
     def _too_long(self, n_points: int) -> bool:
-        return n_points > max(self.announced, MAX_PLACES)
+        return n_points > max(self.announced, MAX_POSITIONS)

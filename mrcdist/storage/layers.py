@@ -71,7 +71,7 @@ def note_opened(identity: str, version: Version) -> bool:
 
 
 def close(fs: Any) -> None:
-    """Drop an archive, and caches over it, from fsspec's instances, so that it is opened anew."""
+    """Drop an archive, and caches over it, from fsspec's instances, so that it is reopened."""
     for layer in _layers(fs):
         instances = type(layer)._cache
         for token in [token for token, instance in list(instances.items()) if instance is layer]:

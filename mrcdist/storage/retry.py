@@ -216,7 +216,7 @@ class Attempts:
         """Begin an attempt, which `clock` ends if no byte arrives for the time of a stall.
 
         The first attempt has all of that time, whatever the deadline for retries. An attempt may
-        continue beyond the deadline while bytes arrive: a slow connection is no failure.
+        continue beyond the deadline while bytes arrive: a slow connection is not a failure.
         """
         now = self._begun = time.monotonic()
         remaining = self.started + self._settings.deadline - now if self._failed else math.inf

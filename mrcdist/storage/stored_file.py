@@ -206,9 +206,10 @@ def read_whole(location: Location, limit: int) -> bytes:
 def _wait_until_settled(
     location: Location, size: int, response: Response | None, requests: int
 ) -> Response | None:
-    """Repeat the request up to `requests` times until the version is settled, if they are compared.
+    """Repeat the request up to `requests` times until its version is settled.
 
-    The last response may be unsettled, and for some hosts always is.
+    Does nothing unless versions are compared. The last response may be unsettled: those of some
+    hosts always are.
     """
     if read_settings().consistency != "strict":
         return response

@@ -204,7 +204,7 @@ def _has_repeat_time(repeat: Axis) -> bool:
 
 
 def _stack_sidecar(contents: Contents, replaced: Mapping[str, str]) -> bytes:
-    """Return the sidecar that replaces the one of a scan, and says that the images are no scan.
+    """Return the sidecar that replaces the one of a scan, and says that the images are not a scan.
 
     Keys of the acquisition are kept unless the data have their own, except the frame rate.
     """

@@ -118,7 +118,7 @@ class TestFormatTable:
         for column in range(1, len(sums)):
             right = sum(row[column] == "right" for row in rows)
             assert sums[column] == f"{right} of {len(rows)}"
-        [line] = [line for line in README.splitlines() if line.startswith("| right |")]
+        [line] = [line for line in README.splitlines() if line.startswith("| read correctly |")]
         assert [cell.strip() for cell in line.strip("|").split("|")][1:] == sums[1:]
 
 

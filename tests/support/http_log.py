@@ -263,7 +263,7 @@ class CountingProxy:
     def _whole_object(
         self, exchange: Exchange, headers: CIMultiDict[str]
     ) -> tuple[URL, CIMultiDict[str]]:
-        """Return the client's request without its range, signed anew because that is signed."""
+        """Return the client's request without its range, which is part of what is signed."""
         headers = CIMultiDict({"If-Match": exchange.if_match} if exchange.if_match else {})
         if isinstance(self._upstream, str):
             return URL(self._target + exchange.path, encoded=True), headers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 
 import pytest
 
@@ -30,7 +29,6 @@ LAYERS = (
 LAYER_OF = {part: number for number, layer in enumerate(LAYERS) for part in layer}
 
 IMPORT_BY_NAME = ("importlib.import_module", "import_module", "import_optional")
-PACKAGE = Path(mrcdist.__file__).parent
 
 
 def part_of(module):
@@ -231,8 +229,3 @@ class TestPurePackages:
             *("byte_size", "errors", "extras", "formatting", "printable", "read_limits"),
             "warning_notes",
         }
-
-
-def test_no_module_has_more_than_400_lines():
-    lines = {path: path.read_text("utf-8").count("\n") for path in PACKAGE.rglob("*.py")}
-    assert [path.name for path, count in lines.items() if count > 400] == []

@@ -104,7 +104,7 @@ TESTED_IN = {
 # Tests of the whole package, rather than of one module.
 WHOLE_PACKAGE = {
     *("test_file_access", "test_imports", "test_private_members"),
-    *("test_process_state", "test_rules_of_tests"),
+    *("test_process_state", "test_rules_of_code", "test_rules_of_tests"),
 }
 
 

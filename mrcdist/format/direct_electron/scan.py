@@ -49,7 +49,7 @@ class Scan:
 
     @property
     def size(self) -> int:
-        """Number of places for frames: the product of the navigation sizes."""
+        """Number of positions of frames: the product of the navigation sizes."""
         return math.prod(axis.size for axis in self.navigation)
 
 

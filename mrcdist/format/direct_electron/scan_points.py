@@ -20,14 +20,14 @@ Points = npt.NDArray[np.int64]
 # Beyond this, float64 cannot represent all integers.
 _MAX_INTEGER = 2.0**53
 
-# 16384 x 16384 places, 2 GiB as int64. More is a sign of damage, or of few places with very many
+# 16384 x 16384 frames, 2 GiB as int64. More is a sign of damage, or of few positions with very many
 # visits.
-MAX_PLACES = 2**28
+MAX_POSITIONS = 2**28
 
 # A small file must not take much memory: grids up to 2048 x 2048 are accepted, larger ones if at
-# least every 64th place is recorded. Sparse scans record 1 to 20 % of them.
-_ACCEPTED_PLACES = 2**22
-_PLACES_PER_POINT = 64
+# least every 64th position is recorded. Sparse scans record 1 to 20 % of them.
+_ACCEPTED_POSITIONS = 2**22
+_POSITIONS_PER_POINT = 64
 
 # Some thousand lines, parsed before the rest of a long list.
 _FIRST_BYTES = 2**15
@@ -94,11 +94,11 @@ def frame_table(points: Points, *, shape: tuple[int, int], n_frames: int) -> npt
             "the list of scan points belongs to another acquisition, or has rows and columns"
             " swapped, or the sidecar was edited",
         )
-    _check_places(rows * columns, shape, n_points, visits=1)
+    _check_positions(rows * columns, shape, n_points, visits=1)
     place = y * columns + x
     visits = np.bincount(place, minlength=rows * columns)
     repeats = max(1, int(visits.max()))
-    _check_places(rows * columns * repeats, shape, n_points, visits=repeats)
+    _check_positions(rows * columns * repeats, shape, n_points, visits=repeats)
 
     # A stable sort groups the frames by place, in the order of recording. The number of a visit is
     # the distance from the first frame of the group.
@@ -171,12 +171,12 @@ def _coordinate(column: str) -> str | None:
     return "x" if "pixel" in name else None  # line, pixel
 
 
-def _check_places(places: int, shape: tuple[int, int], n_points: int, *, visits: int) -> None:
-    max_places = min(MAX_PLACES, _ACCEPTED_PLACES + _PLACES_PER_POINT * n_points)
-    if places > max_places:
+def _check_positions(positions: int, shape: tuple[int, int], n_points: int, *, visits: int) -> None:
+    max_positions = min(MAX_POSITIONS, _ACCEPTED_POSITIONS + _POSITIONS_PER_POINT * n_points)
+    if positions > max_positions:
         raise SidecarError(
             f"a scan of {shape[1]} x {shape[0]} (x, y) points, visited up to {visits} times each,"
-            f" has {places} places for a frame, more than {max_places} for a list of {n_points}"
+            f" has {positions} positions, more than {max_positions} for a list of {n_points}"
             " points",
             code="scan-grid-too-large",
             cause="the sidecar was edited, or one point was visited very often",

@@ -58,7 +58,7 @@ class FsspecTransport(Transport):
             return
         actual = self._location.find_version()
         require_version(self._location, self._version, actual, self._consistency)
-        self.filesystem, self._path = self._location.filesystem()  # an archive may be opened anew
+        self.filesystem, self._path = self._location.filesystem()  # an archive may be reopened
 
     def read(self, start: int, size: int) -> Response:
         """Read `size` bytes from byte `start` on, or up to the end of the file."""

@@ -90,7 +90,7 @@ class PinnedTransport(Transport):
     def _identifies_version(self, response: Mapping[str, Any]) -> bool:
         """Whether the headers of a response contain the kind of version that was planned.
 
-        Raises `FileChangedError` if it is a different version: not all stores heed conditions.
+        Raises `FileChangedError` if it is a different version: some stores ignore conditions.
         """
         reported = self._version.reported_by(response)
         if reported is not None:

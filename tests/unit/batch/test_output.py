@@ -255,7 +255,9 @@ class TestPaths:
             ("a.zarr", lambda path: folder_with(path, ".zgroup"), "such as .zgroup"),
         ],
     )
-    def test_output_that_is_no_earlier_result_is_never_replaced(self, tmp_path, name, make, cause):
+    def test_file_that_is_not_an_earlier_result_is_never_replaced(
+        self, tmp_path, name, make, cause
+    ):
         make(tmp_path / name)
         with pytest.raises(ArgumentError, match="is in the way") as refused:
             check_outputs([tmp_path / name], 2, panels=False)

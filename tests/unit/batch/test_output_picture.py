@@ -57,7 +57,7 @@ def test_results_so_far_are_of_the_frames_that_were_read(memory_file: Any) -> No
     assert len(seen) == 3
 
 
-def test_picture_is_drawn_of_all_images_so_far(memory_file: Any, tmp_path: Path) -> None:
+def test_picture_shows_all_images_computed_so_far(memory_file: Any, tmp_path: Path) -> None:
     wanted = {"image": VirtualImage(), "com": CenterOfMass(), "mean": MeanPattern()}
     the_pass = one_pass(memory_file, wanted)
     draw = picture_so_far(tmp_path / "so-far.png", interval=0)
@@ -75,7 +75,7 @@ def test_picture_is_drawn_of_all_images_so_far(memory_file: Any, tmp_path: Path)
 
 def test_picture_of_a_running_job_is_not_drawn_before_its_time(tmp_path: Path) -> None:
     def results() -> Any:
-        raise AssertionError("asked for")
+        raise AssertionError("the results were requested")
 
     picture_so_far(tmp_path / "so-far.png")(results)
     assert not list(tmp_path.iterdir())

@@ -370,7 +370,7 @@ class TestOwnOutputs:
         another.open(resume=True)
         assert not make_store(written.folder, JOB, 1).is_own(tmp_path / "a.npy")
 
-    def test_output_of_a_job_of_an_earlier_version_is_not_its_own(self, tmp_path, written):
+    def test_output_of_an_earlier_version_does_not_belong_to_the_job(self, tmp_path, written):
         job = written.folder / "job.json"
         state = json.loads(job.read_text())
         [[path, *stamp]] = state.pop("written")

@@ -208,7 +208,7 @@ class TestQuantities:
         got = reduce_here(plan, CenterOfMass(WholeFrame()), data)
         np.testing.assert_array_equal(got.values, [[-0.5, 0.5, np.nan], [-1.0, 3.0, np.nan]])
         assert (got.names, got.units) == (("y", "x"), ("nm^-1", "mrad"))
-        assert got.notes == ("positions without intensity on the detector, which are NaN: 1",)
+        assert got.notes == ("positions without intensity on the detector (set to NaN): 1",)
 
     @pytest.mark.filterwarnings("ignore::mrcdist.MrcdistWarning")
     def test_missing_frames_are_left_out_of_the_mean(self, memory_file):
@@ -220,7 +220,7 @@ class TestQuantities:
         assert "4 frames; 2 are missing" in got.notes[0]
         image = reduce_here(plan, VirtualImage(WholeFrame()))
         assert image.values.ravel()[4:].tolist() == [0, 0]
-        assert image.notes == ("positions without a frame, which are 0: 2",)
+        assert image.notes == ("positions without a frame (set to 0): 2",)
 
     def test_positions_with_frames_are_taken_from_the_frame_table(self, memory_file):
         plan = self.plan(np.ones((2, 3, 4, 4), "uint16"), (1, 3, -1, -1), memory_file)

@@ -121,7 +121,7 @@ def test_angles_are_read_from_the_first_of_several_columns(text):
 
 @pytest.mark.parametrize("text", ["1 -60\n2 0\n3 60\n", "0 -60 1\n1 0 2\n2 60 3\n3 9 4\n"])
 def test_first_column_that_numbers_the_lines_is_an_error(text):
-    with pytest.raises(SidecarError, match="counts its lines in the first column") as caught:
+    with pytest.raises(SidecarError, match="numbers its lines in the first column") as caught:
         parse_tilts("angles.txt", text.encode())
     assert caught.value.code == "tilt-angles-invalid"
 

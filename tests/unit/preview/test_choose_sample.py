@@ -150,7 +150,7 @@ def test_points_of_virtual_images_are_means_over_the_detector(shape, budget, pre
             np.testing.assert_allclose(panel.image[where], wanted)
 
 
-def test_rows_through_the_centre_are_read_of_large_frames():
+def test_only_rows_through_the_centre_of_large_frames_are_read():
     """Frames of 1 MiB in a budget of 64 MiB: a grid far finer than 64 frames would give."""
     layout = layout_of((256, 256, 1024, 512))
     sample = choose_sample(layout, SCAN, SampleLimits(64 * 2**20))

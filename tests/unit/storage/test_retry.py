@@ -1,4 +1,4 @@
-"""When retries of a request end."""
+"""Limits of the retries of a request."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def failing(*errors):
     return call
 
 
-def test_host_never_reached_before_is_given_up_after_six_attempts():
+def test_six_attempts_are_made_if_a_host_was_never_reached_before():
     call = failing(*[ConnectionRefusedError()] * 6)
     with pytest.raises(ReadError, match="after 6 attempts"):
         retried(call, RESOURCE, ReadSettings(), first_contact=True, limits=AT_ONCE)

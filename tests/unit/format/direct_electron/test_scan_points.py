@@ -147,11 +147,11 @@ class TestTable:
 
     @pytest.mark.parametrize("shape", [(2**20, 2**20), (2**40, 2**40)])
     def test_grid_too_large_for_memory_is_an_error(self, shape):
-        with pytest.raises(SidecarError, match="places"):
+        with pytest.raises(SidecarError, match="positions"):
             frame_table(array((0, 0)), shape=shape, n_frames=1)
 
     def test_large_grid_for_few_scan_points_is_an_error(self):
-        with pytest.raises(SidecarError, match=r"268435456 places.* for a list of 4 points"):
+        with pytest.raises(SidecarError, match=r"268435456 positions.* for a list of 4 points"):
             frame_table(array(*[(0, y) for y in range(4)]), shape=(2**14, 2**14), n_frames=4)
 
     def test_sparse_scan_of_a_large_grid_has_a_frame_table(self):

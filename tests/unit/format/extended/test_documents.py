@@ -41,7 +41,7 @@ def test_document_with_too_many_levels_in_any_branch_is_not_decoded(levels):
 
 
 @pytest.mark.parametrize("raw", [b"[]", b"1", b"{", b"\xff{}", b""])
-def test_bytes_that_are_no_json_object_are_not_decoded(raw):
+def test_bytes_that_are_not_a_json_object_are_not_decoded(raw):
     assert decoded(raw).document is None
 
 

@@ -15,7 +15,7 @@ PLANNED = Version(1000, "etag", '"1"')
 
 
 @pytest.mark.parametrize(
-    ("told", "start", "size", "length"),
+    ("content_range", "start", "size", "length"),
     [
         ("bytes 100-199/1000", 100, 100, 1000),
         ("bytes 100-199/*", 100, 100, None),
@@ -26,13 +26,13 @@ PLANNED = Version(1000, "etag", '"1"')
     ],
 )
 def test_requested_range_contains_the_size_of_the_file(
-    told: str | None, start: int, size: int | None, length: int | None
+    content_range: str | None, start: int, size: int | None, length: int | None
 ) -> None:
-    assert check_range(told, start, size, LOCATION, PLANNED) == length
+    assert check_range(content_range, start, size, LOCATION, PLANNED) == length
 
 
 @pytest.mark.parametrize(
-    ("told", "start", "size", "error"),
+    ("content_range", "start", "size", "error"),
     [
         ("bytes 100-199/1001", 100, 100, FileChangedError),
         ("bytes 100-199/150", 100, 100, FileChangedError),
@@ -47,10 +47,10 @@ def test_requested_range_contains_the_size_of_the_file(
     ],
 )
 def test_response_with_another_range_is_an_error(
-    told: str | None, start: int, size: int | None, error: type[Exception]
+    content_range: str | None, start: int, size: int | None, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        check_range(told, start, size, LOCATION, PLANNED)
+        check_range(content_range, start, size, LOCATION, PLANNED)
 
 
 def test_unknown_size_is_taken_from_the_response() -> None:
