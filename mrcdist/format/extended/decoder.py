@@ -78,6 +78,16 @@ class Decoder:
         size = self.record_bytes(b"")
         return size > 0 and size * self.header.nz <= self.header.nsymbt
 
+    @property
+    def sizes_identify(self) -> bool:
+        """Whether the sizes in the main header show that it is of this kind, without an EXTTYP."""
+        return False
+
+    @property
+    def sizes_allow(self) -> bool:
+        """Whether the sizes allow this kind, so that without an EXTTYP, the content decides."""
+        return False
+
     def fits(self, raw: bytes) -> bool:
         """Whether the content can be of this kind."""
         return True

@@ -16,9 +16,9 @@ from mrcdist.format.extended.decoder import Decoded, Decoder, not_decoded
 from mrcdist.format.header import MRCZ_EXTTYP, decode_text
 from mrcdist.warning_notes import Note, Notes
 
-LINE_BYTES = 80
+_LINE_BYTES = 80
 # 192 lines hold the operators of any space group; a longer text is something else.
-_MAX_TEXT = 1024 * LINE_BYTES
+_MAX_TEXT = 1024 * _LINE_BYTES
 # Printable ASCII, white space, and NUL as padding.
 _TEXT = bytes(range(32, 127)) + b"\0\t\n\r"
 
@@ -36,6 +36,11 @@ class Ccp4(Decoder):
 
     kind = "CCP4"
 
+    @property
+    def sizes_allow(self) -> bool:
+        """Whether there are only whole lines."""
+        return self.header.nsymbt % _LINE_BYTES == 0
+
     def rewritable(self, raw: bytes, n_records: int) -> tuple[bytes, ...]:
         """Return the whole text, or nothing if bytes are missing."""
         return (raw,) if len(raw) == self.header.nsymbt else ()
@@ -51,15 +56,15 @@ class Ccp4(Decoder):
 
     def is_certain(self, raw: bytes) -> bool:
         """Whether it is text whose first line is an operator, such as ``-X, Y+1/2, -Z``."""
-        first = raw[:LINE_BYTES].upper()
+        first = raw[:_LINE_BYTES].upper()
         return self.fits(raw) and all(character in first for character in b"XYZ,")
 
     def decode(self, raw: bytes) -> Decoded:
         """Split the text into its lines, without padding and blank lines."""
         text = raw[:_MAX_TEXT]
-        starts = range(0, len(text), LINE_BYTES)
+        starts = range(0, len(text), _LINE_BYTES)
         lines = tuple(
-            line for at in starts if (line := decode_text(text[at : at + LINE_BYTES]).strip())
+            line for at in starts if (line := decode_text(text[at : at + _LINE_BYTES]).strip())
         )
         notes = Notes()
         if self.header.nsymbt > _MAX_TEXT:

@@ -48,7 +48,7 @@ _SERPENTINE = 2
 _CONVERTED_TWICE = "4.4.0.4981"
 _ANGLES = ("Alpha tilt", "Beta tilt")
 
-OLD_BYTES = 128
+_OLD_BYTES = 128
 _OLD_NAMES = (
     "a_tilt", "b_tilt", "x_stage", "y_stage", "z_stage", "x_shift", "y_shift", "defocus",
     "exp_time", "mean_int", "tilt_axis", "pixel_size", "magnification", "ht", "binning",
@@ -275,9 +275,21 @@ class OldFei(Decoder):
     )
     largest_placeholder = 4  # after binning by IMOD's programs
 
+    @property
+    def sizes_identify(self) -> bool:
+        """Whether there is a block of 1024 records, or of 8192 for more sections."""
+        return self.header.nsymbt == _OLD_BYTES * (1024 if self.header.nz <= 1024 else 8192)
+
+    @property
+    def sizes_allow(self) -> bool:
+        """Whether there is one record per section, or NINT and NREAL describe the records."""
+        header = self.header
+        described = (header.nint, 4 * header.nreal) == (0, _OLD_BYTES) and self.records_fit
+        return described or header.nsymbt == _OLD_BYTES * header.nz
+
     def record_bytes(self, raw: bytes) -> int:
         """Return the size of a record."""
-        return OLD_BYTES
+        return _OLD_BYTES
 
     def fits(self, raw: bytes) -> bool:
         """Whether all numbers are plausible and not all records are blank."""
@@ -296,7 +308,7 @@ class OldFei(Decoder):
 
     def decode(self, raw: bytes) -> Decoded:
         """Decode the records, in the file's units; empty if their numbers are implausible."""
-        records = read_records(raw, self.header.byteorder + "f4", OLD_BYTES, self.header.nz)
+        records = read_records(raw, self.header.byteorder + "f4", _OLD_BYTES, self.header.nz)
         if len(records) == 0:
             return Decoded({})
         table = records[:, : len(_OLD_NAMES)].astype(np.float32)

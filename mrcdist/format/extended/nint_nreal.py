@@ -80,6 +80,11 @@ class SerialEM(Decoder):
         PhysicalQuantity("TEM.Stage.y", "stage_y", 1e-3),
     )
 
+    @property
+    def sizes_identify(self) -> bool:
+        """Whether the items in NREAL add up to NINT."""
+        return self.records_fit
+
     def record_bytes(self, raw: bytes) -> int:
         """Return NINT if the sizes of the items add up to it, else 0."""
         nint, nreal = self.header.nint, self.header.nreal
@@ -132,6 +137,11 @@ class Agard(Decoder):
         PhysicalQuantity("pixel_size_y", _PIXEL_SIZE, 1e9, above=0, limit=1, unit="m"),
     )
     largest_placeholder = 4  # after binning by IMOD's programs
+
+    @property
+    def sizes_allow(self) -> bool:
+        """Whether NINT and NREAL describe records with at least one float."""
+        return self.header.nreal > 0 and self.records_fit
 
     def record_bytes(self, raw: bytes) -> int:
         """Return 0 if NINT and NREAL describe no record."""

@@ -15,13 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.format.extended.decoder import Columns, Decoder, RecordedScan, common_value, convert
-from mrcdist.format.extended.documents import LINE_BYTES, Ccp4, Hdf5, Mrco, MrczJson
-from mrcdist.format.extended.fei import OLD_BYTES, Fei1, Fei2, OldFei
+from mrcdist.format.extended.documents import Ccp4, Hdf5, Mrco, MrczJson
+from mrcdist.format.extended.fei import Fei1, Fei2, OldFei
 from mrcdist.format.extended.nint_nreal import Agard, SerialEM
 from mrcdist.format.header import Header
 from mrcdist.warning_notes import Note, Notes
 
 EXTTYPS = {each.kind: each for each in (Fei1, Fei2, SerialEM, Agard, Ccp4, MrczJson, Mrco, Hdf5)}
+# Kinds in files without an EXTTYP, the likeliest first.
+_WITHOUT_EXTTYP = (SerialEM, OldFei, Agard, Ccp4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +65,9 @@ def decoder_of(exttyp: str) -> type[Decoder]:
 def possible_decoders(header: Header) -> tuple[Decoder, ...]:
     """Return decoders of the kinds that an extended header may be of, the likeliest first.
 
-    EXTTYP decides. Without one, the sizes identify SerialEM's kind, in which the items in NREAL add
-    up to NINT, and FEI's old one, a block of 1024 records, or of 8192 for more sections; any other
-    extended header is of unknown kind. The result continues with the other kinds whose sizes fit,
-    among which the content decides: FEI's old one with exactly one record per section or with
-    records described by NINT and NREAL, Agard's and CCP4's. Empty if there is no extended header.
+    EXTTYP decides. Without one, the first is the kind that the sizes identify, or unknown, followed
+    by the kinds that they allow, among which the content decides. Empty if there is no extended
+    header.
     """
     if header.nsymbt <= 0:
         return ()
@@ -79,21 +79,10 @@ def possible_decoders(header: Header) -> tuple[Decoder, ...]:
     header = replace(header, exttyp=exttyp, nint=nint)
     if exttyp:
         return (decoder_of(exttyp)(header),)
-    serialem, old_fei, agard = SerialEM(header), OldFei(header), Agard(header)
-    identified = Decoder(header)
-    if serialem.records_fit:
-        identified = serialem
-    elif header.nsymbt == OLD_BYTES * (1024 if header.nz <= 1024 else 8192):
-        identified = old_fei
-    candidates: list[Decoder] = []
-    described = (nint, 4 * header.nreal) == (0, OLD_BYTES) and old_fei.records_fit
-    if described or header.nsymbt == OLD_BYTES * header.nz:
-        candidates.append(old_fei)
-    if header.nreal > 0 and agard.records_fit:
-        candidates.append(agard)
-    if header.nsymbt % LINE_BYTES == 0:
-        candidates.append(Ccp4(header))
-    return (identified, *candidates)
+    decoders = [each(header) for each in _WITHOUT_EXTTYP]
+    identified = (decoder for decoder in decoders if decoder.sizes_identify)
+    allowed = (decoder for decoder in decoders if decoder.sizes_allow)
+    return (next(identified, Decoder(header)), *allowed)
 
 
 def bytes_needed(decoders: Sequence[Decoder], first_bytes: bytes = b"") -> int:

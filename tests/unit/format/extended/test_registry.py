@@ -310,6 +310,19 @@ class TestKindsAreNamedOnce:
         }
         assert set(found) == self.ALLOWED, found
 
+    def test_no_function_names_a_decoder(self):
+        """Decoders are listed in tables and know their own sizes; functions ask all of them."""
+        names = {kind.__name__ for kind in (*EXTTYPS.values(), OldFei)}
+        found = [
+            (module, node.id)
+            for module, tree in package_trees().items()
+            for function in ast.walk(tree)
+            if isinstance(function, ast.FunctionDef)
+            for node in ast.walk(function)
+            if isinstance(node, ast.Name) and node.id in names
+        ]
+        assert found == []
+
     @pytest.mark.parametrize(
         "source", ['x in ("FEI1", y)', 'x = b"CCP4"', 'header.exttyp == "json"', 'K = {"SERI": 1}']
     )
