@@ -57,7 +57,7 @@ def std_header(header: Header) -> dict[str, Any]:
 def header_of(words: Any) -> Header | None:
     """Return the header that the result of `std_header` describes; None for anything else.
 
-    That includes RosettaSciIO's own result, whose words are numpy's numbers. Words that are
+    That includes RosettaSciIO's own result, whose words are numbers of 32 bits. Words that are
     missing, or not numbers that a header can store, are 0.
     """
     if not isinstance(words, Mapping) or "NX" not in words:
@@ -68,7 +68,8 @@ def header_of(words: Any) -> Header | None:
         *parents, leaf = path.split(".")
         number, fields = words.get(name), reduce(getitem, parents, values)
         largest = _LARGEST[fields.dtype[leaf].kind]
-        if isinstance(number, int | float) and abs(number) <= largest:  # and not NaN
+        # HyperSpy's HDF5 files return int64. Comparison with NaN is False.
+        if isinstance(number, int | float | np.int64) and -largest <= number <= largest:
             fields[leaf] = number
     values["map"], values["machst"] = b"MAP ", (0x44, 0x44, 0, 0)
     values["exttyp"] = str(words.get("EXTTYP", "")).encode("ascii", "replace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 
 import dask.array as da
@@ -13,7 +14,7 @@ from mrcdist import MissingExtraError, register_hyperspy
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.acquisitions import STORES, all_frames, sidecar_values, url_of
 from tests.support.compiling import pyxem_as_python
-from tests.support.mrc_files import counting, write_mrc
+from tests.support.mrc_files import counting, mrc_bytes, write_mrc
 from tests.support.s3 import SECRET_KEY
 
 hs = pytest.importorskip("hyperspy.api", reason="HyperSpy is not installed")
@@ -239,6 +240,24 @@ class TestSaving:
         assert (
             reloaded.original_metadata.as_dictionary() == signal.original_metadata.as_dictionary()
         )
+
+    @pytest.mark.parametrize(("ending", "package"), [("zspy", "zarr"), ("hspy", "h5py")])
+    @pytest.mark.filterwarnings("ignore::FutureWarning")  # from zarr 2, about zarr 3
+    def test_header_is_kept_in_a_copy_of_a_saved_signal(
+        self, tmp_path, registered, ending, package
+    ):
+        """HyperSpy's HDF5 files return metadata as numbers of numpy."""
+        require(package)
+        cell = {"start": (5, -2, 7), "cell": (12.0, 8.0, 6.0), "ispg": 19}
+        raw = bytearray(mrc_bytes(counting((3, 4, 6), "int16"), **cell))
+        struct.pack_into("<3f", raw, 52, 80.0, 95.5, 120.0)
+        path, saved = tmp_path / "read.mrc", tmp_path / f"saved.{ending}"
+        path.write_bytes(raw)
+        hs.load(path, file_format="mrcdist").save(saved)
+        mrcdist.write_mrc(tmp_path / "copy.mrc", hs.load(saved))
+        copy = (tmp_path / "copy.mrc").read_bytes()
+        assert copy[16:76] == raw[16:76]  # start, intervals, cell, angles, order of axes
+        assert copy[88:92] == raw[88:92]  # ISPG
 
 
 class TestTiltSeries:

@@ -38,6 +38,11 @@ def test_words_that_a_header_cannot_store_count_as_zero(header, value):
     assert copy.stored_origin == (0, 0, 0)
 
 
+@pytest.mark.parametrize("value", [2**31, np.int64(-(2**63))])
+def test_integers_of_more_than_32_bits_count_as_zero(header, value):
+    assert header_of({**std_header(header), "NXSTART": value}).start == (0, 0, 0)
+
+
 def test_words_as_large_as_the_header_can_store_are_kept(header):
     large = {"Xlen": 1e30, "XORIGIN": -3e38, "NXSTART": 2**31 - 1}
     copy = header_of({**std_header(header), **large})
