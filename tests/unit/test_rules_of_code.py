@@ -1,8 +1,9 @@
-"""Rules for the code of the package: sizes, and first lines of docstrings."""
+"""Rules for the code of the package: sizes, first lines of docstrings, no unused code."""
 
 from __future__ import annotations
 
 import ast
+from collections import Counter
 
 import pytest
 
@@ -10,6 +11,21 @@ from tests.support.package_code import package_trees
 
 # First words with which a docstring would be a clause, rather than a noun phrase or an imperative.
 CLAUSES = ("How", "That", "What", "When", "Where", "Whether", "Which", "Who", "Why")
+
+# Functions that other packages call, by package.
+CALLBACKS = {
+    "botocore": {"get_frozen_credentials", "seekable"},
+    "click": {"invoke", "resolve_command"},
+    "dask": {"_posttask", "_start_state"},
+    "fsspec": {"relative_update", "set_size"},
+    "IPython": {"_ipython_display_", "_repr_html_"},
+    "xarray": {"MrcBackend", "guess_can_open", "open_dataset", "open_datatree"},
+    "zarr": {
+        *("_decode_partial_single", "get_partial_values", "getsize", "list_dir", "with_read_only"),
+    },
+}
+# Those for users that are not in the list of public names.
+FOR_USERS = {"to_xarray", "frame_index", "serve_s3", "crystal_frames", "write_acquisition"}
 
 
 def nodes(*kinds):
@@ -45,6 +61,54 @@ def test_docstrings_of_modules_and_classes_are_not_clauses():
     }
     clauses = {place: line for place, line in first_lines.items() if line.startswith(CLAUSES)}
     assert clauses == {}
+
+
+def names_in(tree):
+    """Count the names that are read or imported."""
+    names: Counter[str] = Counter()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            names[node.id] += 1
+        elif isinstance(node, ast.Attribute):
+            names[node.attr] += 1
+        elif isinstance(node, ast.alias):
+            names[node.name] += 1
+    return names
+
+
+def unused(trees):
+    """Return the functions and classes that nothing but their own body names."""
+    named: Counter[str] = Counter()
+    for tree in trees:
+        named.update(names_in(tree))
+    definitions = ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef
+    return {
+        node.name
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, definitions) and not node.name.startswith("__")
+        if named[node.name] == names_in(node)[node.name]
+    }
+
+
+def test_all_code_of_the_package_is_used():
+    """Tests alone are no reason to keep code."""
+    assert unused(package_trees().values()) == FOR_USERS.union(*CALLBACKS.values())
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("def f(): return f()", {"f"}),
+        ("def f(): ...\nf()", set()),
+        ("class A:\n    def b(self): ...\nA().b()", set()),
+        ("class A:\n    async def b(self): ...\nA()", {"b"}),
+        ("from a import f\ndef f(): ...", set()),
+        ("def f(): ...\nf = 1", {"f"}),
+    ],
+)
+def test_unused_functions_and_classes_are_found(code, names):
+    assert unused([ast.parse(code)]) == names
 
 
 @pytest.mark.parametrize(
