@@ -184,18 +184,17 @@ class MRCParser:
 
         `registry` has the object stores from which VirtualiZarr reads the pixels.
         """
-        import_optional(
-            "virtualizarr", "MRCParser creates manifests for it", install_command("references")
+        purpose, remedy = "MRCParser creates manifests for it", install_command("references")
+        manifests, translator = (
+            import_optional(f"virtualizarr.{module}", purpose, remedy)
+            for module in ("manifests", "parsers.kerchunk.translator")  # early versions lack these
         )
-        from virtualizarr.manifests import ManifestStore
-        from virtualizarr.parsers.kerchunk.translator import manifestgroup_from_kerchunk_refs
-
         references = find_references(plan_mrc(url, **self.options))
-        group = manifestgroup_from_kerchunk_refs(
+        group = translator.manifestgroup_from_kerchunk_refs(
             {"version": 1, "refs": dict(references.items())},
             skip_variables=[name for name, *_ in coordinates(references.plan.axes)],
         )
-        return ManifestStore(group=group, registry=registry)
+        return manifests.ManifestStore(group=group, registry=registry)
 
 
 def _plan(url_or_plan: Any, **options: Any) -> Plan:

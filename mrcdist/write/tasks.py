@@ -17,7 +17,7 @@ from mrcdist.format.encode import NewHeader, encode_header, encode_pixels
 from mrcdist.system_calls import write_at
 from mrcdist.write.contents import refuse_mask
 from mrcdist.write.encoded_block import EncodedBlock, window, windows
-from mrcdist.write.errors import abandoned_on_failure, incomplete, write_errors
+from mrcdist.write.errors import abandoned_on_failure, incomplete, overtaken, write_errors
 from mrcdist.write.grid import Piece, block_runs, join_pieces, piece_bytes, split_run
 from mrcdist.write.local import LocalDestination
 from mrcdist.write.mrcz import compressed_sections
@@ -161,11 +161,13 @@ def _write_runs(block: npt.NDArray[Any], job: Job, destination: LocalDestination
 
 def recall_block(job: Job, number: int) -> BlockRecord:
     """Read the record of a block that an earlier call has written."""
-    location = job.destination.location
+    location, work = job.destination.location, job.destination.work
     with write_errors(location):
         try:
-            return BlockRecord.from_bytes(job.destination.work.recall(number))
+            return BlockRecord.from_bytes(work.recall(number))
         except (MissingFileError, ValueError, LookupError, TypeError):
+            if work.is_lost():
+                raise overtaken(location, work.shown) from None
             items = f"readable records of block {number}"
             raise incomplete(location, 0, 1, items) from None
 

@@ -7,6 +7,7 @@ import datetime
 import gzip
 import json
 import math
+import sys
 import zipfile
 
 import fsspec
@@ -15,7 +16,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcdist import ArgumentError, MRCParser, plan_mrc, read_mrc, write_references
+from mrcdist import (
+    ArgumentError,
+    MissingExtraError,
+    MRCParser,
+    plan_mrc,
+    read_mrc,
+    write_references,
+)
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.examples import examples
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
@@ -219,6 +227,13 @@ class TestReaders:
         options = {"remote_protocol": "s3", "remote_options": dict(stack.options)}
         ds = xr.open_dataset(str(on_disk), engine="kerchunk", storage_options=options)
         np.testing.assert_array_equal(ds["data"][7].values, FRAMES[7])
+
+    @pytest.mark.parametrize("module", ["manifests", "parsers.kerchunk.translator"])
+    def test_virtualizarr_without_a_needed_module_counts_as_missing(self, monkeypatch, module):
+        pytest.importorskip("virtualizarr")
+        monkeypatch.setitem(sys.modules, f"virtualizarr.{module}", None)
+        with pytest.raises(MissingExtraError, match=r"references"):
+            MRCParser()("file:///no/such/file.mrc", registry=None)
 
     def test_virtualizarr_and_icechunk_read_a_parsed_file(self, acquisition, tmp_path):
         virtualizarr = pytest.importorskip("virtualizarr")

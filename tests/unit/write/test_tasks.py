@@ -42,3 +42,13 @@ def test_error_for_an_unreadable_block_record_has_the_block_and_a_remedy(
             recall_block(job, 7)
     with pytest.raises(WriteError, match=r"block 8 (?s:.*)overwrite=True"):
         recall_block(job, 8)
+
+
+def test_missing_record_of_a_replaced_call_is_not_a_reason_to_overwrite(tmp_path: Path) -> None:
+    planned = LocalDestination(Location.of(tmp_path / "a.mrc"), Grid(1024, 1, 4096))
+    first = planned.begin({}, overwrite=False, resume=False)
+    planned.begin({}, overwrite=True, resume=False)
+    job = Job(first, NewHeader(1, 1, 1, Storage(6, "uint16")), (1, 1), statistics=False)
+    with pytest.raises(WriteError) as error:
+        recall_block(job, 0)
+    assert error.value.code == "unfinished-file-missing"
