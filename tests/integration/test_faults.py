@@ -266,7 +266,7 @@ class TestRequestLimits:
         source = plan_mrc(movie, storage_options=options).source
         np.testing.assert_array_equal(source[...], NUMBERS)
 
-    def test_creation_of_a_client_is_no_stall(
+    def test_creation_of_a_client_is_not_a_stall(
         self,
         movie: str,
         proxy: CountingProxy,

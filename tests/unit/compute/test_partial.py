@@ -340,12 +340,12 @@ class TestOwnOutputs:
         (tmp_path / "unfinished").rename(tmp_path / "a.npy")
         return store
 
-    def test_output_written_by_a_job_is_its_own(self, tmp_path, written):
+    def test_output_written_by_a_job_belongs_to_it(self, tmp_path, written):
         resumed = make_store(written.folder, JOB, 1)
         assert resumed.is_own(tmp_path / "a.npy")
         assert not resumed.is_own(tmp_path / "b.npy")
 
-    def test_earlier_output_of_the_job_is_its_own_until_it_is_replaced(self, tmp_path, written):
+    def test_earlier_output_belongs_to_the_job_until_it_is_replaced(self, tmp_path, written):
         resumed = make_store(written.folder, JOB, 1)
         resumed.open(resume=True)  # no part is kept: the job was killed while it deleted them
         assert resumed.is_own(tmp_path / "a.npy")
@@ -364,7 +364,7 @@ class TestOwnOutputs:
         resumed.open(resume=True)
         assert resumed.is_own(output)
 
-    def test_output_of_another_job_is_not_its_own(self, tmp_path, written):
+    def test_output_of_another_job_does_not_belong_to_this_one(self, tmp_path, written):
         another = make_store(written.folder, {**JOB, "version": "another"}, 1)
         assert not another.is_own(tmp_path / "a.npy")
         another.open(resume=True)
@@ -377,7 +377,7 @@ class TestOwnOutputs:
         job.write_text(json.dumps({**state, "outputs": {path: [stamp]}}))
         assert not written.is_own(tmp_path / "a.npy")
 
-    def test_output_overwritten_by_another_program_is_not_its_own(self, tmp_path, written):
+    def test_output_overwritten_by_another_program_is_not_that_of_the_job(self, tmp_path, written):
         (tmp_path / "a.npy").write_text("another result")
         assert not written.is_own(tmp_path / "a.npy")
 

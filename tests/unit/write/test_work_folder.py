@@ -185,7 +185,7 @@ class TestRecords:
         assert work.plan() is None
 
     @pytest.mark.parametrize("name", ["a*.mrc", "a?.mrc", "a[12].mrc"])
-    def test_name_like_a_pattern_is_no_pattern(self, location: Location, name: str) -> None:
+    def test_name_like_a_pattern_is_not_a_pattern(self, location: Location, name: str) -> None:
         works = [WorkFolder(location.sibling(each), "mine") for each in (name, "a1.mrc")]
         for work in works:
             work.claim(ABOUT)
