@@ -17,6 +17,9 @@ from typing import Any
 
 import pytest
 import yaml
+from hatchling.builders.plugin.interface import BuilderInterface
+from hatchling.builders.sdist import SdistBuilder
+from hatchling.builders.wheel import WheelBuilder
 from packaging.requirements import Requirement
 
 import mrcdist
@@ -177,6 +180,17 @@ def test_news_fragments_have_a_kind_that_the_changelog_knows() -> None:
     fragments = [path.name for path in (ROOT / "changes").iterdir() if path.name != "README.md"]
     name = re.compile(rf"(\d+|\+[\w-]+)\.({'|'.join(kinds)})\.md")
     assert [fragment for fragment in fragments if not name.fullmatch(fragment)] == []
+
+
+@pytest.mark.parametrize(
+    ("builder", "folders"),
+    [(WheelBuilder, {"mrcdist"}), (SdistBuilder, {"mrcdist", "demo", "deploy"})],
+)
+def test_demo_is_in_the_source_distribution_only_and_tests_in_neither(
+    builder: type[BuilderInterface[Any, Any]], folders: set[str]
+) -> None:
+    paths = [file.distribution_path for file in builder(str(ROOT)).recurse_included_files()]
+    assert {path.partition("/")[0] for path in paths if "/" in path} == folders
 
 
 def test_no_acquisition_is_committed() -> None:
