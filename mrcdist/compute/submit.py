@@ -52,17 +52,18 @@ def compute_parts(
         # small work: the scheduler prefers workers that already hold the dependencies of a task,
         # and would send all tasks of a short job to one worker.
         shared = client.submit(pickle.loads, shared, key=(f"work-{job}", 0), pure=False)
-    # The only references to the futures: workers keep a result until there are none.
-    running = {
-        future.key: (future, number)
-        for number, future in zip(parts, _submit(client, shared, work, job, parts), strict=True)
-    }
+    running: dict[Any, tuple[Future, int]] = {}
     finished: SimpleQueue[Future] = SimpleQueue()
-    for future, _ in running.values():
-        future.add_done_callback(finished.put)
     ledger: Ledger = {}
     largest = 0  # bytes of a result
     try:
+        # The only references to the futures: workers keep a result until there are none.
+        running |= {
+            future.key: (future, number)
+            for number, future in zip(parts, _submit(client, shared, work, job, parts), strict=True)
+        }
+        for key in running:
+            running[key][0].add_done_callback(finished.put)
         while running:
             # One at a time until the size of a result is known.
             count = min(len(running), max(_MAX_GATHERED // largest, 1)) if largest else 1

@@ -253,6 +253,21 @@ def test_pass_is_resumed_with_the_chunks_of_a_smaller_cluster(
     np.testing.assert_array_equal(found["first"], range(4))
 
 
+def test_function_is_released_if_submitting_the_tasks_is_interrupted(cluster: Client) -> None:
+    class Interrupted(dict[int, Any]):
+        def items(self) -> Any:
+            raise KeyboardInterrupt
+
+    sent_once: Any = bytes(2**22)
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        compute_parts(cluster, sent_once, Interrupted({0: (None, None)}), print)
+    deadline = time.monotonic() + 10
+    while any("work-" in str(key) for key in cluster.futures):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert interrupt.tb  # refers to the future
+
+
 def test_results_are_exact_although_the_worker_that_holds_the_function_is_killed(
     tmp_path: Any,
 ) -> None:
