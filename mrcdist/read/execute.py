@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -24,12 +25,9 @@ def execute(plan: BlockPlan) -> Array:
     The block has the shape ``plan.shape``, native byte order and aligned data; it is read-only if
     it is a view of mapped pages.
     """
-    if (direct := _DirectRead.of(plan)) is not None:
-        for read in plan.reads:
-            if read.stretches is not None:
-                read.stretches.reader.copy(read.stretches, direct.memory)
-        for reader, targets in direct.targets:
-            reader.fill(targets)
+    direct = _DirectRead.of(plan)
+    if direct is not None:
+        _read_directly([direct])
         return direct.block()
     if plan.maps is not None:
         from_map = _view_of_map if plan.access is Access.VIEW else _copy_from_map
@@ -39,6 +37,16 @@ def execute(plan: BlockPlan) -> Array:
         [buffer] = plan.request.parts[0].can.views(plan.reads[0].spans)
         return _native(_viewed(plan, buffer))
     return _native(_gather(plan))
+
+
+def execute_together(plans: Sequence[BlockPlan]) -> list[Array]:
+    """Return the blocks of plans; byte ranges that are read directly are fetched concurrently."""
+    direct = [_DirectRead.of(plan) for plan in plans]
+    _read_directly([read for read in direct if read is not None])
+    return [
+        execute(plan) if read is None else read.block()
+        for plan, read in zip(plans, direct, strict=True)
+    ]
 
 
 async def execute_awaited(plan: BlockPlan) -> Array | None:
@@ -94,6 +102,19 @@ class _DirectRead:
         """Return the block, once all bytes have arrived."""
         decode = _viewed if self.plan.access is Access.VIEW else _scattered
         return _native(decode(self.plan, self.memory))
+
+
+def _read_directly(blocks: Sequence[_DirectRead]) -> None:
+    """Read the bytes of blocks; those of each file are fetched concurrently."""
+    by_reader: dict[FillReader, list[Target]] = {}
+    for block in blocks:
+        for read in block.plan.reads:
+            if read.stretches is not None:
+                read.stretches.reader.copy(read.stretches, block.memory)
+        for reader, targets in block.targets:
+            by_reader.setdefault(reader, []).extend(targets)
+    for reader, targets in by_reader.items():
+        reader.fill(targets)
 
 
 def _view_of_map(plan: BlockPlan, reader: MapReader) -> Array | None:

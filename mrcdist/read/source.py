@@ -24,7 +24,7 @@ from mrcdist.plan.layout import Frames, FrameTable, Layout, within
 from mrcdist.plan.reader_capabilities import Capabilities, Cost, FrameFile
 from mrcdist.plan.selection import Selection, select
 from mrcdist.read.compressed import SectionReader, StreamReader
-from mrcdist.read.execute import execute, execute_awaited
+from mrcdist.read.execute import execute, execute_awaited, execute_together
 from mrcdist.read.mapped import open_local
 from mrcdist.read.remote import RemoteReader
 from mrcdist.read_limits import DEFAULT_LIMITS, ReadLimits
@@ -45,11 +45,31 @@ class RangeReader(Protocol):
 
 
 class _PlannedPart(NamedTuple):
-    """Plan for a part of a block, and the frames and rows of the block that it fills."""
+    """Plans for consecutive groups of rows of some frames of a block."""
 
-    plan: BlockPlan
+    plans: list[BlockPlan]
     frames: Frames | slice
-    rows: slice
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pixels."""
+        itemsize = self.plans[0].request.layout.dtype.itemsize
+        return sum(math.prod(plan.shape) for plan in self.plans) * itemsize
+
+    @property
+    def cost(self) -> Cost:
+        """Cost of `read`."""
+        costs = [plan.cost for plan in self.plans]
+        if len(costs) == 1:
+            return costs[0]
+        held = sum(cost.held for cost in costs) + self.nbytes
+        return Cost(sum(cost.requests for cost in costs), sum(cost.nbytes for cost in costs), held)
+
+    def read(self) -> npt.NDArray[Any]:
+        """Return the frames."""
+        if len(self.plans) == 1:
+            return execute(self.plans[0])
+        return np.concatenate(execute_together(self.plans), axis=1)
 
 
 @dataclass(frozen=True)
@@ -151,10 +171,11 @@ class MrcSource:
         if 0 in selection.shape:
             return None
         planned = self._planned(*self._to_read(selection), settings, readers)
-        if len(planned) > 1:
+        plans = planned[0].plans
+        if len(planned) > 1 or len(plans) > 1:
             return None
         try:
-            block = await execute_awaited(planned[0].plan)
+            block = await execute_awaited(plans[0])
         except MrcdistError as error:
             error.__context__ = None  # as above
             raise
@@ -201,18 +222,12 @@ class MrcSource:
         """
         n_navigation = len(self.layout.navigation_shape)
         rows, columns, *_ = box[n_navigation:]
-        plans = [
-            part.plan for part in self._planned(box[:n_navigation], Window(rows, columns), settings)
-        ]
-        if len(plans) == 1:
-            return plans[0].cost
-        costs = [plan.cost for plan in plans]
-        blocks = [math.prod(plan.shape) * self.dtype.itemsize for plan in plans]
-        return Cost(
-            sum(cost.requests for cost in costs),
-            sum(cost.nbytes for cost in costs),
-            max(cost.held + block for cost, block in zip(costs, blocks, strict=True)),
-        )
+        parts = self._planned(box[:n_navigation], Window(rows, columns), settings)
+        if len(parts) == 1:
+            return parts[0].cost
+        costs = [part.cost for part in parts]
+        held = max(cost.held + part.nbytes for cost, part in zip(costs, parts, strict=True))
+        return Cost(sum(cost.requests for cost in costs), sum(cost.nbytes for cost in costs), held)
 
     def _read(
         self, navigation: tuple[range, ...], window: Window, settings: ReadSettings
@@ -220,11 +235,11 @@ class MrcSource:
         """Read a window of the frames in a box of navigation positions."""
         planned = self._planned(navigation, window, settings)
         if len(planned) == 1:
-            return execute(planned[0].plan)
-        shape = math.prod(map(len, navigation)), len(window.rows), *planned[0].plan.shape[2:]
-        block = np.zeros(shape, self.dtype)
+            return planned[0].read()
+        n_frames, n_rows = math.prod(map(len, navigation)), len(window.rows)
+        block = np.zeros((n_frames, n_rows, *planned[0].plans[0].shape[2:]), self.dtype)
         for part in planned:
-            block[part.frames, part.rows] = execute(part.plan)
+            block[part.frames] = part.read()
         return block
 
     def _planned(
@@ -259,11 +274,11 @@ class MrcSource:
                 _frame_file(capabilities_of(n), self.parts[n], first, layout, settings, self.limits)
                 for n, first in numbered
             ]
-            start = 0
-            for part in _without_long_gaps(window, files, layout):
-                request = BlockRequest(files, layout, frames[places], part, self.limits)
-                rows = slice(start, start := start + len(part.rows))
-                planned.append(_PlannedPart(plan_block(request), places, rows))
+            plans = [
+                plan_block(BlockRequest(files, layout, frames[places], rows, self.limits))
+                for rows in _without_long_gaps(window, files, layout)
+            ]
+            planned.append(_PlannedPart(plans, places))
         return planned
 
     def _files_with(self, frames: Frames) -> list[tuple[int, int]]:

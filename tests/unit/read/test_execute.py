@@ -15,7 +15,7 @@ from mrcdist.plan.block import Access, BlockRequest, plan_block
 from mrcdist.plan.coalesce import Merging, Window
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.reader_capabilities import Capabilities, Cost, FrameFile
-from mrcdist.read.execute import execute, execute_awaited
+from mrcdist.read.execute import execute, execute_awaited, execute_together
 from mrcdist.read_limits import DEFAULT_LIMITS
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from tests.support.mrc_files import counting
@@ -30,7 +30,7 @@ class BytesInMemory:
     """Reader of `RAW`; it counts the byte ranges that it reads."""
 
     def __init__(self, *, fills, awaitable=False):
-        self.n_ranges = 0
+        self.n_ranges = self.n_fills = 0
         self.can = Capabilities(
             self.views,
             lambda start, stop: Cost(1, stop - start),
@@ -45,6 +45,7 @@ class BytesInMemory:
             yield RAW[start:stop].copy()
 
     def fill(self, targets):
+        self.n_fills += 1
         for start, segments in targets:
             self.n_ranges += 1
             buffer = ScatterBuffer(segments)
@@ -88,6 +89,17 @@ def test_any_frames_and_window_equal_numpy(frames, rows, first, fills, max_gap, 
     block = execute(plan)
     assert block.shape == plan.shape
     np.testing.assert_array_equal(block, expected)
+
+
+@pytest.mark.parametrize("fills", [False, True])
+@pytest.mark.parametrize("frames", [[2, 3, 4], [6, 0, 3]])
+def test_groups_of_rows_are_fetched_in_one_call_of_a_reader_that_fills(frames, fills):
+    reader = BytesInMemory(fills=fills)
+    rows = [range(2), range(5, 6), range(8, 9)]
+    plans = [planned(reader, frames, Window(each, range(COLUMNS))) for each in rows]
+    for block, each in zip(execute_together(plans), rows, strict=True):
+        np.testing.assert_array_equal(block, NUMBERS[frames][:, each])
+    assert reader.n_fills == fills
 
 
 @pytest.mark.parametrize(
