@@ -133,11 +133,15 @@ class ZarrDestination:
             # In a store, an unfinished hierarchy may already have its name.
             foreign = self.location.is_local or self._previous_plan() is None
             if not complete and foreign and StoreCalls(self.location).exists():
+                cause = "files, and folders with other contents, are never replaced"
+                if not self.location.is_local:
+                    # Requests of a killed task may arrive after everything else was removed.
+                    cause += "; an interrupted call may have left these behind"
                 raise ArgumentError(
                     f"{self.location.shown} is not a Zarr hierarchy",
                     code="destination-invalid",
                     argument="url",
-                    cause="files, and folders with other contents, are never replaced",
+                    cause=cause,
                     remedy="choose another name, or delete it",
                 )
         return complete

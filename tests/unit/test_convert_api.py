@@ -241,6 +241,22 @@ class TestZarrInterrupted:
         second.finish()
         np.testing.assert_array_equal(second.read(path, box), numbers)
 
+    @pytest.mark.parametrize("recorded", [False, True])
+    def test_shard_that_arrives_after_an_interrupted_call_does_not_look_like_a_mystery(
+        self, source: Path, recorded: bool
+    ) -> None:
+        url = f"memory://{uuid.uuid4().hex}/out.zspy"
+        store = MemoryFileSystem()
+        store.pipe_file(f"{url}/Experiments/in/data/0/0/0", b"late")
+        if recorded:
+            store.pipe_file(f"{url}.mrcdist-write/0.abc.done", b"")
+        with pytest.raises(ArgumentError) as error:
+            convert(source, url)
+        assert error.value.code == ("destination-busy" if recorded else "destination-invalid")
+        assert "interrupted" in f"{error.value.problem} {error.value.cause}"
+        if recorded:
+            convert(source, url, overwrite=True, verify=True)
+
     def test_unreadable_plan_is_an_error(
         self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
