@@ -210,12 +210,12 @@ def _plan(
     is_contents = isinstance(data, Mapping) or hasattr(data, "axes_manager")
     if options and (is_contents or isinstance(data, Plan)):
         raise ArgumentError(
-            f"{', '.join(options)} for data that are already planned",
+            f"{', '.join(f'`{name}`' for name in options)} for data that are already planned",
             code="options-invalid",
             argument=next(iter(options)),
-            cause="options determine how a file is read, but data is a "
-            f"{type(data).__name__}; reduce_frames itself has only region, frames, client, resume, "
-            "progress and device",
+            cause="options determine how a file is read, but `data` is a "
+            f"{type(data).__name__}; reduce_frames itself has only `region`, `frames`, `client`, "
+            "`resume`, `progress` and `device`",
             remedy="omit them, or pass them to plan_mrc or read_mrc; check the spelling of names",
         )
     if is_contents:

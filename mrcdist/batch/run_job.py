@@ -123,8 +123,8 @@ class Summary:
         )
         if read.bytes_mapped:
             lines.append(
-                f"  read      {format_bytes(read.bytes_mapped)} of local files mapped, of which "
-                "the pages with these pixels are read"
+                f"  read      {format_bytes(read.bytes_mapped)} of local files mapped; only "
+                "pages with these pixels are read"
             )
         if read.bytes_fetched or not read.bytes_mapped:
             lines.append(

@@ -64,7 +64,7 @@ def _passed(
     series = tilt_file.read(notes)
     if series is not None and len(series.angles) != frames.announced:
         raise ArgumentError(
-            f"{series.source} has {len(series.angles)} tilt angles, the file "
+            f"{series.source} has {len(series.angles)} tilt angles, but the file has "
             f"{frames.announced} sections",
             code="tilt-angles-mismatch",
             argument="tilt_file",
@@ -107,7 +107,9 @@ def _discovered(
             "those of a stationary stage; a file that is passed as `tilt_file` is always used"
         )
     elif len(series.angles) != frames.announced:
-        reason = f"it has {len(series.angles)} tilt angles, the file {frames.announced} sections"
+        reason = (
+            f"it has {len(series.angles)} tilt angles, but the file has {frames.announced} sections"
+        )
     else:
         return series
     notes.add(Note("tilt-angles-unused", f"{series.source} is not used: {reason}"))

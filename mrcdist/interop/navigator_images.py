@@ -116,6 +116,6 @@ def _scan_axes(image_axes: Sequence[Axis], plan: Plan) -> tuple[Sequence[Axis], 
             first = len(axes) - 2  # the last two are the image's plane
             return [replace(axis, navigate=n < first) for n, axis in enumerate(axes)], ()
         image_shape, scan_shape = (" x ".join(map(str, sizes)) for sizes in (pixels, shape))
-        text = f"it has {image_shape} pixels, the scan {scan_shape} points: its own axes are kept"
-        notes = (Note("image-axes-kept", text),)
+        text = f"it has {image_shape} pixels, but the scan has {scan_shape} points"
+        notes = (Note("image-axes-kept", f"{text}: its own axes are kept"),)
     return image_axes, notes

@@ -81,7 +81,7 @@ class MissingFrames:
             else ""
         )
         counts._require_allowed(
-            f"the file has {file_size} bytes, its header announces {expected}: "
+            f"the file has {file_size} bytes, but its header announces {expected}: "
             f"{counts.present} of {announced} frames are complete",
             cause="the acquisition was aborted or is still running, or the copy is incomplete",
             remedy="finish the acquisition or copy the file again; `allow_truncated=True` "

@@ -149,7 +149,7 @@ class StoredFile:
                     raise changed(self.location, self.version, response.version)
                 if unverified:
                     self._check()  # the file may be shorter now
-                raise Transient(f"the response ended at byte {end}, the file has {size}")
+                raise Transient(f"the response ended at byte {end}, but the file has {size} bytes")
             return response.raw
 
         def check_unverified() -> None:
@@ -237,7 +237,9 @@ def _read_start(location: Location, size: int, *, first_contact: bool) -> Respon
         response = transport.read(0, size)
         total, received = response.version.size, len(response.raw)
         if total is not None and received < min(size, total):
-            raise Transient(f"the response ended at byte {received}, the file has {total}")
+            raise Transient(
+                f"the response ended at byte {received}, but the file has {total} bytes"
+            )
         return response
 
     try:

@@ -253,7 +253,7 @@ def _check_files(dtype: str, byteorder: str, parts: int, announced: int | None) 
             "parts" if parts < 1 else "announced",
             f"`parts={parts}` with `announced={announced}`",
             "only for a single movie can the header announce a different number of frames",
-            "use parts=1, or omit announced",
+            "use `parts=1`, or omit `announced`",
         )
 
 
@@ -267,21 +267,22 @@ def _check_scan(
     if (not scan or custom_points is not None) and (repeats != (1, 1) or roi is not None):
         raise invalid(
             "roi" if roi else "repeats" if repeats[0] != 1 else "point_repeats",
-            f"repeats={repeats[0]}, point_repeats={repeats[1]}, roi={roi} without a raster scan",
+            f"`repeats={repeats[0]}`, `point_repeats={repeats[1]}`, `roi={roi}` without a raster "
+            "scan",
             "they describe a raster; a list of points already contains all repeats",
-            "omit them, or omit custom_points and scan=False",
+            "omit them, or omit `custom_points` and `scan=False`",
         )
     if not scan and custom_points is not None:
         raise invalid(
             "custom_points",
-            "custom_points with scan=False",
+            "`custom_points` with `scan=False`",
             "points describe a scan",
             "omit one of them",
         )
     if roi is not None and (roi[0] > scan_shape[0] or roi[1] > scan_shape[1]):
         raise invalid(
             "roi",
-            f"roi={roi} is larger than scan_shape={scan_shape}",
+            f"`roi={roi}` is larger than `scan_shape={scan_shape}`",
             "the region must lie inside the scan",
-            "use a smaller roi or a larger scan_shape",
+            "use a smaller `roi` or a larger `scan_shape`",
         )

@@ -291,7 +291,7 @@ def _file_size(facts: Facts) -> Finding | None:
             "compare the statistics, which reads all data",
         )
     expected = header.data_offset + data
-    found = f"{size} bytes, the header announces {expected}"
+    found = f"{size} bytes, but the header announces {expected}"
     if size < expected:
         return error(
             found,

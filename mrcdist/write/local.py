@@ -107,8 +107,8 @@ class LocalDestination:
                     if grid.step < self.grid.step:  # two hosts would write to the same page
                         raise self.work.cannot_resume(
                             f"{self.path} cannot be resumed here",
-                            f"{self.work.shown} was started by a host on whose own disk it is, but "
-                            "here it is on a network, where blocks are divided differently",
+                            f"{self.work.shown} was started by a host that has it on a local disk; "
+                            "over a network, as here, blocks are divided differently",
                             "resume it on that host",
                         )
                     return replace(previous, date=plan["date"], grid=grid)

@@ -119,7 +119,9 @@ class TestShape:
             virtual_images={"transposed": image(1, (4, 3)), "wide": image(2, (2, 6))},
             external_images={"Ext": image(3, (3, 4))},
         )
-        with pytest.warns(MrcdistWarning, match=r"(4 x 3|2 x 6) pixels, the scan 3 x 4 points"):
+        with pytest.warns(
+            MrcdistWarning, match=r"(4 x 3|2 x 6) pixels, but the scan has 3 x 4 points"
+        ):
             dataset = read(written.movie, store)
         navigators = navigators_of(dataset)
         for name, shape in (("transposed", (4, 3)), ("wide", (2, 6))):

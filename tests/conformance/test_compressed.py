@@ -140,5 +140,7 @@ class TestTiltFile:
 
     def test_number_of_tilt_angles_must_equal_that_of_sections(self, series, tmp_path):
         (tmp_path / "a.tlt").write_text("1\n2\n")
-        with pytest.raises(mrcdist.ArgumentError, match="2 tilt angles, the file 5 sections"):
+        with pytest.raises(
+            mrcdist.ArgumentError, match="2 tilt angles, but the file has 5 sections"
+        ):
             mrcdist.read_mrc(series, tilt_file=tmp_path / "a.tlt")

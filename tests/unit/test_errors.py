@@ -20,6 +20,7 @@ import mrcdist
 from mrcdist import errors, stats
 from mrcdist.cli import main
 from mrcdist.storage.store_errors import explain_failure
+from mrcdist.testing.acquisition import write_acquisition
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
 from tests.support.processes import free_port
 from tests.support.raised import KINDS, RAISED, TEXTS
@@ -41,7 +42,7 @@ PARAMS = [param for command in main.commands.values() for param in command.param
 ARGUMENTS = {str(param.name) for param in PARAMS}.union(
     *(
         inspect.signature(function).parameters
-        for function in (getattr(mrcdist, name) for name in mrcdist.__all__)
+        for function in (write_acquisition, *(getattr(mrcdist, name) for name in mrcdist.__all__))
         if inspect.isfunction(function)
     )
 )

@@ -176,8 +176,8 @@ def _check_positions(positions: int, shape: tuple[int, int], n_points: int, *, v
     if positions > max_positions:
         raise SidecarError(
             f"a scan of {shape[1]} x {shape[0]} (x, y) points, visited up to {visits} times each,"
-            f" has {positions} positions, more than {max_positions} for a list of {n_points}"
-            " points",
+            f" has {positions} positions, more than the {max_positions} accepted for a list of"
+            f" {n_points} points",
             code="scan-grid-too-large",
             cause="the sidecar was edited, or one point was visited very often",
             remedy=POINTS_REMEDY,

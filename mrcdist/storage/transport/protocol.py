@@ -128,7 +128,7 @@ def check_range(
         raise changed(location, version, f"{total} bytes")
     requested = f"{start}-" if size is None else f"{start}-{start + size - 1}"
     if not span.startswith(requested) or (size is not None and span != requested):
-        raise Transient(f"bytes {requested} were requested, and {content_range} sent")
+        raise Transient(f"bytes {requested} were requested, but {content_range!r} was sent")
     return known
 
 

@@ -22,14 +22,14 @@ from mrcdist.stats import ReadStats
         (
             2**20,
             0,
-            ["1.00 MiB of local files mapped, of which the pages with these pixels are read"],
+            ["1.00 MiB of local files mapped; only pages with these pixels are read"],
         ),
         (0, 2**10, ["1.00 kiB fetched; 3 requests, 1 retries"]),
         (
             2**20,
             2**10,
             [
-                "1.00 MiB of local files mapped, of which the pages with these pixels are read",
+                "1.00 MiB of local files mapped; only pages with these pixels are read",
                 "1.00 kiB fetched; 3 requests, 1 retries",
             ],
         ),

@@ -120,7 +120,7 @@ class TestOtherFilesNextToTheData:
         stack.with_name("ts.tlt").write_text(tlt(range(8)))
         with pytest.warns(MrcdistWarning, match="ts.tlt is not used: it has 8 .* 7 sections"):
             assert plan_mrc(stack).tilts is None
-        with pytest.raises(ArgumentError, match="8 tilt angles, the file 7 sections"):
+        with pytest.raises(ArgumentError, match="8 tilt angles, but the file has 7 sections"):
             plan_mrc(stack, tilt_file=stack.with_name("ts.tlt"))
 
     def test_damaged_list_of_tilt_angles_causes_a_note(self, stack):
