@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from mrcdist.format.direct_electron.filenames import (
 )
 from mrcdist.format.direct_electron.sidecar import Sidecar, parse_sidecar, sidecar_text
 from mrcdist.format.direct_electron.sidecar_keys import IN_HYPERSPY, Key
+from mrcdist.format.tilt_angles import tilt_file_candidates
 from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import read_whole
 from mrcdist.warning_notes import Note, Notes
@@ -74,9 +76,16 @@ def choose_auxiliary(
     return {next(iter(sidecar_names), default): _scan_sidecar(contents, scan)}
 
 
-def auxiliary_names(name: str) -> tuple[str, ...]:
-    """Return the names of files that readers take for auxiliary files of the new file."""
-    return (_tilt_file_name(name), *candidate_names(name, ending=SIDECAR_ENDING)[:1])
+def auxiliary_names(name: str, written: Container[str] = ()) -> tuple[str, ...]:
+    """Return the names of earlier files that readers may take for auxiliary files of the new file.
+
+    If one of the `written` files has tilt angles, these are also the names that readers prefer to
+    it.
+    """
+    tilts: tuple[str, ...] = (_tilt_file_name(name),)
+    if tilts[0] in written:
+        tilts = (*takewhile(lambda other: other not in tilts, tilt_file_candidates(name)), *tilts)
+    return (*tilts, *candidate_names(name, ending=SIDECAR_ENDING)[:1])
 
 
 def _tilt_file_name(name: str) -> str:
@@ -96,7 +105,7 @@ def check_existing_auxiliary(
 
     If data that are not a scan replace a scan, a sidecar that says so is added to `auxiliary`.
     """
-    for name in {*auxiliary, *auxiliary_names(location.name)}:
+    for name in sorted({*auxiliary, *auxiliary_names(location.name, auxiliary)}):
         existing, is_sidecar = location.sibling(name), name.endswith(SIDECAR_ENDING)
         if (name in auxiliary and overwrite and not is_sidecar) or not file_exists(existing):
             continue
@@ -112,8 +121,8 @@ def check_existing_auxiliary(
             auxiliary[name] = _stack_sidecar(contents, previous.values)
         else:
             sentence = (
-                f"{name} next to it is kept, although it describes other data: delete it, or pass "
-                "None for it when you read the file"
+                f"{name} next to it is kept, and readers may apply it to the new file: delete it, "
+                "or pass another file or None for it when you read the new file"
             )
             notes.add(Note("auxiliary-file-stays", sentence))
 

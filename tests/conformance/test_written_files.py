@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections import Counter
+from contextlib import nullcontext
 
 import dask
 import dask.array as da
@@ -406,6 +407,22 @@ class TestAuxiliaryFilesOfOverwrittenData:
         (tmp_path / "a.rawtlt").write_text("0\n1\n2\n")
         with pytest.warns(mrcdist.MrcdistWarning, match="a.rawtlt next to it is kept"):
             mrcdist.write_mrc(tmp_path / "a.mrc", counting((3, 8, 8), "uint16"))
+
+    @pytest.mark.filterwarnings("error")
+    @pytest.mark.parametrize("kept", ["a.mrc.mdoc", "a.mdoc", "a.tlt", "a_TLT.txt"])
+    def test_kept_tilt_angles_that_readers_prefer_to_written_ones_cause_a_warning(
+        self, tmp_path, kept
+    ):
+        angles = "".join(f"[ZValue = {z}]\nTiltAngle = {10 * z}\n" for z in range(3))
+        (tmp_path / kept).write_text(angles if kept.endswith(".mdoc") else "0\n10\n20\n")
+        axes = [{"name": "tilt", "scale": 2.0, "units": "deg"}, {"name": "y"}, {"name": "x"}]
+        noted = nullcontext()
+        if kept.endswith(".mdoc"):
+            noted = pytest.warns(mrcdist.MrcdistWarning, match=f"{kept} next to it is kept")
+        with noted:
+            mrcdist.write_mrc(tmp_path / "a.mrc", counting((3, 8, 8), "uint16"), axes=axes)
+        preferred = mrcdist.plan_mrc(tmp_path / "a.mrc").tilts.source
+        assert preferred == (kept if kept.endswith(".mdoc") else "a.rawtlt")
 
     @pytest.mark.filterwarnings("error")
     def test_overwriting_a_scan_and_its_sidecar_causes_no_warning(self, tmp_path):

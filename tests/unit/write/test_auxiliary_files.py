@@ -65,3 +65,9 @@ def test_only_a_movie_has_the_name_of_a_sidecar_among_its_auxiliary_names() -> N
         "20260101_00001_info.txt",
     )
     assert auxiliary_names("a.mrc") == ("a.rawtlt",)
+
+
+def test_auxiliary_names_include_tilt_files_that_readers_prefer_to_a_written_one() -> None:
+    assert auxiliary_names("a.mrc", {"a.rawtlt"}) == ("a.mrc.mdoc", "a.mdoc", "a.rawtlt")
+    assert auxiliary_names("a_ali.mrc", {"a_ali.rawtlt"})[-1] == "a_ali.rawtlt"
+    assert auxiliary_names("a_rec.mrc", {"a_rec.rawtlt"}) == ("a_rec.rawtlt",)
