@@ -172,6 +172,7 @@ class TestImportsRunOneWay:
             ("mrcdist.extras", "{module}"),  # the argument of `import_optional`
             ("mrcdist.format.mrcz", "{name}"),
             ("mrcdist.zarr_api", "{package}"),
+            ("mrcdist.zarr_api", "{f'virtualizarr.{module}'}"),
         }
 
     @pytest.mark.parametrize(
