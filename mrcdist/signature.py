@@ -18,7 +18,8 @@ def signature_of(
     """Give a function of a dataclass `kind` the parameters of that dataclass.
 
     Names, types and defaults of arguments that several functions share are then defined once.
-    `help`, `inspect.signature`, Sphinx, type checkers and editors show them as usual.
+    `help`, `inspect.signature`, Sphinx and type checkers show them as usual; editors that neither
+    check types nor run the code, such as those that use Jedi, show the dataclass instead.
     """
 
     def decorate(

@@ -92,13 +92,13 @@ def choose(argument: str, option: Any, *, many: bool = False) -> Choice:
     is_list = isinstance(option, Sequence) and not isinstance(option, str | bytes)
     if is_list if many else is_filename(option) or hasattr(option, "read"):
         return "named"
-    needed = "a list of files" if many else "a path, a URL, or an open file or text stream"
+    needed = "or a list of files" if many else "a path, a URL, or an open file or text stream"
     raise ArgumentError(
         f"`{argument}` is a {type(option).__name__}",
         code="argument-type-invalid",
         argument=argument,
         cause=f"{'a list of files' if many else 'a file'} is needed",
-        remedy=f'pass "auto", None, or {needed}',
+        remedy=f'pass "auto", None, {needed}',
     )
 
 
