@@ -157,8 +157,8 @@ def chunk_notes(chunks: Chunks, itemsize: int, limits: ReadLimits) -> tuple[Note
     """
     tasks = math.prod(map(len, chunks))
     largest = math.prod(map(max, chunks)) * itemsize
-    few = limits.many_small_chunks if largest < limits.small_chunk else limits.many_chunks
-    if tasks <= few:
+    most = limits.many_small_chunks if largest < limits.small_chunk else limits.many_chunks
+    if tasks <= most:
         return ()
     text = (
         f"{tasks:,} chunks are more than a dask scheduler handles efficiently (about 1 ms each, "

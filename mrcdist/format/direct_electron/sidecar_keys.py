@@ -234,5 +234,8 @@ EXTERNAL_NAME = Key("Scan - External Detector {} Name", "name of an external det
 #: All keys above, in this order.
 KEYS = tuple(value for value in list(globals().values()) if isinstance(value, Key))
 
-#: Keys with a name in HyperSpy, followed by the entries of `Key.hyperspy`.
-IN_HYPERSPY = tuple((key, *key.hyperspy) for key in KEYS if key.hyperspy)
+#: Keys with a name in HyperSpy, followed by the entries of `Key.hyperspy`. Metadata and new sidecars
+#: contain them in this order: the microscope first.
+IN_HYPERSPY = tuple(
+    (key, *key.hyperspy) for key in sorted(KEYS, key=lambda key: key is FRAME_RATE) if key.hyperspy
+)

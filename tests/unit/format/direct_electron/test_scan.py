@@ -15,7 +15,7 @@ from mrcdist.format.direct_electron.scan import (
     sidecar_metadata,
 )
 from mrcdist.format.direct_electron.sidecar import parse_sidecar
-from mrcdist.format.direct_electron.sidecar_keys import KEYS
+from mrcdist.format.direct_electron.sidecar_keys import IN_HYPERSPY, KEYS
 from tests.support.processes import ROOT
 
 REAL_DATA = ROOT.parent / "shared" / "data"
@@ -431,6 +431,17 @@ class TestMetadata:
             "Signal": {"Noise_properties": {"Variance_linear_model": {"gain_factor": 51.0}}},
         }
         assert json.loads(json.dumps(metadata)) == metadata
+
+    def test_numbers_of_the_microscope_come_first_as_in_files_already_written(self):
+        values = {key.name: "100" for key, *_ in reversed(IN_HYPERSPY)}
+        metadata = sidecar_metadata(sidecar(SCAN, values))
+        assert list(metadata["Acquisition_instrument"]["TEM"]) == [
+            "beam_energy",
+            "camera_length",
+            "magnification",
+            "dwell_time",
+            "frames_per_second",
+        ]
 
     @pytest.mark.parametrize("text", ["-1", "", "0"])
     def test_unknown_values_are_absent_from_metadata(self, text):
