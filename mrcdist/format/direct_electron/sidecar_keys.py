@@ -234,8 +234,8 @@ EXTERNAL_NAME = Key("Scan - External Detector {} Name", "name of an external det
 #: All keys above, in this order.
 KEYS = tuple(value for value in list(globals().values()) if isinstance(value, Key))
 
-#: Keys with a name in HyperSpy, followed by the entries of `Key.hyperspy`. Metadata and new sidecars
-#: contain them in this order: the microscope first.
+#: Keys with a name in HyperSpy, followed by the entries of `Key.hyperspy`, in the order in which
+#: metadata and new sidecars contain them: the microscope first.
 IN_HYPERSPY = tuple(
     (key, *key.hyperspy) for key in sorted(KEYS, key=lambda key: key is FRAME_RATE) if key.hyperspy
 )
