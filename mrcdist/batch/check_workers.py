@@ -225,6 +225,8 @@ def _probe() -> Callable[..., Coroutine[Any, Any, dict[str, Any]]]:
         }
         try:
             import mrcdist
+
+            report["mrcdist"] = mrcdist.__version__  # another version may lack what follows
             from mrcdist.batch.check_workers import explanation, probe_file
             from mrcdist.errors import MrcdistError
         except ImportError as error:
@@ -235,7 +237,6 @@ def _probe() -> Callable[..., Coroutine[Any, Any, dict[str, Any]]]:
                 "remedy": "install the client's version of mrcdist in the workers' environment",
                 "code": "worker-import-failed",
             }
-        report["mrcdist"] = mrcdist.__version__
         try:
             # In a thread, since the worker's event loop must keep responding to the scheduler.
             reading = asyncio.to_thread(probe_file, payload, dask_worker.address)

@@ -484,10 +484,14 @@ class TestCheckWorkers:
         movie = write_mrc(hidden / "movie.mrc", DATA.reshape(-1, *FRAME))
         elsewhere.mkdir(parents=True)
         (elsewhere / "__init__.py").write_text("raise ImportError('half an installation')")
+        older = tmp_path / "older" / "mrcdist"
+        older.mkdir(parents=True)
+        (older / "__init__.py").write_text("__version__ = '0.0'")
         with (
             dask_cluster(tmp_path / "cluster", workers=1, hidden=hidden) as client,
             joined_by(client, tmp_path, "sees", {"PYTHONPATH": str(ROOT)}),
             joined_by(client, tmp_path, "lacks", {"PYTHONPATH": str(elsewhere.parent)}),
+            joined_by(client, tmp_path, "older", {"PYTHONPATH": str(older.parent)}),
         ):
             check = ["check-workers", movie, "--scheduler", address(client)]
             found = mrcdist_json(*check, status=1)
@@ -504,10 +508,12 @@ class TestCheckWorkers:
         assert workers["lacks"]["code"] == "worker-import-failed"
         assert workers["lacks"]["cause"] == "half an installation"
         assert workers["lacks"]["differences"] == ["mrcdist missing"]
+        assert workers["older"]["code"] == "worker-import-failed"
+        assert workers["older"]["differences"] == ["mrcdist 0.0"]
         assert done.exit_code == 1
-        assert "1 of 3 workers can read the file" in done.stdout
+        assert "1 of 4 workers can read the file" in done.stdout
         assert "cannot: worker-0\n" in done.stdout
-        assert "1 of scheduler and 3 workers cannot import mrcdist" in output
+        assert "2 of scheduler and 4 workers cannot import mrcdist" in output
         assert "half an installation" in output
 
     def test_worker_with_other_credentials_is_reported(
