@@ -94,6 +94,8 @@ class ReadOptions:
                 continue
             value = getattr(self, argument.name)
             name = f"--{argument.name.replace('_', '-')}"
+            if argument.name == "navigation_shape" and (shape := RequestedShape.of(value)):
+                value = shape.lengths
             if hasattr(value, "tolist"):  # numpy arrays and numbers
                 value = value.tolist()
             if isinstance(value, list):

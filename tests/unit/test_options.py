@@ -9,6 +9,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import mrcdist
@@ -97,3 +98,8 @@ def test_result_of_scandir_is_accepted_as_a_path(tmp_path):
     (tmp_path / "a.rawtlt").touch()
     [entry] = os.scandir(tmp_path)
     assert ReadOptions(tilt_file=entry).command_line() == (f"--tilt-file={tmp_path / 'a.rawtlt'}",)
+
+
+@pytest.mark.parametrize("shape", [(True, 6.0), {1: 1, 6: 6}, range(1, 7, 5), np.array([1, 6])])
+def test_command_line_has_any_accepted_navigation_shape_as_integers(shape):
+    assert ReadOptions(navigation_shape=shape).command_line() == ("--navigation-shape=1,6",)
