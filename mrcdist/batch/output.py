@@ -43,7 +43,7 @@ Array = npt.NDArray[Any]
 # A file with the size and the first bytes of the input is the input, or a copy of it.
 _HEAD = 1024
 
-# The name of a result's temporary folder after that of the result: with the ID of the job.
+# Ending of the name of a result's temporary folder: the ID of the job, and a suffix.
 _TEMPORARY = re.compile(r"[0-9a-f]{12}\.tmp")
 _PREVIOUS = "previous"
 

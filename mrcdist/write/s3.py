@@ -81,7 +81,7 @@ class S3Destination:
         date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
         mark = uuid.uuid4().hex
         new = replace(new, date=date)
-        # With the uploads that have begun by then.
+        # A lambda, so that the uploads begun until the failure are aborted, too.
         with abandoned_on_failure(lambda: new.abandon()):
             for upload in self._uploads(mark, [""] * (1 + len(segments(self.grid, self.limits)))):
                 new = replace(new, uploads=(*new.uploads, upload.begin()))
