@@ -132,8 +132,6 @@ class BlockPlan:
         unused = max(nbytes - request.stored_bytes, 0)
         if self.maps is not None and unused:
             return Cost(0, nbytes, self.without_map.cost.held)
-        if can.maps is not None:
-            return Cost(cost.requests, nbytes, unused)
         # A buffer that contains nothing but the block is returned as the block.
         becomes_block = request.layout.pixels.plain and not unused
         return Cost(cost.requests, cost.nbytes, (0 if becomes_block else nbytes) + cost.held)

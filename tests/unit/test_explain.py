@@ -75,9 +75,9 @@ class TestExplain:
         assert cost.chunk_shape == (16, 32, 40)
         assert cost.fetched_bytes == cost.task_bytes == 16 * 32 * 40 * 2
 
-    @pytest.mark.parametrize("chunks", [(8, -1, -1), (8, 64, 64), (1, -1, -1)])
+    @pytest.mark.parametrize("chunks", [(8, -1, -1), (8, 64, 64), (1, -1, -1), (1, -1, 256)])
     @pytest.mark.parametrize("byteorder", "<>")
-    @pytest.mark.parametrize("store", ["map", "read", "memory"])
+    @pytest.mark.parametrize("store", ["map", "read", "auto", "memory"])
     def test_estimated_memory_is_close_to_that_measured(
         self, tmp_path, memory_file, store, byteorder, chunks
     ):
@@ -88,7 +88,7 @@ class TestExplain:
         else:
             url = tmp_path / "any.mrc"
             url.write_bytes(raw)
-        io = "auto" if store == "memory" else store
+        io = "auto" if store == "memory" else store  # "auto" reads short ranges, maps long ones
         settings = {"mrcdist.io": io, "mrcdist.sub-range": 2**20, "mrcdist.concurrency": 2}
         with dask.config.set(settings):
             plan = mrcdist.plan_mrc(url, chunks=chunks)
