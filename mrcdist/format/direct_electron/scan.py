@@ -269,11 +269,11 @@ def _frame_size_notes(sidecar: Sidecar, frame_shape: tuple[int, int]) -> Iterato
 
 
 def _unreadable_notes(sidecar: Sidecar) -> Iterator[Note]:
-    texts = {key: sidecar.text(key) for key in KEYS if key.calibrates}
+    texts = {key: sidecar.text(key) for key in KEYS if key.if_not_a_number}
     for key, text in texts.items():
         if text is not None and to_float(text) is None:
             problem = f"{key} = {shorten(text)} in the sidecar is not a number"
-            yield Note("sidecar-value-unreadable", f"{problem}: the axis is not calibrated")
+            yield Note("sidecar-value-unreadable", f"{problem}: {key.if_not_a_number}")
 
 
 def _acquisition_mode(sidecar: Sidecar) -> str | None:

@@ -22,6 +22,7 @@ class Key:
     # Other spellings, by the version of the server that uses them, best first.
     aliases: Mapping[str, str] = field(default_factory=dict, hash=False)
     calibrates: bool = False  # whether it calibrates an axis
+    if_not_a_number: str = ""  # consequence for the axes, shown in a note; "" if there is none
     varies: bool = False  # whether it differs between acquisitions with the same settings
     # Name in HyperSpy, below ``Acquisition_instrument.TEM``; factor and divisor that convert to its
     # unit (keV, mm, s).
@@ -45,7 +46,9 @@ class Key:
         return self.name
 
 
-_scale = partial(Key, calibrates=True)
+_scale = partial(Key, calibrates=True, if_not_a_number="the axis is not calibrated")
+_count = partial(Key, if_not_a_number="1 is assumed")
+_mode = partial(Key, if_not_a_number="it is not used")
 _varying = partial(Key, varies=True)
 
 # The server and the acquisition
@@ -165,7 +168,7 @@ VOLTAGE = Key(
     hyperspy=("beam_energy", 1, 1000),
     example=200000,
 )
-CAMERA_LENGTH = Key(
+CAMERA_LENGTH = _mode(
     "Instrument Project Camera Length (centimeters)",
     "camera length",
     "cm",
@@ -181,7 +184,7 @@ MAGNIFICATION = Key(
 PROJECT_MODE = Key("Instrument Project Mode", "mode of the microscope, by number", example=-1)
 PROJECT_NAME = Key("Instrument Project Name", "mode of the microscope", example="Unknown")
 PROJECT_SUB_MODE = Key("Instrument Project Sub Mode", "its sub-mode, by number", example=-1)
-TEM_OR_STEM = Key("Instrument Project TEMorSTEM Mode", "0 TEM, 1 STEM", example=1)
+TEM_OR_STEM = _mode("Instrument Project TEMorSTEM Mode", "0 TEM, 1 STEM", example=1)
 
 # Scan and detectors
 SCAN_CONTROLLER = Key("Scan - Controller", "scan generator", example="DE-FreeScan")
@@ -204,13 +207,13 @@ POINT_REPEATS = Key(
     aliases={"2.7.2": "Scan - Point Repeat", "2.7.5": "Scan - Camera Frames Per Point"},
 )
 SCAN_POINTS = Key("Scan - Points", "points of one scan")
-POINTS_PER_FRAME = Key("Scan - Points Per Camera Frame", "scan points during one frame")
+POINTS_PER_FRAME = _count("Scan - Points Per Camera Frame", "scan points during one frame")
 ROI_ENABLE = Key("Scan - ROI Enable", "whether a region of the scan is scanned")
 ROI_OFFSET_X = Key("Scan - ROI Offset X", "first column of the region", "points")
 ROI_OFFSET_Y = Key("Scan - ROI Offset Y", "first row of the region", "points")
 ROI_SIZE_X = Key("Scan - ROI Size X", "columns of the region", "points")
 ROI_SIZE_Y = Key("Scan - ROI Size Y", "rows of the region", "points")
-ROI_SUBSAMPLING = Key(
+ROI_SUBSAMPLING = _count(
     "Scan - ROI Subsampling", "one point of the region is scanned out of this many"
 )
 ROI_TYPE = Key("Scan - ROI Type", "order of the region's points", example="Raster")
@@ -219,7 +222,7 @@ SCAN_REPEATS = Key("Scan - Repeats", "number of times the scan is done")
 SCAN_ROTATION = Key("Scan - Rotation", "rotation of the scan", "degrees", example=0)
 SCAN_SIZE_X = Key("Scan - Size X", "columns of the scan", "points")
 SCAN_SIZE_Y = Key("Scan - Size Y", "rows of the scan", "points")
-SCAN_SUBSAMPLING = Key("Scan - Subsampling", "one point is scanned out of this many")
+SCAN_SUBSAMPLING = _count("Scan - Subsampling", "one point is scanned out of this many")
 SCAN_TIME = _scale("Scan - Time (seconds)", "time of one scan", "s")
 TIME_PER_SCAN = Key("Scan - Time Per Scan (seconds)", "the same, added by later servers", "s")
 SCAN_TYPE = Key("Scan - Type", "order of the points: Raster, or another")

@@ -538,7 +538,7 @@ class TestRealSidecars:
 
 @pytest.mark.parametrize("key", KEYS, ids=str)
 @pytest.mark.parametrize("enabled", ["Enable", "Disable"])
-def test_unreadable_value_that_leaves_an_axis_uncalibrated_is_noted(key, enabled):
+def test_value_that_is_not_a_number_is_noted_if_the_axes_depend_on_it(key, enabled):
     values = SCAN | {
         "Scan - Enable": enabled,
         "Scan - Repeats": "2",
@@ -546,14 +546,23 @@ def test_unreadable_value_that_leaves_an_axis_uncalibrated_is_noted(key, enabled
         "Scan - Repeat Delay (seconds)": "0.25",
         "Frames Per Second": "700",
         "Autosave Movie Sum Count": "2",
+        "Instrument Project Camera Length (centimeters)": "20",
     }
     complete = describe(values, n_frames=30)
     assert complete.notes == ()
     try:
         scan = describe(values, {key.name: "n/a"}, n_frames=30)
     except SidecarError:
-        return  # it determines the shape
-    changed = names(scan) == names(complete) and scales(scan) != scales(complete)
-    noted = [note for note in scan.notes if note.code == "sidecar-value-unreadable"]
-    assert [str(note).startswith(f"{key} = n/a") for note in noted] == [True] * key.calibrates
-    assert key.calibrates or not changed
+        return  # the shape depends on it
+    noted = [str(note) for note in scan.notes if note.code == "sidecar-value-unreadable"]
+    assert [text.startswith(f"{key} = n/a") for text in noted] == [True] * bool(key.if_not_a_number)
+    changed = scan.kind == complete.kind and scales(scan) != scales(complete)
+    assert noted or not changed
+
+
+@pytest.mark.parametrize(
+    "name", ["Scan - Subsampling", "Scan - ROI Subsampling", "Scan - Points Per Camera Frame"]
+)
+def test_number_that_is_assumed_to_be_1_is_noted(name):
+    [note] = describe(SCAN, {name: "n/a"}).notes
+    assert str(note) == f"{name} = n/a in the sidecar is not a number: 1 is assumed"
