@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.discover.files import locate
-from mrcdist.errors import ArgumentError, MrcdistError
+from mrcdist.errors import ArgumentError, MissingFileError, MrcdistError
 from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import read_whole
 from mrcdist.storage.url import name_of
@@ -257,7 +257,10 @@ class ArrayFile:
             content = BytesIO(read_whole(location, _MAX_BYTES))
             return np.lib.format.read_array(content, allow_pickle=False)
         except MrcdistError as error:
-            cause, remedy = error.cause or error.problem, error.remedy
+            cause = error.cause or error.problem
+            # Its remedy for a missing file is for data, which the workers read.
+            missing = isinstance(error, MissingFileError)
+            remedy = f"check the spelling, or {remedy}" if missing else error.remedy
         except Exception as error:  # noqa: BLE001 any content is possible
             cause = str(error)
         raise ArgumentError(

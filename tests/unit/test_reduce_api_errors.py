@@ -154,15 +154,17 @@ def test_detector_and_region_files_without_an_array_are_refused(
     archive = tmp_path / "mask.npy"
     with archive.open("wb") as file:
         np.savez(file, np.ones((6, 8)))
-    for name in (archive, tmp_path / "none.npy"):
+    (folder := tmp_path / "folder.npy").mkdir()
+    for name in (archive, tmp_path / "none.npy", folder):
         error = error_of(plan, {"bf": VirtualImage(str(name))})
         assert (error.code, error.argument) == ("detector-invalid", "detector")
         assert error.problem == f"`detector={name}` cannot be read"
         error = error_of(plan, {"mean": MeanPattern()}, region=ArrayFile(str(name)))
         assert (error.code, error.argument) == ("frames-invalid", "region")
         assert error.problem == f"`region={name}` cannot be read"
-        remedy = "mask over the scan" if name == archive else "check the spelling"
-        assert remedy in error.remedy
+        spelling = "" if name == archive else "check the spelling, or "
+        remedy = f"{spelling}pass a file written by numpy.save, with a mask over the scan"
+        assert error.remedy == remedy
 
 
 def test_error_for_a_region_outside_the_scan_has_region_as_argument(plan: mrcdist.Plan) -> None:
