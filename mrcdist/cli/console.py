@@ -141,7 +141,8 @@ def console() -> Iterator[None]:
 
 
 # An argument in a message: `scan_file`, or, with a value in Python's syntax, `scan_file=None`.
-_ARGUMENT = re.compile(r"`([a-z]\w*)(?:=([^`]*))?`")
+# It is a separate word: in "/data/`chunks`.mrc", it is part of a file name.
+_ARGUMENT = re.compile(r"(?<![^\s(])`([a-z]\w*)(?:=([^`]*))?`(?=[,;:)]|\.?(?:\s|$))")
 
 
 def echo(text: str = "", *, err: bool = False, label: str = "", verbatim: bool = False) -> None:

@@ -66,7 +66,7 @@ def info(as_json: bool, **options: Any) -> None:
         *summary_lines(plan),
         *(("image", f"{image.name}: {image.location.name}") for image in images),
     ]
-    echo(plan.location.shown)
+    echo(plan.location.shown, verbatim=True)
     for label, text in lines:
         echo(f"  {printable(label):<17} {printable(text)}", verbatim=label != "note")
     print_notes(plan.notes)
@@ -157,7 +157,7 @@ def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any)
         require_no_input(output, part.file, argument="output")
     planned = plan_preview(plan, budget=budget, view=view)
     if not as_json:
-        echo(plan.location.shown)
+        echo(plan.location.shown, verbatim=True)
         echo(f"  array    {format_shape(plan.shape)} {plan.dtype}")
         if plan.question:
             echo(f"  note     {plan.question}")
@@ -185,8 +185,8 @@ def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any)
         return
     echo(f"  read     {planned.describe_cost(actual)}")
     for panel in panels:
-        echo(f"  panel    {printable(panel.title or panel.name)}")
-    echo(f"  written  {printable(str(output))}")
+        echo(f"  panel    {printable(panel.title or panel.name)}", verbatim=True)
+    echo(f"  written  {printable(str(output))}", verbatim=True)
     if actual != planned.cost:  # another read in this process, or a bug; retries are not counted
         echo("  warning: the read differed from the estimate")
     print_notes([*plan.notes, *planned.notes])

@@ -310,9 +310,24 @@ class TestUnexpectedErrors:
         ("`chunks={None: 3}`", "`--chunks '{None: 3}'`"),
         (f"`chunks={'[' * 9999}`", f"`--chunks '{'[' * 9999}'`"),
         *((text, text) for text in ("`mmap_mode='c'`", "`dask worker`", "{chunks} chunks=4")),
+        *((text, text) for text in ("/a/`chunks`", "`chunks`.mrc", "a`chunks`", "`chunks`/a.mrc")),
     ],
 )
 def test_arguments_in_texts_are_shown_as_options(text, shown, capsys):
     with click.Context(main.commands["explain"]):
         echo(f"pass {text}, or not")
     assert capsys.readouterr().out == f"pass {shown}, or not\n"
+
+
+@pytest.mark.parametrize("command", ["explain", "info", "preview", "validate"])
+@pytest.mark.parametrize("exists", [True, False])
+def test_name_of_a_file_is_shown_as_it_is(program, command, exists, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "`chunks=4`.mrc"
+    if exists:
+        write_mrc(tmp_path / name, counting((3, 4, 5), "uint16"))
+    out = stream()
+    output = ["-o", "a.png"] if command == "preview" else []
+    program(command, name, *output, stdout=out, stderr=out)
+    assert name in written(out)
+    assert "--chunks" not in written(out)
