@@ -49,7 +49,7 @@ def common_pixels(
         Note(
             "mode0-differs",
             f"the files disagree on the signedness of mode 0: {_counts(dtypes)} files: all are "
-            f"read as {wide}; `mode0='uint8'` or `mode0='int8'` reads all files as the same",
+            f"read as {wide}; `mode0='uint8'` or `mode0='int8'` sets it for all of them",
         )
     )
     return [replace(pixels, widened=wide.str) for pixels in formats]

@@ -21,8 +21,8 @@ from mrcdist.warning_notes import Note
 Chunks = tuple[tuple[int, ...], ...]
 
 _REMEDY = (
-    'pass `chunks="auto"` (whole frames), a size such as `chunks="256 MiB"`, or a length for all '
-    "axes or for each, such as `chunks=(32, 256, -1, -1)` (-1: the whole axis)"
+    'pass `chunks="auto"` (whole frames), a size such as `chunks="256 MiB"`, or a chunk length per '
+    "axis, such as `chunks=(32, 256, -1, -1)` (-1: the whole axis)"
 )
 
 
