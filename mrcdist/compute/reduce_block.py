@@ -166,7 +166,7 @@ def _split(
 
 
 def _added(reduction: Reduction, result: Array, tile: Tile, index: _Index) -> Array:
-    """Add a tile to a result; `index` is that of the tile's frames in the block."""
+    """Add a tile to a result; `index` selects the tile's frames in the block."""
     if not reduction.per_frame:
         return reduction.add(result, tile)
     if isinstance(index, slice):
@@ -203,7 +203,7 @@ class _FusedSums:
         return [at for at, _ in self.sums] + ([] if self.total is None else [self.total])
 
     def add(self, results: Sequence[Array], tile: Tile, index: _Index) -> None:
-        """Add a tile of whole frames to the results; `index` is that of its frames in the block."""
+        """Add a tile of whole frames to the results; `index` selects its frames in the block."""
         sums = np.zeros((len(tile.pixels), len(self.weights)), np.int64)
         total = np.empty((0, 0), np.int64) if self.total is None else results[self.total]
         compiled.sum_together(tile.pixels, total, self.weights, self.spans, self.block, sums)

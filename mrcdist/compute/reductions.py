@@ -33,7 +33,7 @@ class Tile:
     """A few frames, or a band of rows of one frame.
 
     `pixels` have shape (frames, rows, columns) and are contiguous; they are arrays of `module`,
-    numpy or a replacement. `numbers` are those of the frames, counted from the first of the block;
+    numpy or a replacement. `numbers` are the frame numbers, counted from the start of the block;
     `describe` returns where a frame is, for error messages.
     """
 

@@ -224,7 +224,7 @@ def find_sidecars(
 ) -> tuple[list[Sidecar], list[Sidecar | None]]:
     """Read the sidecar of each file; one that the caller passes applies to all files.
 
-    `files` are in the order of their frames, `directory` is that of the first. Returns two lists:
+    `files` are in the order of their frames, `directory` contains the first. Returns two lists:
     the distinct sidecars that describe the dataset (none if some files have no sidecar, several
     only if they differ), and the sidecar of each file.
     """

@@ -36,7 +36,7 @@ class ScanSources:
     """Sources of information on the scan of some files; the `requested` shape overrides the others.
 
     Files of several acquisitions have several sidecars. `points` are read only if they are needed.
-    `names` are those of the files, in the order of their frames.
+    `names` are the file names, in the order of their frames.
     """
 
     sidecars: Sequence[Sidecar]

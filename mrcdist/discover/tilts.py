@@ -36,8 +36,8 @@ def find_tilts(
     A file that the caller passes takes precedence over the extended headers, and these over a file
     found next to the data; for several data files, none is searched.
 
-    `headers` are those of the files, `extended` is that of all files together. `excluded_by` is the
-    reason why the sections have no angles, or "".
+    `headers` has one entry per file; `extended` is the extended header of all files together.
+    `excluded_by` is the reason why the sections have no angles, or "".
     """
     if excluded_by:
         series = None

@@ -35,7 +35,7 @@ def common_pixels(
 ) -> list[PixelFormat]:
     """Return the pixel formats of files of one mode, decoded to a dtype that fits all of them.
 
-    `sidecars` are those of the files.
+    `sidecars` has one entry per file.
     """
     formats = [
         pixel_format(header, mode0=mode0, sidecar_unsigned=unsigned)

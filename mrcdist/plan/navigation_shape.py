@@ -86,7 +86,7 @@ def guess_scan(axes: Sequence[Axis]) -> tuple[int, int] | None:
 
     Returns the number of points along (y, x), as nearly square as possible, with y the shorter one.
     None if there are few frames, or large ones, if they have a scan already, or if no rectangle has
-    as many points. `axes` are those of the array.
+    as many points. `axes` are the axes of the array.
     """
     names = [axis.name for axis in axes if axis.navigate]
     sides = [axis.size for axis in axes if not axis.navigate]

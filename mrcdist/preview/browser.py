@@ -327,7 +327,7 @@ def _initial_detector(scan: ScanData) -> Ring:
 def _interactive_figure() -> Any:
     """Return an interactive figure: a widget in a notebook, a window elsewhere.
 
-    In a notebook, its canvas is that of ipympl whatever the backend of pyplot: no
+    In a notebook, its canvas is ipympl's, regardless of the backend of pyplot: no
     ``%matplotlib widget`` is needed, and other figures are unaffected.
     """
     require_matplotlib()

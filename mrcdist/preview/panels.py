@@ -59,8 +59,8 @@ def scan_panels(
 ) -> tuple[Panel, ...]:
     """Return the virtual images and the patterns of a scan.
 
-    `axes` are those of the whole array, and `plane` the positions of (y, x) among them; `image`, an
-    image of the scan, replaces the virtual images. The panels are "bright field" and "dark field",
+    `axes` are the axes of the whole array, and `plane` the positions of (y, x) among them; `image`
+    replaces the virtual images. The panels are "bright field" and "dark field",
     with the detectors of ``mrcdist virtual``, or "all pixels" if the patterns have no bright disk,
     or `image`; then "mean pattern" and "one pattern".
     """

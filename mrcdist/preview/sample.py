@@ -35,7 +35,7 @@ def choose_view(
 ) -> View:
     """Choose how to show a file, unless the caller requests a `view`.
 
-    `axes` are those of the whole array, in array order. The space group `ispg` of the header is 0
+    `axes` are the axes of the array, in array order. The space group `ispg` of the header is 0
     for images, 1 to 230 for a volume, 401 to 630 for a stack of volumes (MRC2014). Cameras write
     the space group of a volume for stacks of patterns, too. Sections are therefore shown as images
     if their spacing is unknown although the pixel size is known, or if there are so many that they

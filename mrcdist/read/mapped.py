@@ -209,7 +209,7 @@ def map_writable(
 ) -> Array:
     """Return a whole local file as `numpy.memmap`, in its byte order and of ``layout.shape``.
 
-    `offset` is that of the first frame in bytes. The layout must have plain pixels and all frames
+    `offset` is the first byte of the first frame. The layout must have plain pixels and all frames
     present. The modes are read-only, copy-on-write and read-write.
     """
     path = _path_of(file.location.url)

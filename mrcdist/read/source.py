@@ -165,7 +165,7 @@ class MrcSource:
     ) -> npt.NDArray[Any] | None:
         """Return the block ``source[index]``, awaiting its bytes, or None if that needs a thread.
 
-        `readers` are those of `parts`, all of them awaitable; they can be reused.
+        `readers` has one awaitable reader per element of `parts`; they can be reused.
         """
         selection = select(index, self.shape)
         if 0 in selection.shape:

@@ -169,7 +169,7 @@ def _main(url: str) -> str:
 
 
 def is_web(url: str) -> bool:
-    """Whether a URL is that of a web server."""
+    """Whether a URL refers to a web server."""
     return url.partition("://")[0].lower() in _WEB
 
 

@@ -37,8 +37,8 @@ _MIN_WRITE = 4096
 class Job:
     """State that all tasks of a file share; picklable and small.
 
-    `shape` is that of the whole array. With `abandons`, a task that cannot write its block removes
-    the unfinished file, because no client does so for a `Delayed`.
+    `shape` is the shape of the whole array. With `abandons`, a task that cannot write its block
+    removes the unfinished file, because no client does so for a `Delayed`.
     """
 
     destination: Destination
@@ -193,7 +193,7 @@ def finish(
 ) -> tuple[float, float, float, float] | None:
     """Write the header, give the file its name, and return its statistics.
 
-    `record` is that of all blocks. The statistics are DMIN, DMAX, DMEAN and RMS deviation.
+    `record` is merged from all blocks. The statistics are DMIN, DMAX, DMEAN and RMS deviation.
     """
     statistics = record.statistics.summary() if record.statistics else None
     packed = record.nbytes if job.header.codec else None

@@ -149,7 +149,7 @@ def sidecar_metadata(sidecar: Sidecar) -> dict[str, dict[str, Any]]:
     numbers = {
         name: number * factor / divisor
         for key, name, factor, divisor in IN_HYPERSPY
-        # In sidecars of movies that are not scans, the dwell time is that of the last scan.
+        # In sidecars of movies that are not scans, the dwell time refers to the last scan.
         if (key is not keys.DWELL_TIME or sidecar.flag(keys.SCAN_ENABLE))
         and (number := sidecar.positive(key)) is not None
     }

@@ -21,7 +21,7 @@ from mrcdist.storage.version import UNKNOWN, Version
 class Response:
     """Response to one request for a byte range, which may extend beyond the end of the file.
 
-    `version` is that of the whole file, or unknown if the response does not contain its size.
+    `version` refers to the whole file; it is unknown if the response does not contain its size.
     `pinned`: the bytes are known to be of the requested version. `settled`: any later change of the
     file will result in a different version.
     """
