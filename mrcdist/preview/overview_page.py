@@ -15,6 +15,8 @@ from mrcdist.printable import printable
 _TEXT_COLOUR, _MARK_COLOUR = "#333333", "#ff3864"
 _RING_COLOURS = ("#4cc9f0", "#5ce08a")  # bright field, dark field
 _TEXT_WIDTH, _TITLE_HEIGHT, _BAR_WIDTH = 3.7, 0.32, 0.95  # inches
+# Inches: height of a row whose colour bars have the longest labels.
+_LABEL_LENGTH = 2.7
 _CHARACTERS, _LABEL_CHARACTERS = 50, 18  # per line of text, and for its label
 
 # Minimum thickness of a plane as a fraction of the others, whatever its calibration.
@@ -32,8 +34,9 @@ def draw_overview(
     with_bars = len(panels) <= 4 and panels[0].contrast != "rgb"
     grid = _cross(panels) if planes else _grid(panels, with_bars=with_bars)
     text = _wrap_lines(lines)
-    figure = new_figure(grid.width + _TEXT_WIDTH + 0.6, max(grid.height, 0.7 + 0.165 * len(text)))
-    left, right = figure.subfigures(1, 2, width_ratios=(grid.width + 0.6, _TEXT_WIDTH))
+    width = grid.width + 0.6
+    figure = new_figure(width + _TEXT_WIDTH, max(grid.height, 0.7 + 0.165 * len(text)))
+    left, right = figure.subfigures(1, 2, width_ratios=(width, _TEXT_WIDTH))
     _write(right, title, text)
     images = [panel.image for panel in panels]
     limits = None
@@ -49,6 +52,8 @@ def draw_panels(panels: Sequence[Panel]) -> Any:
     grid = _grid(panels, with_bars=True)
     figure = new_figure(grid.width, grid.height)
     _draw_panels(figure, panels, grid)
+    # The first layout cuts off labels of colour bars: it measures them before images are resized.
+    figure.get_layout_engine().execute(figure)
     return figure
 
 
@@ -135,9 +140,10 @@ def _grid(panels: Sequence[Panel], *, with_bars: bool) -> _Grid:
     cells = [numbers[i : i + columns] for i in range(0, count, columns)]
     panel_width = {1: 7.0, 2: 4.3, 3: 3.6}.get(columns, 2.9)
     width = columns * (panel_width + (_BAR_WIDTH if with_bars else 0.1))
-    # The bounds leave space for title and scale bar, and fit on a screen.
-    aspect = min(max(0.25, *aspects), 2.0)
-    height = len(cells) * (panel_width * aspect + _TITLE_HEIGHT)
+    # The bounds leave space for title, scale bar and label, and fit on a screen.
+    lowest = _LABEL_LENGTH if with_bars else 0.25 * panel_width
+    panel_height = min(max(lowest, panel_width * max(aspects)), 2 * panel_width)
+    height = len(cells) * (panel_height + _TITLE_HEIGHT)
     bars = range(count if with_bars else 0)
     return _Grid(cells, width, height, bars, fontsize=9 if columns < 3 else 8)
 

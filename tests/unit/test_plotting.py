@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -27,7 +28,8 @@ from mrcdist.plotting import (
     round_length,
     symmetric_limits,
 )
-from mrcdist.preview.overview_page import draw_overview
+from mrcdist.preview.overview_page import draw_overview, draw_panels
+from mrcdist.preview.panels import Panel
 from mrcdist.preview.preview import plan_preview
 from mrcdist.reduce_api import MeanPattern
 from mrcdist.testing.acquisition import write_acquisition
@@ -323,3 +325,20 @@ def test_patterns_of_a_stack_are_logarithmic_in_a_preview_and_in_a_mean(tmp_path
 def test_brightness_of_a_single_image_is_linear():
     axes = [Axis(name, 48, navigate=False) for name in "yx"]
     assert frame_contrast(axes, crystal(1)[0]) == "linear"
+
+
+@pytest.mark.parametrize("shape", [(80, 64), (4, 200)], ids=str)
+@pytest.mark.parametrize("contrast", ["log", "signed"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_labels_of_colour_bars_are_inside_the_figure(shape, contrast, count):
+    image = np.random.default_rng(0).exponential(size=shape)
+    label = "nm⁻¹ from the median, −0.02721 nm⁻¹"
+    panel = Panel("a", "a", image, *axes_of(shape, scales=(1.0, 1.0)), contrast, quantity=label)
+    figure = draw_panels([panel] * count)
+    figure.draw_without_rendering()
+    right, top = figure.bbox.max
+    labels = [bar.yaxis.label for axes in figure.axes for bar in axes.child_axes]
+    boxes = [text.get_window_extent() for text in labels]
+    assert len(boxes) == count
+    assert all(box.x1 < right and box.y0 > 0 and box.y1 < top for box in boxes)
+    assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
