@@ -28,7 +28,7 @@ def task_memory() -> int | None:
         client = default_client()
         if client.asynchronous or client.status != "running":
             return None
-        workers = client.scheduler_info()["workers"].values()
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
     except Exception:  # noqa: BLE001 no client, or a lost scheduler, which reading will report
         return None
     per_task = [
