@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -160,6 +160,22 @@ class BlockPlan:
             # Pieces fetched ahead, the one arriving and the one being copied.
             held += sum(sorted(run.stop - run.start for run in runs)[-(ahead + 2) :])
         return Cost(sum(cost.requests for cost in costs), sum(cost.nbytes for cost in costs), held)
+
+
+def plan_by_rows(request: BlockRequest) -> list[BlockPlan]:
+    """Return a plan for each group of rows between gaps that cost more than another request.
+
+    Evenly spaced rows are one group if they can be a view of mapped pages, and so are all rows of
+    compressed frames: each group would be decompressed from the start.
+    """
+    rows, parts, layout = request.window.rows, request.parts, request.layout
+    even = isinstance(rows, range)
+    contiguous = isinstance(rows, range) and rows.step == 1
+    if contiguous or any(part.can.whole_frames for part in parts):
+        return [plan_block(request)]
+    gaps = [part.in_place.max_gap if even else part.can.gap for part in parts]
+    windows = request.window.split(layout.row_bytes, max(gaps, default=layout.nbytes))
+    return [plan_block(replace(request, window=window)) for window in windows]
 
 
 def plan_block(request: BlockRequest) -> BlockPlan:

@@ -18,7 +18,7 @@ from mrcdist.config import ReadSettings, read_settings
 from mrcdist.errors import MrcdistError
 from mrcdist.format.mrcz import SectionTable
 from mrcdist.format.pixels import PixelFormat
-from mrcdist.plan.block import BlockPlan, BlockRequest, plan_block
+from mrcdist.plan.block import BlockPlan, BlockRequest, plan_by_rows
 from mrcdist.plan.coalesce import Merging, Window
 from mrcdist.plan.layout import Frames, FrameTable, Layout, within
 from mrcdist.plan.reader_capabilities import Capabilities, Cost, FrameFile
@@ -274,11 +274,8 @@ class MrcSource:
                 _frame_file(capabilities_of(n), self.parts[n], first, layout, settings, self.limits)
                 for n, first in numbered
             ]
-            plans = [
-                plan_block(BlockRequest(files, layout, frames[places], rows, self.limits))
-                for rows in _without_long_gaps(window, files, layout)
-            ]
-            planned.append(_PlannedPart(plans, places))
+            request = BlockRequest(files, layout, frames[places], window, self.limits)
+            planned.append(_PlannedPart(plan_by_rows(request), places))
         return planned
 
     def _files_with(self, frames: Frames) -> list[tuple[int, int]]:
@@ -342,24 +339,6 @@ def _frame_file(
             shortest=limits.min_piece,
         )
     return FrameFile(can, part.offset, first, part.frames, copied, viewed)
-
-
-def _without_long_gaps(
-    window: Window, files: Sequence[FrameFile], layout: Layout
-) -> Sequence[Window]:
-    """Split a window at gaps between rows that cost more than another request.
-
-    Evenly spaced rows are not split if they can be a view of mapped pages, and no rows of
-    compressed frames: each part would be decompressed from the start.
-    """
-    rows = window.rows
-    if isinstance(rows, range) and rows.step == 1:
-        return [window]
-    if any(file.can.whole_frames for file in files):
-        return [window]
-    even = isinstance(rows, range)
-    gaps = [file.in_place.max_gap if even else file.can.gap for file in files]
-    return window.split(layout.row_bytes, max(gaps, default=layout.nbytes))
 
 
 def _read_only(block: npt.NDArray[Any]) -> npt.NDArray[Any]:

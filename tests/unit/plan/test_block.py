@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mrcdist.format.pixels import PixelFormat
-from mrcdist.plan.block import Access, BlockRequest, plan_block
+from mrcdist.plan.block import Access, BlockRequest, plan_block, plan_by_rows
 from mrcdist.plan.coalesce import Merging, Window
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.reader_capabilities import Capabilities, Cost, FrameFile
@@ -90,3 +90,30 @@ def test_plan_of_a_dataset_without_files_reads_nothing():
     plan = planned([], [-1, -1])
     assert plan.cost == Cost(0, 0)
     assert plan.reads == ()
+
+
+@pytest.mark.parametrize(
+    ("rows", "roles", "groups"),
+    [
+        (range(2, 16), {}, [range(2, 16)]),
+        (np.array([0, 1, 15]), {}, [[0, 1], [15]]),
+        (np.array([0, 1, 9]), {}, [[0, 1, 9]]),
+        (np.array([0, 1, 15]), {"maps": READER}, [[0, 1], [15]]),
+        (np.array([0, 1, 15]), {"whole_frames": True}, [[0, 1, 15]]),
+        (range(0, 16, 15), {}, [[0, 15]]),  # can be a view
+    ],
+)
+def test_rows_are_planned_in_groups_between_long_gaps(rows, roles, groups):
+    window = Window(rows, range(SIDE))
+    plans = plan_by_rows(
+        BlockRequest([part(**roles)], LAYOUT, np.array([3]), window, DEFAULT_LIMITS)
+    )
+    assert [list(plan.request.window.rows) for plan in plans] == [list(group) for group in groups]
+
+
+def test_evenly_spaced_rows_that_cannot_be_a_view_are_planned_one_by_one():
+    file = part()
+    file = replace(file, in_place=file.merging)
+    window = Window(range(0, 16, 15), range(SIDE))
+    plans = plan_by_rows(BlockRequest([file], LAYOUT, np.array([3]), window, DEFAULT_LIMITS))
+    assert [list(plan.request.window.rows) for plan in plans] == [[0], [15]]
