@@ -549,7 +549,7 @@ class TestResume:
         assert isinstance(disk, LocalDestination)
         about = json.loads((folder / "plan.json").read_text())["about"]
         pages = replace(disk, grid=Grid(65536, 65536, disk.grid.size))
-        with pytest.raises(ArgumentError, match="here it is on a network") as error:
+        with pytest.raises(ArgumentError) as error:
             pages.begin(about, overwrite=False, resume=True)
         assert (error.value.code, error.value.argument) == ("destination-differs", "resume")
         mrcdist.write_mrc(path, chunked(), resume=True)

@@ -31,7 +31,7 @@ def test_public_function_has_every_read_option_with_the_same_default(function, a
 
 
 def test_every_argument_of_read_mrc_is_documented():
-    documented = re.findall(r"^    (\w[\w, ]*) : ", mrcdist.read_mrc.__doc__, re.M)
+    documented = re.findall(r"^(\w[\w, ]*) : ", inspect.getdoc(mrcdist.read_mrc), re.M)
     names = [name for line in documented for name in line.split(", ")]
     assert sorted(names) == sorted(inspect.signature(mrcdist.read_mrc).parameters)
 
