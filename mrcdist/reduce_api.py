@@ -165,8 +165,7 @@ def reduce_frames(
         with store.kept_if_any():
             done = run(store, finished)
             store.finish()
-    notes = [note.about(name) for name, result in done.results.items() for note in result.notes]
-    warn(dataset.source.parts[0].file.location.shown, notes)
+    warn(dataset.source.parts[0].file.location.shown, done.notes)
     return done.results
 
 

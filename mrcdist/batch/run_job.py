@@ -28,7 +28,7 @@ from mrcdist.compute.detectors import ArrayFile
 from mrcdist.compute.one_pass import Compute, Finished, OnePass
 from mrcdist.compute.partial import PartialStore, partial_folder
 from mrcdist.compute.quantities import CenterOfMass, Quantity
-from mrcdist.compute.results import Result, select_data
+from mrcdist.compute.results import select_data
 from mrcdist.compute.submit import compute_parts
 from mrcdist.compute.tasks import total
 from mrcdist.discover.files import locate
@@ -191,7 +191,7 @@ def run(
             done = one_pass.run(
                 workers, store, kept, draw, interval=_LOG_INTERVAL, stream=stream, patience=0
             )
-            notes = _write_results(done.results, paths, store, plan)
+            notes = _write_results(done, paths, store, plan)
             store.finish()
     return Summary(
         url=plan.location.shown,
@@ -234,15 +234,11 @@ def _check_outputs(
 
 
 def _write_results(
-    results: Mapping[str, Result],
-    outputs: Mapping[str, Sequence[Path]],
-    store: PartialStore,
-    plan: Plan,
+    done: Finished, outputs: Mapping[str, Sequence[Path]], store: PartialStore, plan: Plan
 ) -> Notes:
     """Write each result to its files; return the notes of the job."""
-    notes = Notes(*plan.notes)
-    for name, result in results.items():
-        notes.add(*(note.about(name) if len(results) > 1 else note for note in result.notes))
+    notes = Notes(*plan.notes, *done.notes)
+    for name, result in done.results.items():
         for path in outputs[name]:
             lost = write_result(
                 path, result, origin=plan.location.shown, job=store.job, claim=store.claim

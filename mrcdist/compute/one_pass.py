@@ -35,6 +35,7 @@ from mrcdist.compute.schedule import (
 from mrcdist.compute.tasks import Ledger, Work
 from mrcdist.errors import ArgumentError
 from mrcdist.progress import Progress
+from mrcdist.warning_notes import Note
 
 Compute = Callable[[Work, Mapping[int, Part], Callable[[int, Sequence[Array]], None]], Ledger]
 """Computes parts; calls a function with the number and the values (one array per reduction) of
@@ -77,6 +78,16 @@ class Finished:
     ledger: Ledger = field(repr=False)
     pixel_bytes: int
     seconds: float
+
+    @property
+    def notes(self) -> list[Note]:
+        """Notes of all results, with the name of the result if there are several."""
+        results, several = self.results.items(), len(self.results) > 1
+        return [
+            note.about(name) if several else note
+            for name, result in results
+            for note in result.notes
+        ]
 
 
 class OnePass:
