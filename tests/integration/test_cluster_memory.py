@@ -65,3 +65,18 @@ def test_closed_cluster_no_longer_limits_default_chunks(movie):
         assert task_memory() == int(0.6 * 362 * MIB)
     assert task_memory() is None
     assert largest_chunk(plan_mrc(movie)) == 128 * MIB
+
+
+def test_worker_with_the_least_memory_counts_in_a_cluster_of_many():
+    """Early versions of distributed describe only five workers unless asked for all."""
+    with distributed.LocalCluster(
+        n_workers=8,
+        threads_per_worker=1,
+        memory_limit=2**30,
+        processes=False,
+        dashboard_address=None,
+    ) as cluster:
+        *_, last = cluster.scheduler.workers.values()
+        last.memory_limit = 512 * MIB
+        with distributed.Client(cluster):
+            assert task_memory() == int((512 - 150) * MIB * 0.6)
